@@ -1,0 +1,29 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test lint
+
+install: .venv/installed
+
+# Anew when the dependencies change; a second call is quick.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Pretrain, evaluate and export on the built-in synthetic set.
+demo: install
+	rm -rf runs/demo
+	$(BIN)/rs-otl pretrain synthetic --out runs/demo
+	$(BIN)/rs-otl evaluate runs/demo --on synthetic
+	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
+
+test: install
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

@@ -1,0 +1,13 @@
+"""Random views of overhead images, drawn for each image apart, on any device and any bands."""
+
+from rs_otl.augment.gallery import operations_gallery
+from rs_otl.augment.views import SimpleDraw, SimpleViews, StrongDraw, StrongViews, augmentation
+
+__all__ = [
+    "SimpleDraw",
+    "SimpleViews",
+    "StrongDraw",
+    "StrongViews",
+    "augmentation",
+    "operations_gallery",
+]

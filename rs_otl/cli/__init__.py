@@ -1,0 +1,60 @@
+"""The command line: parse, call, print."""
+
+import sys
+import traceback
+
+import typer
+
+from rs_otl.cli.datasets import datasets
+from rs_otl.cli.doctor import doctor
+from rs_otl.cli.evaluate import evaluate
+from rs_otl.cli.export import export
+from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.views import views
+from rs_otl.errors import InputError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Learn encoders from overhead imagery without labels, judge them, take them along.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (datasets, pretrain, evaluate, export, views, doctor):
+    app.command()(_command)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    # main() reads --debug itself, since it reports errors after Typer has returned.
+    del debug
+
+
+def main() -> None:
+    """Run the command line; exit 0 when done, 2 on bad input, 1 on a fault."""
+    try:
+        app()
+    except InputError as error:
+        _report(f"rs-otl: {error}", 2)
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:  # Typer's answer to control-C, but for the word
+            _report("rs-otl: interrupted; a pretraining run goes on with --resume", _INTERRUPTED)
+        raise
+    except BrokenPipeError:
+        sys.exit(0)  # the reader of stdout has seen enough
+    except OSError as error:  # a full or read-only disk, a folder that cannot be entered
+        _report(f"rs-otl: {error.filename or 'input or output'}: {error.strerror or error}", 2)
+    except Exception as error:
+        _report(f"rs-otl: fault: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _report(line: str, code: int) -> None:
+    if "--debug" in sys.argv[1:]:
+        traceback.print_exc()
+    print(line, file=sys.stderr)
+    sys.exit(code)

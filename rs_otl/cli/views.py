@@ -1,0 +1,18 @@
+"""`rs-otl views`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def views(
+    image: Annotated[Path, typer.Argument(help="An image.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; must be new.")],
+    image_size: Annotated[int, typer.Option(min=16, help="Side of a view in pixels.")] = 224,
+) -> None:
+    """Draw what every augmentation does to an image."""
+    from rs_otl.runs import draw_views
+
+    draw_views(image, output, image_size)
+    typer.echo(output)

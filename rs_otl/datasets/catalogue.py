@@ -1,0 +1,415 @@
+"""What data sets there are, what they hold, and how to get them.
+
+Nothing here imports torch or torchgeo, so a listing is quick; :meth:`Entry.open` does.
+"""
+
+import difflib
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+from rs_otl.errors import InputError
+from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB
+
+if TYPE_CHECKING:
+    from torchgeo.datasets import NonGeoClassificationDataset
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
+
+_NO_LICENCE = "none stated; research use"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set of the catalogue.
+
+    Attributes:
+        name: What it is called on the command line.
+        title: What its authors call it.
+        counts: Class name (as its folder is called) to official number of images, in the order
+            of the labels.
+        size: Official side of an image in pixels.
+        bands: Band names, in the order of the channels.
+        units: What a raw value counts.
+        scale: The raw value that becomes 1.0.
+        resolution: Ground size of a pixel in metres, as text.
+        licence: As its authors state it.
+        citation: The paper to cite.
+        folders: Where its class folders may lie below the data root; the first is official.
+        files: What lies in them.
+        obtain: How to get it, in one line.
+        adapter: ``module:Class`` of this package that reads it; empty for what is drawn.
+        downloads: Whether the adapter knows a stable address and a checksum.
+        mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
+        std: Published standard deviation likewise.
+    """
+
+    name: str
+    title: str
+    counts: Mapping[str, int]
+    size: int
+    resolution: str
+    licence: str
+    citation: str
+    folders: tuple[str, ...]
+    files: str
+    obtain: str
+    adapter: str
+    downloads: bool = False
+    bands: tuple[str, ...] = RGB
+    units: str = "8-bit counts"
+    scale: float = 255
+    mean: tuple[float, ...] | None = PAPER_MEAN
+    std: tuple[float, ...] | None = PAPER_STD
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the labels."""
+        return tuple(self.counts)
+
+    @property
+    def images(self) -> int:
+        """Official number of images."""
+        return sum(self.counts.values())
+
+    def folder(self, root: Path) -> Path | None:
+        """Find the folder that holds the class folders; ``None`` if it is not below ``root``."""
+        found = (root / folder for folder in self.folders)
+        return next((folder for folder in found if folder.is_dir()), None)
+
+    def present(self, root: Path) -> dict[str, int]:
+        """Count the image files of each class below ``root``, without opening any."""
+        folder = self.folder(root)
+        return {name: _count_images(folder / name) if folder else 0 for name in self.counts}
+
+    def missing(self, present: Mapping[str, int]) -> str | None:
+        """Say what a partial copy lacks.
+
+        Args:
+            present: Class name to number of images found.
+
+        Returns:
+            For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``; ``None``
+            if nothing is missing.
+        """
+        lacks = [
+            f"{name} lacks {count - present.get(name, 0):,}"
+            for name, count in self.counts.items()
+            if present.get(name, 0) < count
+        ]
+        if not lacks:
+            return None
+        return f"{sum(present.values()):,} of {self.images:,} images: {', '.join(lacks)}"
+
+    def open(self, root: Path, download: bool = False) -> "NonGeoClassificationDataset":
+        """Open the data set in torchgeo's manner.
+
+        Args:
+            root: Folder that holds the data sets.
+            download: Fetch what is missing, checksum verified, where ``downloads`` is true.
+
+        Returns:
+            A torchgeo data set with all images on disk, whatever official splits there are. Its
+            labels are the official ones for partial copies, too.
+
+        Raises:
+            InputError: It is not below ``root``; the message says how to get it.
+        """
+        if download and not self.downloads:
+            raise InputError(f"{self.name} cannot be downloaded automatically. {self.obtain}")
+        from torchgeo.datasets import DatasetNotFoundError
+
+        module, _, name = self.adapter.partition(":")
+        adapter = getattr(importlib.import_module(f"rs_otl.datasets.{module}"), name)
+        arguments: dict[str, object] = {"root": root} if self.folders else {}
+        if download:
+            arguments["download"] = True
+        try:
+            dataset = adapter(**arguments)
+        except DatasetNotFoundError:
+            raise InputError(self.not_found(root)) from None
+        except (OSError, RuntimeError, BadZipFile) as error:
+            raise InputError(
+                f"{self.title} could not be unpacked below {root}: {error}. {self.obtain}"
+            ) from error
+        if not dataset.samples:
+            raise InputError(self.not_found(root))
+        return dataset
+
+    def not_found(self, root: Path) -> str:
+        """Say in one line that it is not below ``root``, what was looked for, how to get it."""
+        looked = " or ".join(str(root / folder) for folder in self.folders)
+        return f"no images of {self.title} in {looked}, expected {self.files}. {self.obtain}"
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Folder that data sets are looked for in: ``root``, else ``$RS_OTL_DATA``, else ``./data``."""
+    return root or Path(os.environ.get("RS_OTL_DATA") or "data")
+
+
+def _count_images(folder: Path) -> int:
+    return sum(
+        name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        for _, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    )
+
+
+def _each(count: int, names: str) -> dict[str, int]:
+    return dict.fromkeys(names.split(), count)
+
+
+def _download(name: str) -> str:
+    return f"Get it with `rs-otl datasets {name} --download`"
+
+
+_EUROSAT_COUNTS = {
+    "AnnualCrop": 3000,
+    "Forest": 3000,
+    "HerbaceousVegetation": 3000,
+    "Highway": 2500,
+    "Industrial": 2500,
+    "Pasture": 2000,
+    "PermanentCrop": 2500,
+    "Residential": 3000,
+    "River": 2500,
+    "SeaLake": 3000,
+}
+_EUROSAT_CITATION = (
+    "Helber et al., EuroSAT: A novel dataset and deep learning benchmark for land use and land "
+    "cover classification, IEEE JSTARS 12(7), 2019, doi:10.1109/JSTARS.2019.2918242"
+)
+
+_ENTRIES = (
+    Entry(
+        name="eurosat",
+        title="EuroSAT (RGB)",
+        counts=_EUROSAT_COUNTS,
+        size=64,
+        resolution="10",
+        licence="MIT",
+        citation=_EUROSAT_CITATION,
+        folders=("2750", "EuroSAT/2750", "eurosat/2750"),
+        files="<Class>/<Class>_N.jpg",
+        obtain="Download EuroSAT.zip (RGB) from the homepage named in the paper, "
+        "github.com/phelber/EuroSAT, and unpack it there: it holds the folder 2750",
+        adapter="eurosat:EuroSATRGB",
+    ),
+    Entry(
+        name="eurosat-ms",
+        title="EuroSAT (13 bands)",
+        counts=_EUROSAT_COUNTS,
+        size=64,
+        bands=(
+            *("B01", "B02", "B03", "B04", "B05", "B06", "B07"),
+            *("B08", "B09", "B10", "B11", "B12", "B8A"),
+        ),
+        units="Sentinel-2 L1C top-of-atmosphere reflectance x 10,000",
+        scale=10_000,
+        resolution="10",
+        licence="MIT",
+        citation=_EUROSAT_CITATION,
+        folders=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif",),
+        files="<Class>/<Class>_N.tif",
+        obtain=_download("eurosat-ms"),
+        adapter="eurosat:EuroSATMS",
+        downloads=True,
+        mean=None,
+        std=None,
+    ),
+    Entry(
+        name="ucmerced",
+        title="UC Merced Land Use",
+        counts=_each(
+            100,
+            "agricultural airplane baseballdiamond beach buildings chaparral denseresidential "
+            "forest freeway golfcourse harbor intersection mediumresidential mobilehomepark "
+            "overpass parkinglot river runway sparseresidential storagetanks tenniscourt",
+        ),
+        size=256,
+        resolution="0.3",
+        licence="public domain imagery (USGS National Map)",
+        citation="Yang and Newsam, Bag-of-visual-words and spatial extensions for land-use "
+        "classification, ACM SIGSPATIAL 2010, doi:10.1145/1869790.1869829",
+        folders=("UCMerced_LandUse/Images",),
+        files="<class>/<class>NN.tif",
+        obtain=_download("ucmerced"),
+        adapter="ucmerced:UCMerced",
+        downloads=True,
+    ),
+    Entry(
+        name="patternnet",
+        title="PatternNet",
+        counts=_each(
+            800,
+            "airplane baseball_field basketball_court beach bridge cemetery chaparral "
+            "christmas_tree_farm closed_road coastal_mansion crosswalk dense_residential "
+            "ferry_terminal football_field forest freeway golf_course harbor intersection "
+            "mobile_home_park nursing_home oil_gas_field oil_well overpass parking_lot "
+            "parking_space railway river runway runway_marking shipping_yard solar_panel "
+            "sparse_residential storage_tank swimming_pool tennis_court transformer_station "
+            "wastewater_treatment_plant",
+        ),
+        size=256,
+        resolution="0.062-4.693",
+        licence=_NO_LICENCE,
+        citation="Zhou et al., PatternNet: A benchmark dataset for performance evaluation of "
+        "remote sensing image retrieval, ISPRS Journal 145, 2018, "
+        "doi:10.1016/j.isprsjprs.2018.01.004",
+        folders=("PatternNet/images",),
+        files="<class>/<class>NNN.jpg",
+        obtain=_download("patternnet"),
+        adapter="patternnet:PatternNet",
+        downloads=True,
+    ),
+    Entry(
+        name="resisc45",
+        title="NWPU-RESISC45",
+        counts=_each(
+            700,
+            "airplane airport baseball_diamond basketball_court beach bridge chaparral church "
+            "circular_farmland cloud commercial_area dense_residential desert forest freeway "
+            "golf_course ground_track_field harbor industrial_area intersection island lake "
+            "meadow medium_residential mobile_home_park mountain overpass palace parking_lot "
+            "railway railway_station rectangular_farmland river roundabout runway sea_ice ship "
+            "snowberg sparse_residential stadium storage_tank tennis_court terrace "
+            "thermal_power_station wetland",
+        ),
+        size=256,
+        resolution="0.2-30",
+        licence=_NO_LICENCE,
+        citation="Cheng et al., Remote sensing image scene classification: Benchmark and state "
+        "of the art, Proceedings of the IEEE 105(10), 2017, doi:10.1109/JPROC.2017.2675998",
+        folders=("NWPU-RESISC45",),
+        files="<class>/<class>_NNN.jpg",
+        obtain=_download("resisc45"),
+        adapter="resisc45:RESISC45",
+        downloads=True,
+    ),
+    Entry(
+        name="aid",
+        title="AID",
+        counts={
+            "Airport": 360,
+            "BareLand": 310,
+            "BaseballField": 220,
+            "Beach": 400,
+            "Bridge": 360,
+            "Center": 260,
+            "Church": 240,
+            "Commercial": 350,
+            "DenseResidential": 410,
+            "Desert": 300,
+            "Farmland": 370,
+            "Forest": 250,
+            "Industrial": 390,
+            "Meadow": 280,
+            "MediumResidential": 290,
+            "Mountain": 340,
+            "Park": 350,
+            "Parking": 390,
+            "Playground": 370,
+            "Pond": 420,
+            "Port": 380,
+            "RailwayStation": 260,
+            "Resort": 290,
+            "River": 410,
+            "School": 300,
+            "SparseResidential": 300,
+            "Square": 330,
+            "Stadium": 290,
+            "StorageTanks": 360,
+            "Viaduct": 420,
+        },
+        size=600,
+        resolution="0.5-8",
+        licence=_NO_LICENCE,
+        citation="Xia et al., AID: A benchmark data set for performance evaluation of aerial "
+        "scene classification, IEEE TGRS 55(7), 2017, doi:10.1109/TGRS.2017.2685945",
+        folders=("AID",),
+        files="<Class>/<class>_N.jpg",
+        obtain="Ask for AID on the homepage of its authors (Wuhan University, "
+        "captain-whu.github.io/AID) and unpack the class folders there",
+        adapter="aid:AID",
+    ),
+    Entry(
+        name="siri-whu",
+        title="SIRI-WHU Google",
+        counts=_each(
+            200,
+            "agriculture commercial harbor idle_land industrial meadow overpass park pond "
+            "residential river water",
+        ),
+        size=200,
+        resolution="2",
+        licence=_NO_LICENCE,
+        citation="Zhao et al., Dirichlet-derived multiple topic scene classification model for "
+        "high spatial resolution remote sensing imagery, IEEE TGRS 54(4), 2016, "
+        "doi:10.1109/TGRS.2015.2496185",
+        folders=("Google dataset of SIRI-WHU_earth_im_tiff/12class_tif",),
+        files="<class>/NNNN.tif",
+        obtain="Ask for the Google data set of SIRI-WHU from its authors (RSIDEA group, Wuhan "
+        "University) and unpack the archive there under its own name",
+        adapter="siri_whu:SIRIWHU",
+    ),
+    Entry(
+        name="hmhr",
+        title="HMHR (How to Make High Resolution Remote Sensing Image dataset)",
+        counts={
+            "Buildings": 121,
+            "Farmland": 106,
+            "Greenbelt": 112,
+            "Wasteland": 93,
+            "Water": 101,
+        },
+        size=256,
+        resolution="2.39",
+        licence=_NO_LICENCE,
+        citation="leeguandong, How to make high resolution remote sensing image dataset, "
+        "github.com/leeguandong/How-to-make-high-resolution-remote-sensing-image-dataset",
+        folders=("HMHR/RS Image Dataset",),
+        files="<Class>/<Class>NN.jpg",
+        obtain="Clone github.com/leeguandong/"
+        "How-to-make-high-resolution-remote-sensing-image-dataset and put its folder "
+        "'RS Image Dataset' there",
+        adapter="hmhr:HMHR",
+    ),
+    Entry(
+        name="synthetic",
+        title="Synthetic scenes",
+        counts=_each(
+            160,
+            "bare fields forest industrial meadow orchard residential river road water",
+        ),
+        size=64,
+        bands=(*RGB, "nir"),
+        resolution="2-4",
+        licence="MIT, as this package",
+        citation="drawn by rs-otl",
+        folders=(),
+        files="",
+        obtain="Nothing to get: it is drawn by this package",
+        adapter="synthetic:Synthetic",
+        mean=None,
+        std=None,
+    ),
+)
+
+CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def entry_named(name: str) -> Entry:
+    """Look a data set up.
+
+    Raises:
+        InputError: There is none of that name; the message has the nearest.
+    """
+    if name not in CATALOGUE:
+        close = difflib.get_close_matches(name.lower(), CATALOGUE, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(CATALOGUE)}"
+        raise InputError(f"no data set or folder is named {name!r}: {hint}")
+    return CATALOGUE[name]

@@ -1,0 +1,111 @@
+"""Batches to pretrain on: images and their positions, and no labels."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from rs_otl.datasets.imagery import Imagery
+from rs_otl.errors import InputError
+
+
+class ImageryDataModule(lightning.LightningDataModule):
+    """Feeds the training images of a division to Lightning.
+
+    A batch is ``{"image": float32 (batch_size, C, size, size) in [0, 1], "index": int64
+    (batch_size,)}``, where ``index`` is the position within ``train``, 0 to ``len(train) - 1``.
+    The order of an epoch depends on ``seed`` and the epoch alone, so that a resumed run sees what
+    it would have seen.
+    """
+
+    def __init__(
+        self,
+        imagery: Imagery,
+        train: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+    ) -> None:
+        """Prepare the loader.
+
+        Args:
+            imagery: Images.
+            train: Positions in ``imagery`` to train on.
+            batch_size: Images in a batch; what is left over at the end of an epoch is dropped.
+            seed: Of the shuffling.
+            num_workers: Processes that decode; none are used for images held in memory.
+
+        Raises:
+            InputError: There are fewer training images than ``batch_size``.
+        """
+        super().__init__()
+        if not 1 <= batch_size <= len(train):
+            raise InputError(
+                f"batch_size must lie between 1 and the {len(train):,} training images of "
+                f"{imagery.name}, not be {batch_size:,}"
+            )
+        self.imagery = imagery
+        self.train = train
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = 0 if imagery.cached else num_workers
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Shuffled batches; Lightning tells the sampler the epoch."""
+        return DataLoader(
+            _Unlabelled(self.imagery, self.train),
+            batch_size=self.batch_size,
+            sampler=EpochSampler(len(self.train), self.seed),
+            num_workers=self.num_workers,
+            collate_fn=_collated,
+            drop_last=True,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+class EpochSampler(Sampler[int]):
+    """All positions 0 to ``length - 1`` in an order drawn from (seed, epoch)."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass; Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Positions in a pass."""
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        """Go through all positions once."""
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter(order.tolist())
+
+
+class _Unlabelled(Dataset[dict[str, Tensor]]):
+    """Chosen images by their position among the chosen; labels are never read."""
+
+    def __init__(self, imagery: Imagery, chosen: NDArray[np.int64]) -> None:
+        self.imagery = imagery
+        self.chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+        images = self.imagery.images(self.chosen[positions])
+        return {"image": images, "index": torch.tensor(positions)}
+
+
+def _collated(batch: Any) -> dict[str, Tensor]:
+    """Let through what ``__getitems__`` has collated; not a lambda, so workers can have it."""
+    return batch

@@ -1,0 +1,123 @@
+"""The paper's protocol: random divisions of a data set, 80 % to train on and 20 % to test on."""
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.datasets.imagery import Imagery
+from rs_otl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images whose decoded pixels are identical.
+
+    Attributes:
+        groups: Paths of each group of two images or more.
+        conflicts: Pairs of paths with identical pixels and different labels.
+        leaks: Test images with an identical training image, 0 where nothing is divided.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    conflicts: tuple[tuple[str, str], ...]
+    leaks: int
+
+
+@dataclass(frozen=True)
+class Division:
+    """One random division.
+
+    Attributes:
+        number: Which one; the same number of the same images is the same division.
+        train: Positions to train on, sorted, int64.
+        test: Positions to test on, sorted, int64; disjoint from ``train``.
+        duplicates: Identical images, within a side and across.
+    """
+
+    number: int
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    duplicates: Duplicates
+
+
+def divide(
+    imagery: Imagery,
+    number: int = 1,
+    keep_duplicates_together: bool = True,
+    test_fraction: float = 0.2,
+) -> Division:
+    """Divide images at random, as section 4.3 of the paper does, into training and test images.
+
+    Labels play no part in it.
+
+    Args:
+        imagery: N images.
+        number: Which division, from 1; the paper reports 1 to 5.
+        keep_duplicates_together: Whether identical images stay on one side. The test side may
+            then be smaller than asked for, by less than the largest group of identical images.
+        test_fraction: Share of the images to test on, in (0, 1); rounded, at least one image.
+
+    Returns:
+        The division, with its duplicates.
+
+    Raises:
+        InputError: An argument is out of range, or there are fewer than two different images.
+    """
+    if number < 1:
+        raise InputError(f"divisions are numbered from 1, not {number}")
+    if not 0 < test_fraction < 1:
+        raise InputError(f"the test fraction must lie between 0 and 1, not be {test_fraction}")
+    alike = _identical(imagery.hashes)
+    if len(imagery) < 2 or (keep_duplicates_together and len(alike) < 2):
+        raise InputError(f"{imagery.name}: a division needs at least two different images")
+    units = alike if keep_duplicates_together else [[i] for i in range(len(imagery))]
+    wanted = max(1, round(test_fraction * len(imagery)))
+    test = np.zeros(len(imagery), bool)
+    order = np.random.default_rng(number).permutation(len(units))
+    taken = 0
+    for unit in (units[position] for position in order):
+        if taken + len(unit) <= wanted:
+            test[unit] = True
+            taken += len(unit)
+    if not test.any():
+        test[min(units, key=len)] = True
+    return Division(
+        number=number,
+        train=np.flatnonzero(~test),
+        test=np.flatnonzero(test),
+        duplicates=_report(imagery, alike, test),
+    )
+
+
+def find_duplicates(imagery: Imagery) -> Duplicates:
+    """Find images whose pixels are identical before resizing, and labels that contradict."""
+    return _report(imagery, _identical(imagery.hashes), np.zeros(len(imagery), bool))
+
+
+def _identical(hashes: NDArray[np.uint64]) -> list[list[int]]:
+    """Group positions by hash, in the order of first appearance."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for position, digest in enumerate(hashes.tolist()):
+        groups[digest].append(position)
+    return list(groups.values())
+
+
+def _report(imagery: Imagery, alike: list[list[int]], test: NDArray[np.bool_]) -> Duplicates:
+    groups = [group for group in alike if len(group) > 1]
+    conflicts: list[tuple[str, str]] = []
+    if imagery.labels is not None:
+        labels = imagery.labels
+        conflicts = [
+            (imagery.paths[one], imagery.paths[other])
+            for group in groups
+            for one, other in itertools.combinations(group, 2)
+            if labels[one] != labels[other]
+        ]
+    return Duplicates(
+        groups=tuple(tuple(imagery.paths[i] for i in group) for group in groups),
+        conflicts=tuple(conflicts),
+        leaks=sum(int(test[group].sum()) for group in groups if not test[group].all()),
+    )

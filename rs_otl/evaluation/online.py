@@ -1,0 +1,70 @@
+"""How good the encoder is while it trains."""
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from torch import nn
+
+from rs_otl.errors import InputError
+from rs_otl.evaluation.features import extract_features
+from rs_otl.evaluation.knn import knn_predict
+
+if TYPE_CHECKING:  # the monitor needs none of what reads images
+    from rs_otl.datasets import Imagery
+
+
+class OnlineKNN(Callback):
+    """Log the weighted nearest-neighbour accuracy of ``pl_module.encoder`` as ``knn``.
+
+    It is logged at the end of an epoch, in [0, 1]. Labels serve to watch the training only:
+    nothing that is trained sees them or the score, and weights, buffers and random states are
+    the same with this callback and without.
+
+    Args:
+        imagery: Labelled images.
+        train: Positions of those that vote, ``(n,)`` int64.
+        test: Positions of those that are predicted, ``(m,)`` int64.
+        view: The test view that the encoder expects.
+        every: Epochs from one score to the next; the last epoch always has one.
+        k: Neighbours that vote; n if it is less.
+
+    Raises:
+        InputError: If the imagery has no labels.
+    """
+
+    def __init__(
+        self,
+        imagery: "Imagery",
+        train: NDArray[np.int64],
+        test: NDArray[np.int64],
+        view: nn.Module,
+        every: int = 1,
+        k: int = 10,
+    ) -> None:
+        if imagery.labels is None:
+            raise InputError(f"{imagery.name} has no labels: expected some, to watch a score by")
+        self.imagery = imagery
+        self.labels = torch.from_numpy(imagery.labels)
+        self.train = train
+        self.test = test
+        self.view = view
+        self.every = every
+        self.k = k
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the encoder as it is, if it is time."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
+        encoder = cast(nn.Module, pl_module.encoder)
+        train, test = (
+            extract_features(encoder, self.view, self.imagery, indices, device=pl_module.device)
+            for indices in (self.train, self.test)
+        )
+        predicted = knn_predict(train, self.labels[self.train], test, k=[self.k])[self.k]
+        correct = (predicted == self.labels[self.test]).float().mean()
+        pl_module.log("knn", correct, prog_bar=True, sync_dist=True)

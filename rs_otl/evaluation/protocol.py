@@ -1,0 +1,150 @@
+"""The paper's evaluation of a frozen encoder."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from rs_otl.errors import InputError
+from rs_otl.evaluation.features import extract_features
+from rs_otl.evaluation.intervals import bootstrap_interval
+from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
+from rs_otl.evaluation.linear import linear_predict
+from rs_otl.evaluation.report import Evaluation, Score
+
+if TYPE_CHECKING:  # evaluating needs none of what reads images
+    from rs_otl.datasets import Division, Imagery
+    from rs_otl.models import TestView
+
+
+def evaluate(
+    encoder: nn.Module,
+    view: "TestView",
+    imagery: "Imagery",
+    division: "Division",
+    *,
+    name: str,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Judge a frozen encoder by nearest neighbours and a linear classifier (section 4).
+
+    The classifiers see the features and labels of the division's training images, and are
+    tested on its test images; all are seen through the test view. The same seed on the same
+    machine gives the same evaluation.
+
+    Args:
+        encoder: From ``(B, C, S, S)`` to ``(B, D)``; left on ``device``, otherwise unchanged.
+        view: The test view that the encoder expects.
+        imagery: Labelled images of at least two classes.
+        division: Which of them to learn from and to test on.
+        name: What the encoder is, in words.
+        device: Where to compute.
+        seed: Of the linear classifiers and the intervals.
+        progress: Whether to show bars on standard error.
+
+    Returns:
+        Scores, accuracy by class, confusion matrix, and notes on whatever limits them.
+
+    Raises:
+        InputError: If the imagery has no labels or one class, or a side of the division is
+            empty.
+    """
+    labels, classes = imagery.labels, imagery.classes
+    if labels is None or classes is None:
+        raise InputError(
+            f"{imagery.name} has no labels, and an evaluation needs them: expected a "
+            "sub-folder of images for each class"
+        )
+    if len(classes) < 2:
+        raise InputError(
+            f"{imagery.name} has the class {classes[0]} alone: expected at least two to tell apart"
+        )
+    if not len(division.train) or not len(division.test):
+        raise InputError(
+            f"{imagery.name}: {len(division.train)} training and {len(division.test)} test "
+            "images; expected at least one of each"
+        )
+
+    def features(indices: NDArray[np.int64]) -> Tensor:
+        found = extract_features(encoder, view, imagery, indices, device=device, progress=progress)
+        return found.to(device)
+
+    train_labels = torch.from_numpy(labels[division.train]).to(device)
+    truth = torch.from_numpy(labels[division.test])
+    data = (features(division.train), train_labels, features(division.test))
+
+    def score(predicted: Tensor) -> Score:
+        correct = (predicted.cpu() == truth).numpy()
+        low, high = bootstrap_interval(correct, seed)
+        return Score(accuracy=float(correct.mean()), low=low, high=high)
+
+    neighbours = knn_predict(*data, progress=progress)
+    linear = linear_predict(*data, seed=seed, progress=progress)
+    standardised = linear_predict(*data, standardise=True, seed=seed, progress=progress)
+    confusion = multiclass_confusion_matrix(standardised.cpu(), truth, num_classes=len(classes))
+    right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
+    return Evaluation(
+        encoder=name,
+        dataset=imagery.name,
+        division=division.number,
+        image_size=view.size,
+        seed=seed,
+        n_train=len(division.train),
+        n_test=len(division.test),
+        classes=classes,
+        knn={k: score(predicted) for k, predicted in neighbours.items()},
+        linear=score(linear),
+        linear_standardised=score(standardised),
+        per_class={
+            title: right[label] / of[label] if of[label] else None
+            for label, title in enumerate(classes)
+        },
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        notes=(*_absent(labels, classes, division), *_notes(imagery, division)),
+    )
+
+
+def _absent(
+    labels: NDArray[np.int64], classes: tuple[str, ...], division: "Division"
+) -> Iterator[str]:
+    """Name the classes that a side of the division lacks."""
+    for side, indices, so in (
+        ("training", division.train, "their test images cannot be predicted"),
+        ("test", division.test, "they have no accuracy of their own"),
+    ):
+        present = set(labels[indices].tolist())
+        absent = [title for label, title in enumerate(classes) if label not in present]
+        if absent:
+            yield f"Classes without a {side} image, so {so}: {_listed(absent)}"
+
+
+def _notes(imagery: "Imagery", division: "Division") -> Iterator[str]:
+    """Say what else limits the figures."""
+    n = len(division.train)
+    cut = [str(k) for k in NEIGHBOURS if k > n]
+    if cut:
+        yield f"k = {', '.join(cut)} cut to {n}, the number of training images"
+    if imagery.missing:
+        yield f"The copy is partial: {_shortened(imagery.missing)}"
+    if imagery.left_out:
+        yield f"Files that could not be used: {len(imagery.left_out):,}"
+    if division.duplicates.leaks:
+        yield f"Test images with an identical training image: {division.duplicates.leaks:,}"
+    if division.duplicates.conflicts:
+        pairs = [f"{one} = {other}" for one, other in division.duplicates.conflicts]
+        yield f"Identical images of different classes: {_listed(pairs)}"
+
+
+def _listed(names: list[str]) -> str:
+    return _shortened(", ".join(names))
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, 200, placeholder=" \N{HORIZONTAL ELLIPSIS}")

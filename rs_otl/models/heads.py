@@ -1,0 +1,37 @@
+"""From features to outputs."""
+
+import torch
+from torch import Tensor, nn
+
+
+class OutputHeads(nn.Module):
+    """One or more independent heads, each clustering the same features in its own way.
+
+    A head is a linear layer, as in the paper, or with ``hidden`` above 0 a perceptron with
+    one hidden layer (batch-normalised), which leaves the encoder's features more general.
+
+    Args:
+        features: Size D of the encoder's features.
+        clusters: Outputs k of each head.
+        heads: Number of heads.
+        hidden: Width of the hidden layer; 0 for none.
+    """
+
+    def __init__(self, features: int, clusters: int, heads: int = 1, hidden: int = 0) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(_head(features, clusters, hidden) for _ in range(heads))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return outputs before softmax ``(heads, B, k)`` for features ``(B, D)``."""
+        return torch.stack([head(features) for head in self.heads])
+
+
+def _head(features: int, clusters: int, hidden: int) -> nn.Module:
+    if not hidden:
+        return nn.Linear(features, clusters)
+    return nn.Sequential(
+        nn.Linear(features, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, clusters),
+    )

@@ -1,0 +1,194 @@
+"""The one configuration object."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rs_otl.errors import InputError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Recipe(BaseModel):
+    """How an encoder is pretrained.
+
+    Attributes:
+        dataset: Name in the catalogue, or a folder of images.
+        encoder: timm architecture.
+        image_size: Side of a view in pixels.
+        views: Views g of an image in each step.
+        clusters: Outputs k of each head.
+        heads: Heads with labels of their own.
+        hidden: Width of the heads' hidden layer; 0 for linear heads.
+        epochs: Passes over the training images.
+        batch_size: Images in a step; each is seen ``views`` times.
+        lr: Learning rate at the start.
+        milestones: Epochs at which it changes.
+        milestone_lrs: What it changes to. With no milestones it falls to 0 along a cosine.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        augment: ``simple`` or ``strong`` views.
+        relabel_every: Epochs that labels are kept for.
+        decay: The rate beta of Algorithm 1.
+        init: Weights to start from: a data set's name (its run), a run, or an encoder
+            directory; nothing for random weights.
+        division: Number of the random 80/20 division; the 80 % are trained on.
+        keep_duplicates_together: Keep identical images on one side of the division.
+        knn_every: Epochs between kNN scores on the other 20 %, where classes are known.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
+        workers: Processes that decode images that do not fit in memory.
+        seed: Of everything random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    encoder: str = "resnet18"
+    image_size: Annotated[int, Field(ge=16)] = 224
+    views: Positive = 10
+    clusters: Annotated[int, Field(ge=2)] = 128
+    heads: Positive = 1
+    hidden: Annotated[int, Field(ge=0)] = 0
+    epochs: Positive = 300
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 0.03
+    milestones: tuple[Positive, ...] = ()
+    milestone_lrs: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    augment: Literal["simple", "strong"] = "strong"
+    relabel_every: Positive = 1
+    decay: Annotated[float, Field(gt=1)] = 1.5
+    init: str | None = None
+    division: Positive = 1
+    keep_duplicates_together: bool = True
+    knn_every: Positive = 10
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 2
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _a_rate_for_each_milestone(self) -> Self:
+        if len(self.milestones) != len(self.milestone_lrs):
+            raise ValueError(
+                f"{len(self.milestones)} milestones need as many milestone_lrs, "
+                f"not {len(self.milestone_lrs)}"
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones {list(self.milestones)} must ascend")
+        return self
+
+
+def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Check values and make a recipe of them.
+
+    Args:
+        values: Keys and values.
+        source: Where they come from, for the error.
+
+    Raises:
+        InputError: If a key is unknown, with the nearest right name, or a value is ill-typed.
+    """
+    for key in values:
+        if key not in Recipe.model_fields:
+            near = difflib.get_close_matches(str(key), Recipe.model_fields, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else "see `rs-otl pretrain --help`"
+            raise InputError(f"{source}: unknown key {key!r}; {hint}")
+    try:
+        return Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        given = f"{key} = {first['input']!r}: " if key else ""
+        message = re.sub("^Value error, ", "", first["msg"])
+        raise InputError(f"{source}: {given}{message}") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read the keys and values of a recipe file.
+
+    Args:
+        path: A YAML file of flat keys.
+
+    Raises:
+        InputError: If the file is missing or is not a YAML mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected lines of `key: value`")
+    return values
+
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe by name among those that come with rs-otl, or as a file.
+
+    Args:
+        name: A path, or a name such as ``"quick"`` or ``"pretrain/aid"``.
+
+    Raises:
+        InputError: If there is none, with the names that there are.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = _shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    raise InputError(
+        f"recipe {name!r}: expected a YAML file or one of {', '.join(sorted(shipped))}"
+    )
+
+
+def recipe_for(
+    dataset: str, recipe: str | None = None, overrides: Sequence[str] = ()
+) -> tuple[Recipe, str]:
+    """Put together the recipe of a run.
+
+    Args:
+        dataset: Name in the catalogue, or a folder.
+        recipe: A recipe's name or file; ``None`` takes ``pretrain/DATASET`` where there is
+            one, else ``quick``.
+        overrides: ``key=value`` texts, which win over the file; values as in YAML.
+
+    Returns:
+        The recipe, and the name or file it came from.
+
+    Raises:
+        InputError: If a file, key or value is not as expected.
+    """
+    name = recipe or (
+        f"pretrain/{dataset}" if f"pretrain/{dataset}" in _shipped_recipes() else "quick"
+    )
+    path = find_recipe(name)
+    values = read_recipe(path) | {"dataset": dataset}
+    make_recipe(values, str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: expected key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override}: expected a YAML value after =") from None
+    return make_recipe(values, f"{name} with --set" if overrides else str(path)), name
+
+
+def _shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with rs-otl: in an installed package, or beside it."""
+    package = Path(str(resources.files("rs_otl")))
+    folder = next(
+        path for path in (package / "recipes", package.parent / "recipes") if path.is_dir()
+    )
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")
+    }

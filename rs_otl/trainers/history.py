@@ -1,0 +1,132 @@
+"""What a run has done so far: table, curves and a line an epoch."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rs_otl.files import written_aside
+
+# Each figure: file name, title of the y axis, and the metrics drawn in it.
+_FIGURES = (
+    ("loss", "loss (nats)", ("loss", "ln_k")),
+    ("evenness", "std of cluster sizes (images)", ("initial_std", "std")),
+    ("labels", "share", ("changed", "agreement")),
+    ("knn", "kNN accuracy, k = 10 (%)", ("knn",)),
+)
+_NAMES = {
+    "loss": "loss",
+    "ln_k": "ln k: a network that knows nothing",
+    "initial_std": "before translation",
+    "std": "after translation",
+    "changed": "labels that changed since the last renewal",
+    "agreement": "pairs of views with the same label",
+    "knn": "kNN",
+}
+
+
+class History(Callback):
+    """Keeps every epoch's metrics, in the checkpoint too, and shows them.
+
+    After each epoch it writes ``metrics.csv`` and ``figures/*.png`` whole, so that a run that
+    was killed and resumed leaves the same table as one that was not, and prints a line to
+    stderr.
+
+    Args:
+        directory: The run's directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.epochs: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the metrics so far."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the metrics up to the checkpoint back."""
+        self.epochs = list(state_dict["epochs"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch's metrics, so that one not logged again is not repeated."""
+        trainer.callback_metrics.clear()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch, write the table and the figures, print the line."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.epochs.append({"epoch": trainer.current_epoch + 1} | metrics)
+        if not trainer.is_global_zero:
+            return
+        columns = sorted({name for epoch in self.epochs for name in epoch} - {"epoch"})
+        with (
+            written_aside(self.directory / "metrics.csv") as aside,
+            aside.open("w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, ["epoch", *columns])
+            writer.writeheader()
+            writer.writerows(self.epochs)
+        self._draw()
+        print(_line(self.epochs[-1], trainer.max_epochs), file=sys.stderr)
+
+    def _draw(self) -> None:
+        folder = self.directory / "figures"
+        folder.mkdir(exist_ok=True)
+        for name, title, metrics in _FIGURES:
+            curves = {
+                metric: [
+                    (epoch["epoch"], epoch[metric] * (100 if metric == "knn" else 1))
+                    for epoch in self.epochs
+                    if metric in epoch
+                ]
+                for metric in metrics
+            }
+            if not any(curves.values()):
+                continue
+            figure = Figure(figsize=(7, 4), layout="constrained")
+            axes = figure.add_subplot()
+            for metric, points in curves.items():
+                if points:
+                    style = "--" if metric == "ln_k" else ".-"
+                    axes.plot(*zip(*points, strict=True), style, label=_NAMES[metric])
+            if name == "evenness":
+                axes.set_yscale("symlog", linthresh=1)
+                axes.set_ylim(bottom=0)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlim(0.5, self.epochs[-1]["epoch"] + 0.5)
+            axes.set_ylabel(title)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False)
+            with written_aside(folder / f"{name}.png") as aside:
+                figure.savefig(aside, dpi=120)
+
+
+def _line(epoch: dict[str, float], epochs: int | None) -> str:
+    """Return an epoch's line for the terminal."""
+    parts = [f"epoch {epoch['epoch']:.0f}/{epochs}"]
+    if "loss" in epoch:
+        parts.append(f"loss {epoch['loss']:.3f}")
+    if "ln_k" in epoch:
+        parts[-1] += f" (ln k {epoch['ln_k']:.3f})"
+    if "std" in epoch:
+        parts.append(f"label std {epoch['initial_std']:.1f} → {epoch['std']:.2f}")
+    if epoch.get("initial_empty"):
+        parts.append(f"{epoch['initial_empty']:.0f} empty before")
+    if "changed" in epoch:
+        parts.append(f"{epoch['changed']:.0%} changed")
+    if "agreement" in epoch:
+        parts.append(f"views agree {epoch['agreement']:.0%}")
+    if "knn" in epoch:
+        parts.append(f"kNN {epoch['knn']:.1%}")
+    if "images_per_second" in epoch:
+        parts.append(f"{epoch['images_per_second']:.0f} images/s")
+    if "label_seconds" in epoch:
+        parts.append(f"{epoch['label_seconds']:.0f} s labels")
+        parts[-1] += f", {epoch['train_seconds']:.0f} s training"
+    return " · ".join(parts)

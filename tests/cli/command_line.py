@@ -1,0 +1,45 @@
+"""Runs the true command line, on a folder of made-up images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PROGRAM = Path(sys.executable).with_name("rs-otl")
+# Two threads, so that two test processes share two cores; float32 runs on any processor.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+TINY = ["image_size=32", "clusters=6", "batch_size=16", "precision=float32", "knn_every=2"]
+
+
+def rs_otl(*arguments, check=0, cwd=None):
+    done = subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        timeout=300,
+    )
+    assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def settings(*more):
+    return [word for setting in (*TINY, *more) for word in ("--set", setting)]
+
+
+def draw_folder(folder, classes=3, images=16):
+    """Write classes of noise about a colour, in a folder for each class."""
+    random = np.random.default_rng(0)
+    for number in range(classes):
+        (folder / f"class{number}").mkdir(parents=True)
+        for image in range(images):
+            pixels = random.integers(0, 120, (40, 40, 3)) + np.array(
+                [60 * number, 100, 130 - 60 * number]
+            )
+            path = folder / f"class{number}" / f"{image:02}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return folder

@@ -1,0 +1,79 @@
+"""A run that is killed loses nothing."""
+
+import csv
+import signal
+import subprocess
+import time
+
+from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, settings
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path):
+    folder = draw_folder(tmp_path / "images")
+    arguments = [folder, *settings("epochs=5", "relabel_every=2")]
+    rs_otl("pretrain", *arguments, "--out", tmp_path / "alone")
+
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [PROGRAM, "pretrain", *map(str, arguments), "--out", str(killed)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
+    # In the third epoch, or soon after: its labels are those of the checkpoint's second pair.
+    while not _epochs(killed) >= 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "encoder").exists()
+
+    added = folder / "class0" / "added.png"
+    added.write_bytes((folder / "class0" / "00.png").read_bytes())
+    refused = rs_otl("pretrain", folder, "--resume", "--out", killed, check=2)
+    assert "not the images" in refused.stderr.splitlines()[-1]
+    added.unlink()
+
+    rs_otl("pretrain", folder, "--resume", "--out", killed)
+
+    weights = [
+        (path / "encoder" / "model.safetensors").read_bytes()
+        for path in (tmp_path / "alone", killed)
+    ]
+    assert weights[0] == weights[1]
+    untimed = [
+        [
+            {key: value for key, value in row.items() if "second" not in key}
+            for row in csv.DictReader((path / "metrics.csv").read_text().splitlines())
+        ]
+        for path in (tmp_path / "alone", killed)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_control_c_stops_in_one_line(tmp_path):
+    folder = draw_folder(tmp_path / "images")
+    process = subprocess.Popen(
+        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    while not _epochs(tmp_path / "run") >= 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert not stdout
+    assert stderr.splitlines()[-1].startswith("rs-otl: interrupted")
+    assert "Traceback" not in stderr
+
+
+def _epochs(directory):
+    try:
+        return len((directory / "metrics.csv").read_text().splitlines()) - 1
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,198 @@
+import hashlib
+import importlib
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from rasterio import Affine
+
+from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
+from rs_otl.errors import InputError
+from rs_otl.spec import ImageSpec
+
+ON_DISK = [name for name, entry in CATALOGUE.items() if entry.folders]
+
+# A file of the first class in the official layout, and how many bands it has.
+OFFICIAL = {
+    "eurosat": ("2750/AnnualCrop/AnnualCrop_1.jpg", 3),
+    "eurosat-ms": (
+        "ds/images/remote_sensing/otherDatasets/sentinel_2/tif/AnnualCrop/AnnualCrop_1.tif",
+        13,
+    ),
+    "ucmerced": ("UCMerced_LandUse/Images/agricultural/agricultural00.tif", 3),
+    "patternnet": ("PatternNet/images/airplane/airplane001.jpg", 3),
+    "resisc45": ("NWPU-RESISC45/airplane/airplane_001.jpg", 3),
+    "aid": ("AID/Airport/airport_1.jpg", 3),
+    "siri-whu": ("Google dataset of SIRI-WHU_earth_im_tiff/12class_tif/agriculture/0001.tif", 3),
+    "hmhr": ("HMHR/RS Image Dataset/Buildings/Buildings01.jpg", 3),
+}
+
+
+def _write_official(root, name, write_image):
+    path, bands = OFFICIAL[name]
+    entry = CATALOGUE[name]
+    # The last class rather than the second: labels must not be numbered by what is found.
+    for image_class in (entry.classes[0], entry.classes[-1]):
+        other = path.replace(entry.classes[0], image_class)
+        if bands == 13:
+            # Georeferenced, as the real ones are, or torchgeo's reader warns.
+            place = Affine(10, 0, 0, 0, -10, 0)
+            write_image(root / other, bands=13, dtype="uint16", transform=place)
+        else:
+            write_image(root / other)
+
+
+def test_numbers_are_the_published_ones():
+    published = {
+        "eurosat": (10, 27_000, 64),
+        "eurosat-ms": (10, 27_000, 64),
+        "ucmerced": (21, 2_100, 256),
+        "patternnet": (38, 30_400, 256),
+        "resisc45": (45, 31_500, 256),
+        "aid": (30, 10_000, 600),
+        "siri-whu": (12, 2_400, 200),
+        "hmhr": (5, 533, 256),
+        "synthetic": (10, 1_600, 64),
+    }
+    found = {
+        name: (len(entry.classes), entry.images, entry.size) for name, entry in CATALOGUE.items()
+    }
+    assert found == published
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
+def test_entries_are_complete(entry):
+    texts = (entry.title, entry.units, entry.resolution, entry.licence, entry.citation)
+    assert all(texts)
+    assert entry.obtain
+    assert list(entry.classes) == sorted(entry.classes)
+    if entry.mean is not None:
+        ImageSpec(
+            bands=entry.bands,
+            units=entry.units,
+            scale=entry.scale,
+            resolution=entry.resolution,
+            mean=entry.mean,
+            std=entry.std,
+        )
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_partial_copies_open_with_official_labels(tmp_path, write_image, name):
+    _write_official(tmp_path, name, write_image)
+    entry = CATALOGUE[name]
+    dataset = entry.open(tmp_path)
+    assert tuple(dataset.classes) == entry.classes
+    assert [label for _, label in dataset.samples] == [0, len(entry.classes) - 1]
+    sample = dataset[0]
+    assert sample["image"].dtype == torch.float32
+    assert len(sample["image"]) == len(entry.bands)
+    assert sample["label"] == 0
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_what_is_missing_is_said_by_class(tmp_path, write_image, name):
+    entry = CATALOGUE[name]
+    assert sum(entry.present(tmp_path).values()) == 0
+    _write_official(tmp_path, name, write_image)
+    present = entry.present(tmp_path)
+    first = entry.classes[0]
+    assert present[first] == 1
+    assert f"2 of {entry.images:,} images: {first} lacks" in entry.missing(present)
+    assert entry.missing(entry.counts) is None
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_not_found_says_where_and_how(tmp_path, name):
+    entry = CATALOGUE[name]
+    with pytest.raises(InputError) as caught:
+        entry.open(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / entry.folders[0]) in message
+    assert entry.files in message
+    assert entry.obtain in message
+    assert "\n" not in message
+
+
+def test_an_empty_folder_counts_as_not_found(tmp_path):
+    (tmp_path / "AID" / "Airport").mkdir(parents=True)
+    with pytest.raises(InputError, match="no images of AID"):
+        CATALOGUE["aid"].open(tmp_path)
+
+
+def test_only_some_can_be_downloaded(tmp_path):
+    with pytest.raises(InputError, match=r"aid cannot be downloaded automatically\. Ask for AID"):
+        CATALOGUE["aid"].open(tmp_path, download=True)
+
+
+@pytest.fixture
+def address(tmp_path, monkeypatch):
+    """Folder, and the address on this machine that its files are served at."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", [name for name in ON_DISK if CATALOGUE[name].downloads])
+def test_a_download_is_verified_and_unpacked(tmp_path, write_image, monkeypatch, address, name):
+    entry = CATALOGUE[name]
+    module, _, adapter_name = entry.adapter.partition(":")
+    adapter = getattr(importlib.import_module(f"rs_otl.datasets.{module}"), adapter_name)
+    _write_official(tmp_path / "content", name, write_image)
+    served, url = address
+    archive = Path(
+        shutil.make_archive(served / Path(adapter.filename).stem, "zip", tmp_path / "content")
+    )
+    # Two of torchgeo's classes have the file in the address, two put it there.
+    whole = adapter.url.endswith(".zip")
+    monkeypatch.setattr(adapter, "url", url + archive.name if whole else url)
+    monkeypatch.setattr(adapter, "md5", "0" * 32)
+    with pytest.raises(InputError, match="corrupted"):
+        entry.open(tmp_path / "bad", download=True)
+    monkeypatch.setattr(adapter, "md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    assert len(entry.open(tmp_path / "good", download=True)) == 2
+    archive.unlink()
+    assert len(entry.open(tmp_path / "good")) == 2
+    with pytest.raises(InputError, match="404"):
+        entry.open(tmp_path / "dead", download=True)
+
+
+def test_root_comes_from_the_option_or_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("RS_OTL_DATA", raising=False)
+    assert str(data_root()) == "data"
+    monkeypatch.setenv("RS_OTL_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    assert data_root(tmp_path / "here") == tmp_path / "here"
+
+
+def test_misspelt_names_get_a_hint():
+    with pytest.raises(InputError, match=r"'EuroSTA'.*did you mean eurosat"):
+        entry_named("EuroSTA")
+    with pytest.raises(InputError, match="there are eurosat, eurosat-ms"):
+        entry_named("zzz")
+
+
+def test_the_catalogue_imports_no_torch():
+    code = (
+        "import sys, rs_otl.datasets, rs_otl.datasets.catalogue, rs_otl.cli.datasets;"
+        "print({'torch', 'torchgeo', 'rasterio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from rs_otl.evaluation import (
+    Evaluation,
+    EvaluationReport,
+    Score,
+    draw_confusion,
+    draw_per_class,
+)
+
+SCORE = Score(accuracy=0.5, low=0.4, high=0.6)
+
+
+def report_of(names):
+    counts = np.random.default_rng(0).integers(0, 9, (len(names), len(names)))
+    counts[-1] = 0
+    one = Evaluation(
+        encoder="an encoder on $5 of _images_",
+        dataset="pile",
+        division=1,
+        image_size=8,
+        seed=0,
+        n_train=80,
+        n_test=20,
+        classes=names,
+        knn={10: SCORE},
+        linear=SCORE,
+        linear_standardised=SCORE,
+        per_class={
+            name: counts[row, row] / counts[row].sum() if counts[row].sum() else None
+            for row, name in enumerate(names)
+        },
+        confusion=tuple(map(tuple, counts.tolist())),
+        notes=(),
+    )
+    return EvaluationReport(encoder=one, untrained=one)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 45])
+def test_pictures_are_drawn(classes, tmp_path):
+    names = tuple(f"a $class_{row}^$ with a long name, number {row}" for row in range(classes))
+    report = report_of(names)
+    draw_confusion(report.encoder, tmp_path / "confusion.png")
+    draw_per_class(report, tmp_path / "classes.png")
+    for name in ("confusion.png", "classes.png"):
+        with Image.open(tmp_path / name) as picture:
+            extrema = picture.convert("L").getextrema()
+            assert max(picture.size) < 2500
+        assert extrema[0] < 128 < extrema[1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("classes", [5, 12, 30, 45])
+def test_nothing_is_clipped(classes, tmp_path):
+    """The border stays white: no label reaches past it."""
+    report = report_of(tuple(f"MediumResidentialArea {row}" for row in range(classes)))
+    draw_confusion(report.encoder, tmp_path / "confusion.png")
+    draw_per_class(report, tmp_path / "classes.png")
+    for name in ("confusion.png", "classes.png"):
+        with Image.open(tmp_path / name) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert border.min() == 255, name

@@ -1,0 +1,169 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from rs_otl.datasets import Duplicates, divide, load_imagery
+from rs_otl.errors import InputError
+from rs_otl.evaluation import (
+    EvaluationReport,
+    bootstrap_interval,
+    evaluate,
+    extract_features,
+    knn_predict,
+    linear_predict,
+)
+from rs_otl.models import TestView, create_encoder
+from rs_otl.spec import load_size
+
+
+@pytest.fixture
+def view():
+    return TestView(8, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+@pytest.fixture
+def half(division):
+    return division(range(80), range(80, 120))
+
+
+def test_what_it_says(encoder, view, pile, half):
+    found = evaluate(encoder, view, pile(), half, name="tiny")
+    assert (found.encoder, found.dataset, found.division) == ("tiny", "pile", 1)
+    assert (found.image_size, found.n_train, found.n_test) == (8, 80, 40)
+    assert list(found.knn) == [10, 50, 100, 200]
+    assert found.notes == ("k = 100, 200 cut to 80, the number of training images",)
+    for score in (*found.knn.values(), found.linear, found.linear_standardised):
+        assert 0 <= score.low <= score.accuracy <= score.high <= 1
+    assert found.knn[10].accuracy > 0.9
+
+
+def test_matrix_classes_and_score_agree(encoder, view, pile, half):
+    imagery = pile(noise=1.0)
+    found = evaluate(encoder, view, imagery, half, name="tiny")
+    confusion = np.array(found.confusion)
+    truth = np.bincount(imagery.labels[80:], minlength=3)
+    np.testing.assert_array_equal(confusion.sum(1), truth)
+    assert confusion.trace() / 40 == pytest.approx(found.linear_standardised.accuracy)
+    np.testing.assert_allclose(list(found.per_class.values()), confusion.diagonal() / truth)
+
+
+def test_scores_are_those_of_the_classifiers(encoder, view, pile, half):
+    imagery = pile(noise=1.0)
+    found = evaluate(encoder, view, imagery, half, name="tiny", seed=3)
+    labels = torch.from_numpy(imagery.labels)
+    data = (
+        extract_features(encoder, view, imagery, half.train),
+        labels[half.train],
+        extract_features(encoder, view, imagery, half.test),
+    )
+    neighbours = knn_predict(*data)
+    for score, predicted in (
+        *((found.knn[k], neighbours[k]) for k in neighbours),
+        (found.linear, linear_predict(*data, seed=3)),
+        (found.linear_standardised, linear_predict(*data, standardise=True, seed=3)),
+    ):
+        correct = (predicted == labels[half.test]).numpy()
+        assert score.accuracy == correct.mean()
+        assert (score.low, score.high) == bootstrap_interval(correct, 3)
+    assert found.linear != found.linear_standardised
+
+
+def test_the_same_seed_gives_the_same(encoder, view, pile, half):
+    first = evaluate(encoder, view, pile(noise=1.0), half, name="tiny", seed=5)
+    torch.manual_seed(99)
+    assert evaluate(encoder, view, pile(noise=1.0), half, name="tiny", seed=5) == first
+
+
+def test_test_labels_do_not_reach_the_classifiers(encoder, view, pile, half):
+    """Predictions stand whatever the test labels: shuffling them moves columns only."""
+    honest, shuffled = pile(), pile()
+    shuffled.labels = shuffled.labels.copy()
+    shuffled.labels[80:] = (shuffled.labels[80:] + 1) % 3
+    one, other = (
+        np.array(evaluate(encoder, view, imagery, half, name="tiny").confusion)
+        for imagery in (honest, shuffled)
+    )
+    np.testing.assert_array_equal(np.roll(one, 1, axis=0), other)
+
+
+def test_classes_missing_from_a_side_are_named(encoder, view, pile, division):
+    imagery = pile()
+    train = np.flatnonzero(imagery.labels != 2)[:60]
+    test = np.flatnonzero(imagery.labels != 0)[-40:]
+    found = evaluate(encoder, view, imagery, division(train, test), name="tiny")
+    assert found.per_class["class 0"] is None
+    assert found.per_class["class 2"] == 0
+    assert any(note.startswith("Classes without a training") for note in found.notes)
+    assert any("class 0" in note and "test image" in note for note in found.notes)
+
+
+def test_a_last_class_without_training_images(encoder, view, pile, division):
+    """The classifiers then know fewer labels than there are classes."""
+    imagery = pile()
+    train = np.flatnonzero(imagery.labels == 0)[:20]
+    found = evaluate(encoder, view, imagery, division(train, range(100, 120)), name="tiny")
+    assert np.array(found.confusion).shape == (3, 3)
+    assert found.per_class == {"class 0": 1, "class 1": 0, "class 2": 0}
+
+
+def test_limits_of_the_data_are_noted(encoder, view, pile, division):
+    imagery = pile()
+    imagery.missing = "120 of 200 images: class 0 lacks 80"
+    imagery.left_out = ["a", "b"]
+    duplicates = Duplicates((("a", "b"),), (("x/a.jpg", "y/b.jpg"),), leaks=3)
+    sides = division(range(80), range(80, 120), duplicates)
+    notes = " | ".join(evaluate(encoder, view, imagery, sides, name="tiny").notes)
+    assert "120 of 200" in notes
+    assert "could not be used: 2" in notes
+    assert "identical training image: 3" in notes
+    assert "x/a.jpg = y/b.jpg" in notes
+
+
+def test_what_cannot_be_evaluated_is_refused(encoder, view, pile, half, division):
+    flat = pile()
+    flat.labels = flat.classes = None
+    with pytest.raises(InputError, match=r"pile has no labels.*sub-folder"):
+        evaluate(encoder, view, flat, half, name="tiny")
+    with pytest.raises(InputError, match="class 0 alone"):
+        evaluate(encoder, view, pile(classes=1), half, name="tiny")
+    with pytest.raises(InputError, match="0 test"):
+        evaluate(encoder, view, pile(), division(range(80), []), name="tiny")
+
+
+@pytest.fixture
+def report(encoder, view, pile, half):
+    found = evaluate(encoder, view, pile(noise=1.0), half, name="tiny [run]")
+    return EvaluationReport(
+        encoder=found, untrained=found.model_copy(update={"encoder": "untrained"})
+    )
+
+
+def test_a_report_is_written_and_read_back(report, tmp_path):
+    path = tmp_path / "evaluation.json"
+    report.write(path)
+    assert EvaluationReport.model_validate_json(path.read_text()) == report
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_the_table_shows_both_in_percent(report):
+    text = io.StringIO()
+    report.table(Console(file=text, width=120))
+    shown = text.getvalue()
+    for part in ("pile", "tiny [run]", "untrained", "kNN, k = 10", "linear", "cut to 80"):
+        assert part in shown
+    score = report.encoder.linear
+    assert shown.count(f"{100 * score.accuracy:.1f} % ({100 * score.low:.1f} to") >= 2
+
+
+def test_real_images(real_data):
+    imagery = load_imagery("hmhr", load_size(32), real_data)
+    test_view = TestView(32, imagery.spec.mean, imagery.spec.std)
+    encoder = create_encoder("resnet18", 3)
+    found = evaluate(encoder, test_view, imagery, divide(imagery), name="untrained")
+    assert found.n_train + found.n_test == 533
+    # Five classes: even an untrained encoder sees colours.
+    assert found.linear_standardised.accuracy > 0.4
+    assert any("Greenbelt/Greenbelt24.jpg" in note for note in found.notes)

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from rs_otl.errors import InputError
+from rs_otl.models import OutputHeads, TestView, create_encoder
+
+
+def test_encoder_gives_features_of_any_number_of_bands():
+    encoder = create_encoder("resnet18", 5).eval()
+    assert encoder(torch.rand(2, 5, 32, 32)).shape == (2, encoder.num_features)
+
+
+def test_encoder_is_seeded_and_leaves_the_global_state_alone():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, other = (create_encoder("resnet18", 3, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.conv1.weight, again.conv1.weight)
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
+
+
+def test_unknown_encoder_is_answered_with_near_names():
+    with pytest.raises(InputError, match=r"resnet81.*resnet18"):
+        create_encoder("resnet81", 3)
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_heads_are_independent(hidden):
+    heads = OutputHeads(8, 5, heads=3, hidden=hidden)
+    outputs = heads(torch.randn(4, 8))
+    assert outputs.shape == (3, 4, 5)
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+def test_view_crops_the_centre_and_normalises():
+    view = TestView(224, (0.5, 0.5), (0.25, 0.5))
+    images = torch.rand(2, 2, 256, 256)
+    expected = images[:, :, 16:-16, 16:-16] - 0.5
+    expected = expected / torch.tensor([0.25, 0.5]).view(1, 2, 1, 1)
+    torch.testing.assert_close(view(images), expected)
+    assert not view.state_dict()
+
+
+@pytest.mark.parametrize("shape", [(3, 300, 200), (4, 3, 50, 50)])
+def test_view_takes_images_of_any_size(shape):
+    assert TestView(64, (0.5,) * 3, (0.2,) * 3)(torch.rand(shape)).shape == (*shape[:-2], 64, 64)

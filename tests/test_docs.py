@@ -1,0 +1,115 @@
+"""What the pages show works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+
+from rs_otl.cli import app
+from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.export import export_encoder
+from rs_otl.models import create_encoder
+from rs_otl.recipe import Recipe
+from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+# Made short for the test: the page's command and these.
+SHORT = ["--set", "epochs=1", "--set", "batch_size=64", "--set", "image_size=32"]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def commands(page):
+    lines = "".join(blocks(page, "console")).replace("\\\n", " ").splitlines()
+    parsed = (shlex.split(line, comments=True) for line in lines)
+    return [words[1:] for words in parsed if words[:1] == ["rs-otl"]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_the_program_understands(page):
+    group = typer.main.get_command(app)
+    for words in commands(page):
+        with group.make_context("rs-otl", words[:1], resilient_parsing=True) as context:
+            command = group.get_command(context, words[0])
+            assert command, words
+            command.make_context(words[0], words[1:], parent=context).close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://doi.org/") or (page.parent / target).exists(), target
+
+
+def _made_up_data(root):
+    """A few images of one data set in its real layout, since the pages name it."""
+    random = np.random.default_rng(0)
+    for name in CATALOGUE["ucmerced"].classes:
+        folder = root / "UCMerced_LandUse" / "Images" / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            pixels = random.integers(0, 255, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{name}{number:02}.tif")
+
+
+def _encoder(directory, bands):
+    spec = ImageSpec(
+        bands=bands,
+        units="8-bit counts",
+        scale=255,
+        resolution=None,
+        mean=(0.5,) * len(bands),
+        std=(0.2,) * len(bands),
+    )
+    config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="made", epochs=1)
+    export_encoder(create_encoder("resnet18", len(bands)), config, directory)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
+    snippets = blocks(page, "python")
+    if not snippets:
+        pytest.skip("no Python on this page")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RS_OTL_DATA", str(tmp_path))
+    _made_up_data(tmp_path)
+    _encoder(tmp_path / "my_encoder", (*RGB, "nir"))
+    _encoder(tmp_path / "runs" / "pretrain" / "aid" / "encoder", RGB)
+    names = {"mean": PAPER_MEAN, "std": PAPER_STD, "images": torch.rand(4, 3, 73, 73)}
+    for snippet in snippets:
+        exec(compile(snippet, page.name, "exec"), names)
+
+
+def test_the_commands_of_the_first_steps_run_in_order(tmp_path):
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "photo.jpg")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RS_OTL_DATA": str(tmp_path)}
+    program = Path(sys.executable).with_name("rs-otl")
+    for words in commands(REPOSITORY / "docs" / "first-steps.md"):
+        short = SHORT if words[0] == "pretrain" and "--resume" not in words else []
+        done = subprocess.run(
+            [program, *words, *short],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "my_encoder" / "model.safetensors").is_file()
+
+
+def test_the_page_of_recipes_names_every_key():
+    page = (REPOSITORY / "docs" / "recipes.md").read_text()
+    keys = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", page, re.M))))
+    assert set(Recipe.model_fields) <= keys

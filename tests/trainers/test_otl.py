@@ -1,0 +1,203 @@
+import copy
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from rs_otl.errors import InputError
+from rs_otl.models import TestView
+from rs_otl.spec import PAPER_MEAN, PAPER_STD
+from rs_otl.trainers import OTLTask
+
+
+class _Images(Dataset):
+    """Images of four colours, by their place."""
+
+    def __init__(self, count=40, index=True):
+        generator = torch.Generator().manual_seed(0)
+        colours = torch.rand(4, 3, 1, 1, generator=generator)
+        noise = torch.rand(count, 3, 37, 37, generator=generator)
+        self.images = (0.8 * colours[torch.arange(count) % 4] + 0.2 * noise).clamp(0, 1)
+        self.index = index
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, place):
+        sample = {"image": self.images[place]}
+        return sample | {"index": torch.tensor(place)} if self.index else sample
+
+
+def _task(**changes):
+    settings = {"clusters": 4, "views": 2, "size": 32, "augment": "simple", "lr": 0.05}
+    return OTLTask(**(settings | changes))
+
+
+def _trainer(epochs=1, **changes):
+    settings = {
+        "max_epochs": epochs,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**(settings | changes))
+
+
+def _fit(task, epochs=1, dataset=None, **changes):
+    loader = DataLoader(dataset or _Images(), batch_size=16, shuffle=True, drop_last=True)
+    trainer = _trainer(epochs, **changes)
+    trainer.fit(task, loader)
+    return trainer
+
+
+def test_it_runs_under_anyones_trainer_and_logs_what_tells():
+    trainer = _fit(_task(), epochs=2)
+    metrics = trainer.callback_metrics
+    assert metrics["ln_k"] == pytest.approx(math.log(4))
+    names = ("loss", "std", "initial_std", "initial_empty", "changed", "agreement")
+    names += ("label_seconds", "train_seconds", "images_per_second", "lr")
+    assert all(math.isfinite(metrics[name]) for name in names)
+    assert metrics["std"] <= metrics["initial_std"]
+
+
+def test_labels_are_even_and_cover_the_batch_that_training_drops():
+    task = _task(heads=3, views=2)
+    trainer = _fit(task)
+    assert task.labels.shape == (2, 3, 40)
+    counts = torch.stack([row.bincount(minlength=4) for row in task.labels.flatten(0, 1)])
+    assert counts.sum(1).tolist() == [40] * 6
+    assert trainer.callback_metrics["std"] < 2
+
+
+def test_images_are_labelled_in_mixed_batches_each_once():
+    # Batches of one class would lose to batch normalisation what the class has in common.
+    task = _task()
+    images = _Images()
+    place = {image.sum().item(): number for number, image in enumerate(images.images)}
+    seen = []
+    look = task.view_outputs
+
+    def watch(batch):
+        seen.append([place[image.sum().item()] for image in batch])
+        return look(batch)
+
+    task.view_outputs = watch
+    _fit(task, dataset=images)
+    labelled = seen[:3]  # 16, 16 and 8; then the steps
+    assert sorted(number for batch in labelled for number in batch) == list(range(40))
+    assert all(batch != sorted(batch) for batch in labelled)
+
+
+def test_training_lowers_the_loss_below_that_of_a_guess():
+    losses = []
+    task = _task(relabel_every=100)
+    task.augment = TestView(32, PAPER_MEAN, PAPER_STD)  # views that can be learnt by heart
+    task.on_train_epoch_end = lambda: losses.append(float(task.trainer.callback_metrics["loss"]))
+    _fit(task, epochs=10)
+    assert losses[-1] < math.log(4) / 2
+
+
+def test_labels_are_kept_between_renewals():
+    task = _task(relabel_every=2)
+    seen = []
+    task.on_train_epoch_end = lambda: seen.append(task.labels.clone())
+    _fit(task, epochs=4)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[2], seen[3])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    weights = []
+    for seed in (1, 1, 2):
+        task = _task(seed=seed)
+        torch.manual_seed(0)  # of the loader's order
+        _fit(task)
+        weights.append(task.encoder.conv1.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_stacked_views_are_each_drawn_anew():
+    task = _task(views=3)
+    images = _Images(4).images
+    seen = []
+    task.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    outputs = task.view_outputs(images)
+    assert outputs.shape == (3, 1, 4, 4)
+    first, second, third = seen[0].chunk(3)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_outputs_belong_to_their_view_head_and_image():
+    task = _task(views=2, heads=2).eval()
+    images = _Images(5).images
+    seen = []
+    task.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    outputs = task.view_outputs(images)
+    with torch.no_grad():
+        for view in range(2):
+            for head in range(2):
+                features = task.encoder(seen[0][view * 5 : view * 5 + 5])
+                alone = task.heads.heads[head](features)
+                torch.testing.assert_close(outputs[view, head], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_are_float32_in_mixed_precision():
+    task = _task()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert task.view_outputs(_Images(4).images).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"milestones": [2, 4], "milestone_lrs": [0.01, 0.002]}, [0.1, 0.1, 0.01, 0.01, 0.002]),
+        ({}, [0.1 * 0.5 * (1 + math.cos(math.pi * epoch / 5)) for epoch in range(5)]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(settings, expected):
+    task = _task(lr=0.1, **settings)
+    rates = []
+    task.on_train_batch_start = lambda batch, number: rates.append(
+        task.trainer.optimizers[0].param_groups[0]["lr"]
+    )
+    _fit(task, epochs=5)
+    assert rates[::2] == pytest.approx(expected)
+
+
+def test_augmentation_is_not_trained():
+    trained = {name.split(".")[0] for name, _ in _task().named_parameters()}
+    assert trained == {"encoder", "heads"}
+
+
+def test_a_checkpoint_holds_the_labels_and_loads_without_unpickling_code(tmp_path):
+    task = _task(relabel_every=100)
+    trainer = _fit(task)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert torch.equal(loaded["labels"], task.labels)
+    again = _task(relabel_every=100)
+    before = copy.deepcopy(task.labels)
+    loader = DataLoader(_Images(), batch_size=16, shuffle=True, drop_last=True)
+    _trainer(2).fit(again, loader, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert torch.equal(again.labels, before)
+
+
+def test_batches_without_index_are_refused():
+    with pytest.raises(InputError, match="without 'index'"):
+        _fit(_task(), dataset=_Images(index=False))
+
+
+def test_more_clusters_than_images_are_refused():
+    with pytest.raises(InputError, match="64 clusters for 40 training images"):
+        _fit(_task(clusters=64))
+
+
+def test_training_that_diverges_stops_with_a_word_on_the_learning_rate():
+    with pytest.raises(InputError, match="lower the learning rate"):
+        _fit(_task(lr=1e12, milestones=[9], milestone_lrs=[1]), epochs=3)
