@@ -60,6 +60,9 @@ def test_control_c_stops_in_one_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        # As from a terminal: a job in the background starts with control-C ignored, and its
+        # children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not _epochs(tmp_path / "run") >= 1:
         assert process.poll() is None
