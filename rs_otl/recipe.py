@@ -36,8 +36,9 @@ class Recipe(BaseModel):
         augment: ``simple`` or ``strong`` views.
         relabel_every: Epochs that labels are kept for.
         decay: The rate beta of Algorithm 1.
-        init: Weights to start from: a data set's name (its run), a run, or an encoder
-            directory; nothing for random weights.
+        supervised: Train with the labels instead, the paper's baseline.
+        init: Weights to start from: a data set's name (its latest run), a run, an encoder
+            directory, a checkpoint file, or ``timm/NAME``; nothing for random weights.
         division: Number of the random 80/20 division; the 80 % are trained on.
         keep_duplicates_together: Keep identical images on one side of the division.
         knn_every: Epochs between kNN scores on the other 20 %, where classes are known.
@@ -65,6 +66,7 @@ class Recipe(BaseModel):
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
     decay: Annotated[float, Field(gt=1)] = 1.5
+    supervised: bool = False
     init: str | None = None
     division: Positive = 1
     keep_duplicates_together: bool = True

@@ -1,4 +1,4 @@
-"""Batches to pretrain on: images and their positions, and no labels."""
+"""Batches to train on: images and their positions; labels only where asked for."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,8 @@ class ImageryDataModule(lightning.LightningDataModule):
     """Feeds the training images of a division to Lightning.
 
     A batch is ``{"image": float32 (batch_size, C, size, size) in [0, 1], "index": int64
-    (batch_size,)}``, where ``index`` is the position within ``train``, 0 to ``len(train) - 1``.
+    (batch_size,)}``, where ``index`` is the position within ``train``, 0 to ``len(train) - 1``;
+    ``labelled`` adds ``label``, int64 (batch_size,). Otherwise no label is ever read.
     The order of an epoch depends on ``seed`` and the epoch alone, so that a resumed run sees what
     it would have seen.
     """
@@ -30,6 +31,7 @@ class ImageryDataModule(lightning.LightningDataModule):
         batch_size: int,
         seed: int,
         num_workers: int = 0,
+        labelled: bool = False,
     ) -> None:
         """Prepare the loader.
 
@@ -39,9 +41,11 @@ class ImageryDataModule(lightning.LightningDataModule):
             batch_size: Images in a batch; what is left over at the end of an epoch is dropped.
             seed: Of the shuffling.
             num_workers: Processes that decode; none are used for images held in memory.
+            labelled: Whether batches hold labels.
 
         Raises:
-            InputError: There are fewer training images than ``batch_size``.
+            InputError: There are fewer training images than ``batch_size``, or no labels where
+                they are wanted.
         """
         super().__init__()
         if not 1 <= batch_size <= len(train):
@@ -49,8 +53,14 @@ class ImageryDataModule(lightning.LightningDataModule):
                 f"batch_size must lie between 1 and the {len(train):,} training images of "
                 f"{imagery.name}, not be {batch_size:,}"
             )
+        if labelled and imagery.labels is None:
+            raise InputError(
+                f"{imagery.name} has no labels to train with: expected a sub-folder of images "
+                "for each class"
+            )
         self.imagery = imagery
         self.train = train
+        self.labelled = labelled
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = 0 if imagery.cached else num_workers
@@ -58,7 +68,7 @@ class ImageryDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled batches; Lightning tells the sampler the epoch."""
         return DataLoader(
-            _Unlabelled(self.imagery, self.train),
+            _Chosen(self.imagery, self.train, self.labelled),
             batch_size=self.batch_size,
             sampler=EpochSampler(len(self.train), self.seed),
             num_workers=self.num_workers,
@@ -91,19 +101,24 @@ class EpochSampler(Sampler[int]):
         return iter(order.tolist())
 
 
-class _Unlabelled(Dataset[dict[str, Tensor]]):
-    """Chosen images by their position among the chosen; labels are never read."""
+class _Chosen(Dataset[dict[str, Tensor]]):
+    """Chosen images by their position among the chosen; labels are read only if wanted."""
 
-    def __init__(self, imagery: Imagery, chosen: NDArray[np.int64]) -> None:
+    def __init__(self, imagery: Imagery, chosen: NDArray[np.int64], labelled: bool) -> None:
         self.imagery = imagery
         self.chosen = chosen
+        self.labelled = labelled
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
-        images = self.imagery.images(self.chosen[positions])
-        return {"image": images, "index": torch.tensor(positions)}
+        chosen = self.chosen[positions]
+        batch = {"image": self.imagery.images(chosen), "index": torch.tensor(positions)}
+        if self.labelled:
+            assert self.imagery.labels is not None
+            batch["label"] = torch.from_numpy(self.imagery.labels[chosen])
+        return batch
 
 
 def _collated(batch: Any) -> dict[str, Tensor]:

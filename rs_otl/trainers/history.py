@@ -128,5 +128,6 @@ def _line(epoch: dict[str, float], epochs: int | None) -> str:
         parts.append(f"{epoch['images_per_second']:.0f} images/s")
     if "label_seconds" in epoch:
         parts.append(f"{epoch['label_seconds']:.0f} s labels")
-        parts[-1] += f", {epoch['train_seconds']:.0f} s training"
+    if "train_seconds" in epoch:
+        parts.append(f"{epoch['train_seconds']:.0f} s training")
     return " · ".join(parts)

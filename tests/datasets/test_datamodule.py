@@ -96,3 +96,16 @@ def test_lightning_tells_the_sampler_the_epoch(imagery):
         log_every_n_steps=1,
     ).fit(task, data)
     assert [task.shown[epoch] for epoch in range(3)] == list(_epochs(data, 0, 1, 2))
+
+
+def test_labels_come_with_the_batches_where_asked_for(imagery):
+    data = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+    for batch in data.train_dataloader():
+        expected = imagery.labels[TRAIN[batch["index"].numpy()]]
+        assert batch["label"].tolist() == expected.tolist()
+
+
+def test_labels_that_are_not_there_cannot_be_asked_for(imagery):
+    imagery.labels = None
+    with pytest.raises(InputError, match="no labels to train with"):
+        ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)

@@ -1,0 +1,193 @@
+"""What training on augmented views has in common, whatever the labels are."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from rs_otl.augment import augmentation
+from rs_otl.errors import InputError
+from rs_otl.models import create_encoder
+from rs_otl.spec import PAPER_MEAN, PAPER_STD
+from rs_otl.trainers.loss import label_consistent_loss
+
+
+class ViewSettings(TypedDict, total=False):
+    """Keyword arguments of every :class:`ViewTask`."""
+
+    model: str
+    in_channels: int
+    views: int
+    augment: str
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    rgb: bool
+    lr: float
+    milestones: Sequence[int]
+    milestone_lrs: Sequence[float]
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
+class ViewTask(LightningModule):
+    """An encoder and heads that learn to predict labels from augmented views of images.
+
+    A sub-class makes ``heads``, from features ``(B, D)`` to outputs ``(heads, B, k)``, and says
+    in :meth:`batch_labels` what they are to predict.
+
+    Batches are dictionaries with ``image``, float32 in [0, 1] of shape ``(B, C, H, W)``. The
+    images are augmented here, on their device.
+
+    Everything random is seeded anew, from ``seed`` and the numbers of epoch and step, for each
+    epoch's beginning and each step: that is all the random state there is, so a run resumed at
+    an epoch equals one that never stopped.
+
+    Args:
+        model: timm encoder.
+        in_channels: Bands of the images.
+        views: Views g of an image in each step.
+        augment: ``"simple"`` or ``"strong"`` (see :mod:`rs_otl.augment`).
+        size: Side of a view in pixels.
+        mean: Mean of each band in [0, 1].
+        std: Standard deviation of each band.
+        rgb: Whether the bands are red, green and blue.
+        lr: Learning rate of SGD at the start.
+        milestones: Epochs at which it changes, ascending.
+        milestone_lrs: What it changes to; as many. With no milestones it falls to 0 along a
+            cosine.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        seed: Of weights and views.
+    """
+
+    heads: nn.Module
+
+    def __init__(
+        self,
+        model: str = "resnet18",
+        in_channels: int = 3,
+        views: int = 2,
+        augment: str = "strong",
+        size: int = 224,
+        mean: Sequence[float] = PAPER_MEAN,
+        std: Sequence[float] = PAPER_STD,
+        rgb: bool = True,
+        lr: float = 0.03,
+        milestones: Sequence[int] = (),
+        milestone_lrs: Sequence[float] = (),
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.encoder = create_encoder(model, in_channels, seed)
+        self.features = cast(int, self.encoder.num_features)
+        # Most of a CPU step is convolutions, which run faster on this layout.
+        self.encoder.to(memory_format=torch.channels_last)
+        self.augment = augmentation(augment, size, mean, std, rgb)
+
+    def batch_labels(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return what is to be predicted of a batch: ``(views, heads, B)`` int64 in [0, k)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return outputs before softmax, float32 ``(heads, B, k)``, of normalised images.
+
+        The heads are never run in half precision: its few bits would put many rows on ties,
+        which no translation splits, and the labels could not become even.
+        """
+        features = self.encoder(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.heads(features.float())
+
+    def view_outputs(self, images: Tensor) -> Tensor:
+        """Return outputs ``(views, heads, B, k)`` of freshly augmented views of ``images``.
+
+        One forward pass over the stacked views, so that batch normalisation sees them all.
+
+        Args:
+            images: float32 in [0, 1], ``(B, C, H, W)``.
+        """
+        views, batch = self.hparams["views"], len(images)
+        with torch.autocast(images.device.type, enabled=False):
+            stacked = torch.cat([self.augment(images) for _ in range(views)])
+        outputs = self(stacked.contiguous(memory_format=torch.channels_last))
+        return outputs.unflatten(1, (views, batch)).transpose(0, 1)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the label-consistent loss of a batch, the mean over the heads."""
+        outputs = self.view_outputs(batch["image"])
+        labels = self.batch_labels(batch)
+        loss = torch.stack(
+            [
+                label_consistent_loss(outputs[:, head], labels[:, head])
+                for head in range(outputs.shape[1])
+            ]
+        ).mean()
+        size = len(batch["image"])
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch and begin to measure it."""
+        self._seed(self.current_epoch)
+        self._seen = 0
+        self._began = time.perf_counter()
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step.
+
+        Each step, since what loaders and callbacks draw in between differs between a run that
+        was resumed and one that was not.
+        """
+        self._seed(self.current_epoch, batch_idx)
+
+    def _seed(self, *moment: int) -> None:
+        """Seed the global random state from the run's seed, the process and the moment."""
+        entropy = [self.hparams["seed"], self.global_rank, *moment]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Log, after the last batch, what the epoch cost: callbacks end an epoch before tasks."""
+        self._seen += len(batch["image"])
+        if not self.trainer.is_last_batch:
+            return
+        if not math.isfinite(outputs["loss"]):
+            raise InputError(
+                f"training has diverged in epoch {self.current_epoch + 1} (the loss is not "
+                f"finite): lower the learning rate, now {self.hparams['lr']:g}"
+            )
+        seconds = time.perf_counter() - self._began
+        self.log("train_seconds", seconds)
+        self.log("images_per_second", self._seen / seconds)
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+        """Return SGD with the steps of section 4.3, or a cosine where there are none."""
+        settings = self.hparams
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            lr=settings["lr"],
+            momentum=settings["momentum"],
+            weight_decay=settings["weight_decay"],
+        )
+        epochs = self.trainer.max_epochs or 1
+
+        def factor(epoch: int) -> float:
+            if not settings["milestones"]:
+                return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            passed = sum(epoch >= milestone for milestone in settings["milestones"])
+            rates = [settings["lr"], *settings["milestone_lrs"]]
+            return rates[passed] / settings["lr"]
+
+        return [optimizer], [LambdaLR(optimizer, factor)]
