@@ -1,0 +1,38 @@
+"""What is known of an encoder's training and licence, in words for its item and its card."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.spec import EncoderConfig
+
+
+def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
+    """Say in a sentence how an encoder came about.
+
+    Args:
+        config: Of the encoder.
+        recipe: How it was trained; may be empty.
+    """
+    if not config.epochs:
+        return f"A {config.encoder} for overhead imagery, as it came: not trained by rs-otl."
+    how = "with labels" if recipe.get("supervised") else "without labels, by output translation"
+    start = f", starting from {recipe['init']}" if recipe.get("init") else ""
+    return (
+        f"A {config.encoder} for overhead imagery, trained {how} for {config.epochs} epochs on "
+        f"{config.dataset}{start} (rs-otl; Li et al., Remote Sensing 2022, doi:10.3390/rs14143361)."
+    )
+
+
+def licence_note(config: EncoderConfig) -> str:
+    """Say in a sentence or two what is known; no licence of the weights is made up.
+
+    Args:
+        config: Of the encoder.
+    """
+    entry = CATALOGUE.get(config.dataset)
+    images = entry.licence if entry else "not known to rs-otl"
+    return (
+        "The code that trained it is under the MIT licence; the licence of the weights is not "
+        f"stated. That of the training images: {images}."
+    )

@@ -1,0 +1,168 @@
+"""The encoder as a STAC item with the Machine Learning Model extension."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+import torch
+from pystac.extensions.mlm import (
+    AssetGeneralMLMExtension,
+    Hyperparameters,
+    InputStructure,
+    MLMExtension,
+    ModelInput,
+    ModelOutput,
+    ProcessingExpression,
+    ResultStructure,
+    TaskType,
+    ValueScaling,
+    ValueScalingType,
+)
+from pystac.extensions.raster import DataType
+from torch import nn
+
+from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.export.facts import licence_note, training_note
+from rs_otl.spec import EncoderConfig, load_size
+
+# An encoder belongs to no place: it may be tried wherever its bands are recorded. The extension
+# advises the world for such models, which catalogues also take where they refuse no geometry.
+_WORLD = [-180.0, -90.0, 180.0, 90.0]
+
+# File name to title, media type, roles and artifact type of what an exported directory may hold.
+_ASSETS = {
+    "model.safetensors": (
+        "Weights and config.json, as timm loads them",
+        "application/octet-stream; application=safetensors",
+        ["mlm:model", "mlm:weights"],
+        "safetensors.torch.save_file",
+    ),
+    "encoder.pth": (
+        "Weights for torchgeo, segmentation-models-pytorch and torchvision",
+        "application/octet-stream; application=pytorch",
+        ["mlm:model", "mlm:checkpoint"],
+        "torch.save",
+    ),
+    "model.onnx": (
+        "ONNX model",
+        "application/octet-stream; framework=onnx; profile=onnx",
+        ["mlm:model"],
+        "torch.onnx.export",
+    ),
+    "config.json": ("Architecture and normalisation", pystac.MediaType.JSON, ["metadata"], None),
+}
+
+
+def model_item(
+    encoder: nn.Module, config: EncoderConfig, recipe: Mapping[str, Any], files: Sequence[str]
+) -> pystac.Item:
+    """Describe an encoder.
+
+    Args:
+        encoder: The encoder.
+        config: What travels with it.
+        recipe: How it was trained; may be empty.
+        files: Names of the files beside the item.
+
+    Returns:
+        A STAC 1.1 item whose assets are ``files`` and the model card.
+    """
+    west, south, east, north = _WORLD
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    item = pystac.Item(
+        id=f"{config.encoder}-{Path(config.dataset).name}",
+        geometry={"type": "Polygon", "coordinates": [ring]},
+        bbox=_WORLD,
+        datetime=datetime.now(UTC),
+        properties={
+            "description": f"{training_note(config, recipe)} {licence_note(config)}",
+            # No licence of the weights is granted by exporting them; "other" is STAC's word.
+            "license": "other",
+            # Here for the extension's schema, and with the assets, without which STAC's own
+            # schema allows them nowhere.
+            "bands": _bands(config),
+            "rs_otl:resolution": config.spec.resolution,
+            "rs_otl:training_data": _training_data(config),
+        },
+    )
+    for name in [name for name in _ASSETS if name in files]:
+        title, media_type, roles, artifact = _ASSETS[name]
+        asset = pystac.Asset(f"./{name}", title=title, media_type=media_type, roles=list(roles))
+        item.add_asset(name, asset)
+        if artifact:
+            asset.extra_fields["bands"] = _bands(config)
+            AssetGeneralMLMExtension.ext(asset, add_if_missing=True).apply(artifact_type=artifact)
+    card = pystac.Asset("./README.md", "Model card", media_type="text/markdown", roles=["metadata"])
+    item.add_asset("README.md", card)
+    parameters = [parameter.numel() for parameter in encoder.parameters()]
+    MLMExtension.ext(item, add_if_missing=True).apply(
+        name=item.id,
+        architecture=config.encoder,
+        tasks=[TaskType.SIMILARITY_SEARCH],  # the one task that features serve as they come
+        framework="PyTorch",
+        framework_version=torch.__version__,
+        total_parameters=sum(parameters),
+        memory_size=sum(
+            tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values()
+        ),
+        pretrained=config.epochs > 0,
+        pretrained_source=config.dataset if config.epochs else None,
+        input=[_input(config)],
+        output=[
+            ModelOutput.create(
+                name="features",
+                tasks=[TaskType.SIMILARITY_SEARCH],
+                result=ResultStructure.create(
+                    shape=[-1, int(encoder.num_features)],  # type: ignore[arg-type]  # timm's
+                    dim_order=["batch", "features"],
+                    data_type=DataType.FLOAT32,
+                ),
+            )
+        ],
+        hyperparameters=Hyperparameters.create(**recipe) if recipe else None,
+    )
+    return item
+
+
+def _bands(config: EncoderConfig) -> list[dict[str, Any]]:
+    spec = config.spec
+    return [
+        {
+            "name": band,
+            "unit": spec.units,
+            "statistics": {"mean": mean * spec.scale, "stddev": std * spec.scale},
+        }
+        for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True)
+    ]
+
+
+def _training_data(config: EncoderConfig) -> dict[str, Any]:
+    entry = CATALOGUE.get(config.dataset)
+    known = {"title": entry.title, "citation": entry.citation} if entry else {}
+    return {"name": config.dataset} | known
+
+
+def _input(config: EncoderConfig) -> ModelInput:
+    spec, size = config.spec, config.image_size
+    described = ModelInput.create(
+        name="images",
+        bands=list(spec.bands),
+        input=InputStructure.create(
+            shape=[-1, len(spec.bands), size, size],
+            dim_order=["batch", "bands", "height", "width"],
+            data_type=DataType.FLOAT32,
+        ),
+        description=f"Raw values ({spec.units}) clipped to 0..{spec.scale:g}, resized to "
+        f"{load_size(size)} pixels, centre cropped to {size} and scaled band by band",
+        pre_processing_function=ProcessingExpression.create("python", "rs_otl.models:TestView"),
+    )
+    # pystac's property takes one scaling for all bands; the extension has a list, one a band.
+    described.properties["value_scaling"] = [
+        ValueScaling.create(
+            ValueScalingType.Z_SCORE, mean=mean * spec.scale, stddev=std * spec.scale
+        ).to_dict()
+        for mean, std in zip(spec.mean, spec.std, strict=True)
+    ]
+    return described
