@@ -68,7 +68,8 @@ class EncoderConfig(BaseModel):
         image_size: Side of the views it was trained on, in pixels.
         spec: The imagery it was trained on.
         dataset: Name of the data set it was trained on.
-        epochs: Epochs it was trained for; 0 for random weights.
+        epochs: Epochs it was trained for; 0 for random weights, ``None`` where unknown.
+        supervised: Whether it was trained with labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,4 +78,5 @@ class EncoderConfig(BaseModel):
     image_size: int
     spec: ImageSpec
     dataset: str
-    epochs: int
+    epochs: int | None
+    supervised: bool = False

@@ -1,10 +1,12 @@
 """Making an encoder."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any, cast
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rs_otl.errors import InputError
 
@@ -31,3 +33,42 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
+
+
+def fill_encoder(
+    encoder: nn.Module, weights: Mapping[str, Tensor], architecture: str, source: str
+) -> None:
+    """Load weights into an encoder, every tensor of it.
+
+    Args:
+        encoder: As :func:`create_encoder` makes it.
+        weights: By the encoder's own names; those of a classifier are left out.
+        architecture: The encoder's, for the error.
+        source: Where the weights come from, for the error.
+
+    Raises:
+        InputError: If a tensor is missing, superfluous or of another shape.
+    """
+    own = encoder.state_dict()
+    classifier = cast(dict[str, Any], encoder.pretrained_cfg)["classifier"]
+    classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+    heads = tuple(f"{name}." for name in classifiers)
+    given = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in own or not name.startswith(heads)
+    }
+    wrong = [f"{name} is missing" for name in own if name not in given]
+    wrong += [f"{name} is not part of it" for name in given if name not in own]
+    wrong += [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(
+            f"{source}: expected the weights of {architecture}, every tensor of it: "
+            f"{'; '.join(wrong[:3])}{more}"
+        )
+    encoder.load_state_dict(given)

@@ -1,0 +1,62 @@
+"""An encoder directory as an entry among torchgeo's weights."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import Weights, WeightsEnum
+from torchvision.transforms import v2
+
+from rs_otl.models.loading import WEIGHTS, read_config
+from rs_otl.spec import load_size
+
+
+class _LocalWeights(WeightsEnum):
+    """Weights whose ``url`` is a file here, which is read where it lies."""
+
+    def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        # torchvision would copy it to its cache, under a name that all exports share.
+        return load_file(Path(self.url))
+
+
+def weights(directory: str | Path) -> WeightsEnum:
+    """Describe an encoder directory as torchgeo describes its weights.
+
+    The entry is accepted wherever torchgeo takes a member of an enum: ``resnet18(weights=...)``,
+    ``ClassificationTask(weights=...)``.
+
+    Args:
+        directory: A directory that ``rs_otl.export.export_encoder`` wrote.
+
+    Returns:
+        The entry. Its ``transforms`` turn raw values, 0 to 255 for 8-bit images, ``(..., C, H,
+        W)``, into the normalised test view; its ``meta`` holds ``model``, ``in_chans``,
+        ``bands``, ``units``, ``resolution`` and ``dataset``.
+
+    Raises:
+        InputError: If it is not such a directory.
+    """
+    directory = Path(directory)
+    config = read_config(directory)
+    spec = config.spec
+    raw = [[spec.scale * value for value in statistic] for statistic in (spec.mean, spec.std)]
+    view = nn.Sequential(
+        v2.Resize([load_size(config.image_size)] * 2, antialias=True),
+        v2.CenterCrop(config.image_size),
+        v2.Normalize(*raw),
+    )
+    entry = Weights(
+        url=str((directory / WEIGHTS).resolve()),
+        transforms=view,
+        meta={
+            "model": config.encoder,
+            "in_chans": len(spec.bands),
+            "bands": list(spec.bands),
+            "units": spec.units,
+            "resolution": spec.resolution,
+            "dataset": config.dataset,
+        },
+    )
+    made: Any = _LocalWeights("Encoder_Weights", {"ENCODER": entry})
+    return made.ENCODER
