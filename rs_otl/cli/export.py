@@ -7,16 +7,46 @@ import typer
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A run, or a data set pretrained on before.")],
-    to: Annotated[Path, typer.Option(help="Directory to write; must be new.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a data set pretrained on before, or, to verify, an exported encoder."
+        ),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Directory to write; must be new.", show_default=False),
+    ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write an ONNX model too, and check it.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Load it with every loader installed and compare; exit 1 if one differs. "
+            "Without --to: what is there already.",
+        ),
+    ] = False,
 ) -> None:
-    """Write a run's encoder as a directory that timm loads, and say how."""
-    from rs_otl.export import export_encoder, loading_snippet
-    from rs_otl.models import load_encoder, read_config
-    from rs_otl.runs import find_encoder
+    """Write a run's encoder so that timm, torchgeo and others load it, and say how."""
+    from rich.console import Console
 
-    found = find_encoder(source)
-    encoder, _ = load_encoder(found)
-    export_encoder(encoder, read_config(found), to)
-    typer.echo(f"{found} → {to}; load it with\n", err=True)
-    typer.echo(loading_snippet(to), nl=False)
+    from rs_otl.errors import InputError
+    from rs_otl.export import loading_snippet, print_checks, verify_export
+    from rs_otl.runs import export_run, find_encoder
+
+    if to is None and (onnx or not verify):
+        raise InputError("export: expected --to DIR, where to write; --verify alone writes nothing")
+    if to is None:
+        directory = find_encoder(source)
+    else:
+        directory = to
+        found = export_run(source, to, onnx)
+        typer.echo(f"{found} → {to}; {to / 'README.md'} says how each tool loads it\n", err=True)
+        typer.echo(loading_snippet(to), nl=False)
+    if verify:
+        checks = verify_export(directory)
+        print_checks(checks, Console())
+        if any(check.result == "unequal" for check in checks):
+            raise typer.Exit(1)

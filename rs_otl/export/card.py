@@ -147,6 +147,7 @@ encoder = timm.create_model(
         "torchgeo, classification": f"""\
 from torchgeo.trainers import ClassificationTask
 
+# It fills what fits and leaves the rest random without a word: model and in_channels as here.
 task = ClassificationTask(
     model="{name}", weights="{checkpoint}", in_channels={bands}, num_classes=10
 )

@@ -14,13 +14,16 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
         config: Of the encoder.
         recipe: How it was trained; may be empty.
     """
-    if not config.epochs:
-        return f"A {config.encoder} for overhead imagery, as it came: not trained by rs-otl."
-    how = "with labels" if recipe.get("supervised") else "without labels, by output translation"
+    what = f"A {config.encoder} for overhead imagery"
+    if config.epochs == 0:
+        return f"{what}, with random weights."
+    if config.epochs is None:
+        return f"{what}, trained elsewhere on {config.dataset}."
+    how = "with labels" if config.supervised else "without labels, by output translation"
     start = f", starting from {recipe['init']}" if recipe.get("init") else ""
     return (
-        f"A {config.encoder} for overhead imagery, trained {how} for {config.epochs} epochs on "
-        f"{config.dataset}{start} (rs-otl; Li et al., Remote Sensing 2022, doi:10.3390/rs14143361)."
+        f"{what}, trained {how} for {config.epochs} epochs on {config.dataset}{start} "
+        "(rs-otl; Li et al., Remote Sensing 2022, doi:10.3390/rs14143361)."
     )
 
 

@@ -107,8 +107,8 @@ def model_item(
         memory_size=sum(
             tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values()
         ),
-        pretrained=config.epochs > 0,
-        pretrained_source=config.dataset if config.epochs else None,
+        pretrained=config.epochs != 0,
+        pretrained_source=None if config.epochs == 0 else config.dataset,
         input=[_input(config)],
         output=[
             ModelOutput.create(

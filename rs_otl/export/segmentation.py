@@ -1,5 +1,6 @@
 """What segmentation-models-pytorch calls an encoder."""
 
+import warnings
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -25,7 +26,10 @@ def segmentation_backbone(config: EncoderConfig, weights: Mapping[str, Tensor]) 
 
     for name in (config.encoder, f"timm-{config.encoder}"):
         if name in encoders:
-            backbone = get_encoder(name, in_channels=len(config.spec.bands), weights=None)
+            with warnings.catch_warnings():
+                # Its ``timm-`` encoders are to go, but what shall replace them is ``tu-``.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                backbone = get_encoder(name, in_channels=len(config.spec.bands), weights=None)
             try:
                 # Some of its encoders take the classifier's tensors out of what they are given.
                 backbone.load_state_dict(dict(weights))

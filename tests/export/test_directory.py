@@ -1,45 +1,20 @@
 import json
 
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
+import torchvision
 
 import rs_otl
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder, loading_snippet
 from rs_otl.models import create_encoder
-from rs_otl.spec import EncoderConfig, ImageSpec
-
-
-def _config(bands=("red", "green", "blue", "nir")):
-    spec = ImageSpec(
-        bands=bands,
-        units="8-bit counts",
-        scale=255,
-        resolution="10",
-        mean=(0.4,) * len(bands),
-        std=(0.2,) * len(bands),
-    )
-    return EncoderConfig(encoder="resnet18", image_size=64, spec=spec, dataset="made", epochs=3)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("export") / "encoder"
-    encoder = create_encoder("resnet18", 4, seed=5).eval()
-    encoder.to(memory_format=torch.channels_last)  # as training leaves it
-    export_encoder(encoder, _config(), directory)
-    return encoder, directory
-
-
-@pytest.fixture(scope="module")
-def images():
-    images = torch.rand(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-    return images.contiguous(memory_format=torch.channels_last)
+from rs_otl.spec import EncoderConfig
 
 
 def test_timm_loads_it_with_equal_outputs(exported, images):
-    encoder, directory = exported
+    encoder, _, directory = exported
     loaded = timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
     torch.testing.assert_close(loaded(images), encoder(images))
     assert loaded.pretrained_cfg["input_size"] == (4, 64, 64)
@@ -47,7 +22,7 @@ def test_timm_loads_it_with_equal_outputs(exported, images):
 
 
 def test_timm_loads_it_for_other_bands_and_classes(exported):
-    _, directory = exported
+    _, _, directory = exported
     loaded = timm.create_model(
         f"local-dir:{directory}", pretrained=True, in_chans=3, num_classes=7
     ).eval()
@@ -55,40 +30,114 @@ def test_timm_loads_it_for_other_bands_and_classes(exported):
 
 
 def test_rs_otl_loads_it_with_its_view(exported, images):
-    encoder, directory = exported
-    loaded, view = rs_otl.load_encoder(directory, bands=_config().spec.bands, units="8-bit counts")
+    encoder, config, directory = exported
+    loaded, view = rs_otl.load_encoder(directory, bands=config.spec.bands, units="8-bit counts")
     torch.testing.assert_close(loaded(images), encoder(images))
     assert not loaded.training
     assert view.size == 64
 
 
 def test_it_does_not_claim_another_origin(exported):
-    config = json.loads((exported[1] / "config.json").read_text())
+    config = json.loads((exported[2] / "config.json").read_text())
     assert config["pretrained_cfg"]["tag"] == "rs_otl"
     assert not config["pretrained_cfg"].get("origin_url")
 
 
 def test_the_printed_snippet_runs(exported):
     names: dict = {}
-    exec(loading_snippet(exported[1]), names)
+    exec(loading_snippet(exported[2]), names)
     assert names["encoder"](torch.rand(1, 4, 64, 64)).shape == (1, 512)
 
 
 def test_nothing_is_overwritten(exported):
-    encoder, directory = exported
+    encoder, config, directory = exported
     with pytest.raises(InputError, match="exists already"):
-        export_encoder(encoder, _config(), directory)
+        export_encoder(encoder, config, directory)
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path):
+def test_a_failure_leaves_nothing_behind(exported, tmp_path, monkeypatch):
+    encoder, config, _ = exported
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        export_encoder(create_encoder("resnet18", 4), _config(), tmp_path / "file" / "encoder")
+        export_encoder(encoder, config, tmp_path / "file" / "encoder")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="No space left"):
+        export_encoder(encoder, config, tmp_path / "encoder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_the_directory_holds_all_that_it_promises(exported, lite):
+    files = {"config.json", "model.safetensors", "encoder.pth", "item.json", "README.md"}
+    assert {path.name for path in lite[2].iterdir()} == files
+    assert {path.name for path in exported[2].iterdir()} == files | {"model.onnx"}
+
+
+@pytest.mark.parametrize("which", ["exported", "lite"])
+def test_the_checkpoint_is_plain_and_serves_timm(which, request):
+    encoder, config, directory = request.getfixturevalue(which)
+    checkpoint = torch.load(directory / "encoder.pth", weights_only=True)
+    assert checkpoint["hyper_parameters"] == {"model": config.encoder}
+    assert EncoderConfig.model_validate(checkpoint["rs_otl"]) == config
+    weights = encoder.state_dict()
+    assert checkpoint["state_dict_ema"].keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(checkpoint["state_dict_ema"][name], tensor)
+        assert torch.equal(checkpoint["state_dict"][f"model.{name}"], tensor)
+    size = (directory / "model.safetensors").stat().st_size
+    assert (directory / "encoder.pth").stat().st_size < 1.1 * size
+    bands = len(config.spec.bands)
+    loaded = timm.create_model(
+        config.encoder,
+        num_classes=0,
+        in_chans=bands,
+        checkpoint_path=str(directory / "encoder.pth"),
+    ).eval()
+    batch = torch.rand(2, bands, 64, 64)
+    torch.testing.assert_close(loaded(batch), encoder(batch))
+
+
+def test_timm_takes_the_checkpoint_with_a_classifier_too(exported):
+    encoder, _, directory = exported
+    overlay = {"file": str(directory / "encoder.pth")}
+    loaded = timm.create_model(
+        "resnet18", pretrained=True, pretrained_cfg_overlay=overlay, in_chans=4, num_classes=7
+    )
+    assert torch.equal(loaded.layer4[1].conv2.weight, encoder.layer4[1].conv2.weight)
+
+
+def test_timm_gives_feature_maps(exported, images):
+    encoder, _, directory = exported
+    loaded = timm.create_model(f"local-dir:{directory}", pretrained=True, features_only=True)
+    maps = loaded.eval()(images)
+    assert [m.shape[1] for m in maps] == [64, 64, 128, 256, 512]
+    torch.testing.assert_close(maps[-1], encoder.forward_features(images))
+
+
+def test_segmentation_models_pytorch_takes_the_plain_weights(exported, images):
+    encoder, _, directory = exported
+    weights = torch.load(directory / "encoder.pth", weights_only=True)["state_dict_ema"]
+    unet = smp.Unet("resnet18", encoder_weights=None, in_channels=4)
+    unet.encoder.load_state_dict(weights)
+    maps = unet.encoder.eval()(images)
+    torch.testing.assert_close(maps[-1], encoder.forward_features(images))
+
+
+def test_torchvision_takes_the_plain_weights(exported, images):
+    encoder, _, directory = exported
+    weights = torch.load(directory / "encoder.pth", weights_only=True)["state_dict_ema"]
+    model = torchvision.models.resnet18()
+    model.fc = torch.nn.Identity()
+    model.conv1 = torch.nn.Conv2d(4, 64, 7, stride=2, padding=3, bias=False)
+    model.load_state_dict(weights)
+    torch.testing.assert_close(model.eval()(images), encoder(images))
+
+
 def test_other_bands_or_units_are_refused_by_name(exported):
-    _, directory = exported
+    _, _, directory = exported
     with pytest.raises(InputError, match=r"red, green, blue, nir.*swir"):
         rs_otl.load_encoder(directory, bands=["swir"])
     with pytest.raises(InputError, match=r"8-bit counts.*reflectance"):
@@ -98,7 +147,7 @@ def test_other_bands_or_units_are_refused_by_name(exported):
 def _broken(exported, tmp_path, name, content):
     directory = tmp_path / "broken"
     directory.mkdir()
-    for file in exported[1].iterdir():
+    for file in exported[2].iterdir():
         (directory / file.name).write_bytes(file.read_bytes())
     if content is None:
         (directory / name).unlink()
@@ -122,11 +171,9 @@ def test_a_broken_directory_is_named(exported, tmp_path, name, content, message)
         rs_otl.load_encoder(_broken(exported, tmp_path, name, content))
 
 
-def test_weights_that_do_not_fill_the_encoder_are_refused(exported, tmp_path):
+def test_weights_that_do_not_fill_the_encoder_are_refused(exported, described, tmp_path):
     other = tmp_path / "other"
-    export_encoder(
-        create_encoder("resnet34", 4), _config().model_copy(update={"encoder": "resnet34"}), other
-    )
+    export_encoder(create_encoder("resnet34", 4), described("resnet34"), other)
     weights = (other / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="every tensor"):
         rs_otl.load_encoder(_broken(exported, tmp_path, "model.safetensors", weights))

@@ -1,0 +1,41 @@
+import importlib.util
+import json
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from rs_otl.errors import InputError
+from rs_otl.export import export_encoder, onnx_model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_onnxruntime_gives_the_same_features_in_any_batch(exported, batch):
+    encoder, _, directory = exported
+    session = onnxruntime.InferenceSession(directory / "model.onnx")
+    images = torch.rand(batch, 4, 64, 64)
+    (features,) = session.run(["features"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(features), encoder(images), rtol=1e-3, atol=1e-4)
+
+
+def test_the_model_carries_its_description(exported):
+    model = onnx.load(exported[2] / "model.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["rs_otl"])["spec"]["bands"] == ["red", "green", "blue", "nir"]
+
+
+def test_a_model_that_differs_is_not_exported(exported, tmp_path, monkeypatch):
+    encoder, config, _ = exported
+    monkeypatch.setattr(onnx_model, "onnx_difference", lambda *_: 0.5)
+    with pytest.raises(RuntimeError, match="differs"):
+        export_encoder(encoder, config, tmp_path / "encoder", onnx=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_it_says_how_to_install_it(exported, tmp_path, monkeypatch):
+    encoder, config, _ = exported
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'rs-otl\[onnx\]'"):
+        export_encoder(encoder, config, tmp_path / "encoder", onnx=True)
+    assert not list(tmp_path.iterdir())
