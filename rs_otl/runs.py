@@ -25,6 +25,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from pydantic import ValidationError
 
 from rs_otl.augment import operations_gallery
 from rs_otl.datasets import Division, Imagery, ImageryDataModule, divide, load_imagery, read_image
@@ -36,7 +37,7 @@ from rs_otl.evaluation import (
     draw_per_class,
     evaluate,
 )
-from rs_otl.export import export_encoder
+from rs_otl.export import CardScore, export_encoder
 from rs_otl.files import written_aside
 from rs_otl.models import TestView, create_encoder, load_encoder, read_config
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
@@ -388,3 +389,45 @@ def _quiet_lightning() -> None:
         ".*LeafSpec.* is deprecated.*",  # of Lightning's own making
     ):
         warnings.filterwarnings("ignore", message)
+
+
+def export_run(source: str, to: Path, onnx: bool = False) -> Path:
+    """Export an encoder with what its run says of it: the recipe and the scores.
+
+    Args:
+        source: A run, an encoder directory, or a data set pretrained on before.
+        to: Directory to write; must be new.
+        onnx: Write an ONNX model too.
+
+    Returns:
+        The encoder directory that was exported.
+
+    Raises:
+        InputError: If there is no such encoder or ``to`` cannot be written.
+    """
+    found = find_encoder(source)
+    encoder, _ = load_encoder(found)
+    beside = found.parent if found.name == "encoder" else found
+    path = beside / "recipe.yaml"
+    recipe = read_recipe(path) if path.exists() else None
+    scores = []
+    for path in (beside / "evaluation.json", *sorted(beside.glob("evaluations/*/evaluation.json"))):
+        if path.exists():
+            scores += _card_scores(path)
+    export_encoder(encoder, read_config(found), to, recipe, scores, onnx)
+    return found
+
+
+def _card_scores(path: Path) -> list[CardScore]:
+    """Return the first encoder's scores; none, with a word on stderr, if they are not readable."""
+    try:
+        judged = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8")).encoder
+    except ValidationError:
+        print(f"{path} is of another version: its scores are left out", file=sys.stderr)
+        return []
+    measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}
+    measures |= {"linear": judged.linear, "linear, standardised": judged.linear_standardised}
+    return [
+        CardScore(judged.dataset, measure, score.accuracy, score.low, score.high)
+        for measure, score in measures.items()
+    ]
