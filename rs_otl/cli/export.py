@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rs_otl.errors import InputError
+
 
 def export(
     source: Annotated[
@@ -30,14 +32,13 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's encoder so that timm, torchgeo and others load it, and say how."""
+    if to is None and (onnx or not verify):
+        raise InputError("export: expected --to DIR, where to write; --verify alone writes nothing")
     from rich.console import Console
 
-    from rs_otl.errors import InputError
     from rs_otl.export import loading_snippet, print_checks, verify_export
     from rs_otl.runs import export_run, find_encoder
 
-    if to is None and (onnx or not verify):
-        raise InputError("export: expected --to DIR, where to write; --verify alone writes nothing")
     if to is None:
         directory = find_encoder(source)
     else:
