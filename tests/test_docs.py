@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import typer
 from PIL import Image
@@ -63,7 +64,18 @@ def _made_up_data(root):
             Image.fromarray(pixels).save(folder / f"{name}{number:02}.tif")
 
 
-def _encoder(directory, bands):
+def _made_up_scene(path):
+    """A GeoTIFF of the encoder's bands, for the page to read."""
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 70, 100)).astype(np.uint8)
+    transform = rasterio.transform.from_origin(10, 50, 0.001, 0.001)
+    with rasterio.open(
+        path, "w", "GTiff", 100, 70, 4, "EPSG:4326", transform, dtype="uint8"
+    ) as scene:
+        scene.descriptions = (*RGB, "nir")
+        scene.write(pixels)
+
+
+def _encoder(directory, bands, onnx=False):
     spec = ImageSpec(
         bands=bands,
         units="8-bit counts",
@@ -73,9 +85,11 @@ def _encoder(directory, bands):
         std=(0.2,) * len(bands),
     )
     config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="made", epochs=1)
-    export_encoder(create_encoder("resnet18", len(bands)), config, directory)
+    export_encoder(create_encoder("resnet18", len(bands)), config, directory, onnx=onnx)
 
 
+# rasterio's own use of affine.
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
     snippets = blocks(page, "python")
@@ -84,7 +98,8 @@ def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RS_OTL_DATA", str(tmp_path))
     _made_up_data(tmp_path)
-    _encoder(tmp_path / "my_encoder", (*RGB, "nir"))
+    _made_up_scene(tmp_path / "scene.tif")
+    _encoder(tmp_path / "my_encoder", (*RGB, "nir"), onnx="model.onnx" in page.read_text())
     _encoder(tmp_path / "runs" / "pretrain" / "aid" / "encoder", RGB)
     names = {"mean": PAPER_MEAN, "std": PAPER_STD, "images": torch.rand(4, 3, 73, 73)}
     for snippet in snippets:
