@@ -178,7 +178,7 @@ def _timm(exported: _Exported) -> str:
 
 
 def _timm_adapted(exported: _Exported) -> str:
-    # One band and three are what timm knows to make of others' first layers.
+    # For one band timm sums the first layer; for others it repeats or cuts off.
     bands = 1 if exported.bands != 1 else 3
     loaded = timm.create_model(exported.timm, pretrained=True, in_chans=bands, num_classes=7)
     filled = loaded.state_dict()
