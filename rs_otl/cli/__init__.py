@@ -10,6 +10,7 @@ from rs_otl.cli.doctor import doctor
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.transfer import transfer
 from rs_otl.cli.views import views
 from rs_otl.errors import InputError
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, evaluate, export, views, doctor):
+for _command in (datasets, pretrain, transfer, evaluate, export, views, doctor):
     app.command()(_command)
 
 

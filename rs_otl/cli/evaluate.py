@@ -6,16 +6,40 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Division, Json, KeepDuplicatesTogether, Root
+from rs_otl.cli.options import (
+    Division,
+    Json,
+    KeepDuplicatesTogether,
+    Root,
+    Shots,
+    parsed_shots,
+    print_report,
+)
 
 
 def evaluate(
-    source: Annotated[str, typer.Argument(help="A run, an encoder directory or a data set.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Encoders: a run, an encoder directory, a checkpoint file, a data set pretrained "
+            "on before, timm/NAME, or the name of torchgeo weights."
+        ),
+    ],
     on: Annotated[str, typer.Option(help="Data set of the catalogue, or a folder of classes.")],
+    shots: Shots = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where evaluation.json goes; else the run, or runs/evaluate/DATASET.",
+            help="Where evaluation.json goes; else the run, or runs/evaluate/DATASET for several.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            help="Side of the test views; else each encoder's own, and the first one's for "
+            "weights of others.",
             show_default=False,
         ),
     ] = None,
@@ -25,23 +49,21 @@ def evaluate(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Judge an encoder by kNN and linear accuracy, beside the same one untrained."""
-    from rich.console import Console
+    """Judge encoders by kNN, linear and few-shot accuracy, beside each other and untrained."""
+    wanted = parsed_shots(shots)
 
-    from rs_otl.runs import evaluate_run
+    from rs_otl.runs import evaluate_encoders
 
-    report, directory = evaluate_run(
-        source,
+    report, directory = evaluate_encoders(
+        sources,
         on,
         root,
         out,
         division,
         keep_duplicates_together,
-        seed,
+        shots=wanted,
+        image_size=image_size,
+        seed=seed,
         progress=sys.stderr.isatty(),
     )
-    if as_json:
-        typer.echo(report.model_dump_json())
-    else:
-        report.table(Console())
-        typer.echo(f"written  {directory}")
+    print_report(report, directory, as_json)

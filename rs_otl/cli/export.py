@@ -37,10 +37,10 @@ def export(
     from rich.console import Console
 
     from rs_otl.export import loading_snippet, print_checks, verify_export
-    from rs_otl.runs import export_run, find_encoder
+    from rs_otl.runs import export_run, find_source
 
     if to is None:
-        directory = find_encoder(source)
+        directory = Path(find_source(source))
     else:
         directory = to
         found = export_run(source, to, onnx)

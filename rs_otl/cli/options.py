@@ -1,9 +1,14 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rs_otl.errors import InputError
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from rs_otl.evaluation import EvaluationReport
 
 Root = Annotated[
     Path | None,
@@ -25,3 +30,65 @@ KeepDuplicatesTogether = Annotated[
         show_default=False,
     ),
 ]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Recipe: a YAML file or a name; else pretrain/DATASET where there is one, else quick.",
+        show_default=False,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
+]
+Shots = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K,K,...",
+        help="Also few-shot scores, with K labelled images a class, for example 1,5,10,20.",
+        show_default=False,
+    ),
+]
+
+
+def overridden(
+    set_: list[str] | None,
+    init: str | None,
+    division: int | None,
+    keep_duplicates_together: bool | None,
+    supervised: bool,
+) -> list[str]:
+    """Return options that stand for a recipe's keys as ``key=value`` texts."""
+    given = list(set_ or ())
+    if init:
+        given.append("init=null" if init == "none" else f"init={init}")
+    if division:
+        given.append(f"division={division}")
+    if keep_duplicates_together is not None:
+        given.append(f"keep_duplicates_together={keep_duplicates_together}")
+    if supervised:
+        given.append("supervised=true")
+    return given
+
+
+def parsed_shots(shots: str | None) -> tuple[int, ...]:
+    """Return the numbers of ``1,5,10``; refuse anything else."""
+    try:
+        numbers = tuple(sorted({int(part) for part in shots.split(",")})) if shots else ()
+    except ValueError:
+        numbers = (0,)
+    if numbers and numbers[0] < 1:
+        raise InputError(f"--shots {shots}: expected numbers of at least 1, such as 1,5,10,20")
+    return numbers
+
+
+def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> None:
+    """Print an evaluation for a person, or for a machine."""
+    from rich.console import Console
+
+    if as_json:
+        typer.echo(report.model_dump_json())
+    else:
+        report.table(Console())
+        typer.echo(f"written  {directory}")

@@ -7,52 +7,51 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Division, Json, KeepDuplicatesTogether, Root
+from rs_otl.cli.options import (
+    Division,
+    Json,
+    KeepDuplicatesTogether,
+    RecipeName,
+    Root,
+    Set,
+    overridden,
+)
 
 
 def pretrain(
     dataset: Annotated[str, typer.Argument(help="Data set of the catalogue, or a folder.")],
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Recipe: a YAML file or a name; else pretrain/DATASET where there is one, "
-            "else quick.",
-            show_default=False,
-        ),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
-    ] = None,
+    recipe: RecipeName = None,
+    set_: Set = None,
     init: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a run, an encoder directory, a data set pretrained on "
-            "before, or none.",
+            help="Weights to start from: a run, an encoder directory, a checkpoint file, "
+            "timm/NAME, a data set pretrained on before, or none.",
             show_default=False,
         ),
     ] = None,
+    supervised: Annotated[
+        bool,
+        typer.Option("--supervised", help="Train with the labels, to compare with (the paper's)."),
+    ] = False,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run's directory; else runs/pretrain/DATASET.", show_default=False),
+        typer.Option(
+            help="The run's directory; else runs/pretrain/DATASET, or runs/supervised/DATASET.",
+            show_default=False,
+        ),
     ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Train an encoder on imagery, without labels."""
+    """Train an encoder on imagery, without labels unless asked to."""
     from rs_otl.errors import InputError
     from rs_otl.recipe import recipe_for
 
-    overrides = list(set_ or ())
-    if init:
-        overrides.append("init=null" if init == "none" else f"init={init}")
-    if division:
-        overrides.append(f"division={division}")
-    if keep_duplicates_together is not None:
-        overrides.append(f"keep_duplicates_together={keep_duplicates_together}")
+    overrides = overridden(set_, init, division, keep_duplicates_together, supervised)
     if resume and (recipe or overrides):
         raise InputError(
             "--resume goes on with the run's own recipe: leave out what would change it"

@@ -1,24 +1,33 @@
 """How good a frozen encoder is: nearest neighbours, a linear classifier, and how sure that is."""
 
 from rs_otl.evaluation.features import extract_features
-from rs_otl.evaluation.figures import draw_confusion, draw_per_class
-from rs_otl.evaluation.intervals import bootstrap_interval
+from rs_otl.evaluation.few_shot import class_mean_predict, draw_shots, few_shot
+from rs_otl.evaluation.figures import draw_confusion, draw_few_shot, draw_per_class
+from rs_otl.evaluation.intervals import bootstrap_interval, paired_interval, t_interval
 from rs_otl.evaluation.knn import knn_predict
 from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.online import OnlineKNN
 from rs_otl.evaluation.protocol import evaluate
-from rs_otl.evaluation.report import Evaluation, EvaluationReport, Score
+from rs_otl.evaluation.report import Difference, Evaluation, EvaluationReport, FewShot, Score
 
 __all__ = [
+    "Difference",
     "Evaluation",
     "EvaluationReport",
+    "FewShot",
     "OnlineKNN",
     "Score",
     "bootstrap_interval",
+    "class_mean_predict",
     "draw_confusion",
+    "draw_few_shot",
     "draw_per_class",
+    "draw_shots",
     "evaluate",
     "extract_features",
+    "few_shot",
     "knn_predict",
     "linear_predict",
+    "paired_interval",
+    "t_interval",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rs_otl.evaluation.report import Evaluation, EvaluationReport
+from rs_otl.evaluation.report import CLASSIFIERS, Evaluation, EvaluationReport
 from rs_otl.files import written_aside
 
 # Up to so many classes a cell has room for its number.
@@ -59,7 +59,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 def draw_per_class(report: EvaluationReport, path: Path) -> None:
-    """Draw each class's accuracy, of the encoder beside the untrained one, best class first.
+    """Draw each class's accuracy by every encoder, the first encoder's best class first.
 
     The classifier is ``linear_standardised``; classes without test images are left out.
 
@@ -67,31 +67,82 @@ def draw_per_class(report: EvaluationReport, path: Path) -> None:
         report: What to draw.
         path: PNG file; an existing one is replaced.
     """
-    trained, untrained = report.encoder, report.untrained
-    rows = sorted(
-        (share, untrained.per_class[name] or 0.0, name)
-        for name, share in trained.per_class.items()
-        if share is not None
-    )
+    first = report.encoders[0]
+    rows = sorted((share, name) for name, share in first.per_class.items() if share is not None)
     middle = np.arange(len(rows))
-    figure = Figure(figsize=(7, 1.9 + 0.3 * len(rows)), layout="constrained")
+    count = len(report.encoders)
+    height = 0.8 / count
+    inches = 1.6 + 0.22 * count + max(0.3, 0.12 * count) * len(rows)
+    figure = Figure(figsize=(7, inches), layout="constrained")
     axes = figure.subplots()
-    for offset, column, evaluation, colour in (
-        (0.2, 0, trained, "tab:blue"),
-        (-0.2, 1, untrained, "0.75"),
-    ):
-        shares = [100 * row[column] for row in rows]
-        label = textwrap.fill(evaluation.encoder, 80).replace("$", r"\$")
-        axes.barh(middle + offset, shares, 0.4, color=colour, label=label)
-    axes.set_yticks(middle, _names(name for *_, name in rows), parse_math=False)
+    for place, evaluation in enumerate(report.encoders):
+        shares = [100 * (evaluation.per_class[name] or 0.0) for _, name in rows]
+        offset = ((count - 1) / 2 - place) * height
+        colour = _colour(place, evaluation)
+        axes.barh(middle + offset, shares, height, color=colour, label=_label(evaluation))
+    axes.set_yticks(middle, _names(name for _, name in rows), parse_math=False)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(0, 100)
     axes.set_xlabel("test images predicted correctly, %")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.set_title(f"{trained.dataset}, class by class", parse_math=False)
+    axes.set_title(f"{first.dataset}, class by class", parse_math=False)
     figure.legend(loc="outside lower center", frameon=False)
     _save(figure, path)
+
+
+def draw_few_shot(report: EvaluationReport, path: Path) -> None:
+    """Draw accuracy against the number of labelled images a class, a panel a classifier.
+
+    Bars are the 95 % intervals over the draws; encoders stand a little apart, so that they can
+    be told from each other.
+
+    Args:
+        report: What to draw; with few-shot scores.
+        path: PNG file; an existing one is replaced.
+    """
+    first = report.encoders[0]
+    height = 3.6 + 0.2 * len(report.encoders)
+    figure = Figure(figsize=(11, height), layout="constrained")
+    panels = figure.subplots(1, len(CLASSIFIERS), sharey=True)
+    shots = [few.shots for few in first.few_shot]
+    for axes, (classifier, title) in zip(panels, CLASSIFIERS.items(), strict=True):
+        for place, evaluation in enumerate(report.encoders):
+            scores = [few.scores[classifier] for few in evaluation.few_shot]
+            apart = 1.03 ** (place - (len(report.encoders) - 1) / 2)
+            axes.errorbar(
+                [count * apart for count in shots],
+                [100 * score.accuracy for score in scores],
+                [
+                    [100 * (score.accuracy - score.low) for score in scores],
+                    [100 * (score.high - score.accuracy) for score in scores],
+                ],
+                fmt=".-",
+                capsize=2,
+                linewidth=1.4,
+                color=_colour(place, evaluation),
+                label=_label(evaluation) if axes is panels[0] else None,
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(shots, [str(count) for count in shots])
+        axes.minorticks_off()
+        axes.set_title(title)
+        axes.set_xlabel("labelled images a class, K")
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy, %")
+    figure.suptitle(f"{first.dataset}, {first.n_test:,} test images", parse_math=False)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    _save(figure, path)
+
+
+def _label(evaluation: Evaluation) -> str:
+    return textwrap.fill(evaluation.encoder, 80).replace("$", r"\$")
+
+
+def _colour(place: int, evaluation: Evaluation) -> str:
+    """Give each encoder a colour of its own, grey to the one that knows nothing."""
+    return "0.7" if evaluation.encoder == "untrained" else f"C{place}"
 
 
 def _names(names: Iterable[str]) -> list[str]:

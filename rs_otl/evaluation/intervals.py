@@ -1,6 +1,7 @@
 """How sure an accuracy is."""
 
 import numpy as np
+from scipy import stats
 
 from rs_otl.errors import InputError
 
@@ -40,3 +41,65 @@ def bootstrap_interval(
     outside = (1 - level) / 2
     low, high = np.quantile(hits, [outside, 1 - outside]) / correct.size
     return float(low), float(high)
+
+
+def paired_interval(
+    one: np.ndarray,
+    other: np.ndarray,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Bootstrap a percentile interval for the difference of two accuracies on the same images.
+
+    Resampling test images, each with both its predictions, leaves only those to chance on which
+    the two differ: much narrower than two intervals side by side. The numbers of images that
+    only one got right are a multinomial draw, so they are drawn as one.
+
+    Args:
+        one: Whether each test image was predicted correctly, ``(n,)`` bool, n >= 1.
+        other: The same by another encoder, on the same images in the same order.
+        seed: Draws the resamples.
+        level: Share of the resamples inside the interval, between 0 and 1.
+        resamples: Number of resamples.
+
+    Returns:
+        The lower and upper end of accuracy of ``one`` minus that of ``other``, in [-1, 1].
+
+    Raises:
+        InputError: If a shape or value is not as above.
+    """
+    one, other = np.asarray(one), np.asarray(other)
+    if one.dtype != bool or other.dtype != bool or one.shape != other.shape or one.size == 0:
+        raise InputError(
+            f"predictions of shapes {one.shape} and {other.shape}, dtypes {one.dtype} and "
+            f"{other.dtype}: expected the same (n,) bool, n at least 1"
+        )
+    gained, lost = np.mean(one & ~other), np.mean(other & ~one)
+    shares = [gained, lost, max(0.0, 1 - gained - lost)]
+    counts = np.random.default_rng(seed).multinomial(one.size, shares, size=resamples)
+    outside = (1 - level) / 2
+    differences = (counts[:, 0] - counts[:, 1]) / one.size
+    low, high = np.quantile(differences, [outside, 1 - outside])
+    return float(low), float(high)
+
+
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's t interval for the mean of independent draws.
+
+    Args:
+        values: One number a draw, ``(n,)``, n >= 2.
+        level: Its confidence, between 0 and 1.
+
+    Returns:
+        The lower and upper end.
+
+    Raises:
+        InputError: If there are fewer than two draws.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise InputError(f"values of shape {values.shape}: expected (n,), n at least 2")
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)
+    return float(values.mean()) - half, float(values.mean()) + half

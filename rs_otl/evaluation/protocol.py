@@ -1,7 +1,7 @@
 """The paper's evaluation of a frozen encoder."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +12,11 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from rs_otl.errors import InputError
 from rs_otl.evaluation.features import extract_features
+from rs_otl.evaluation.few_shot import few_shot
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
 from rs_otl.evaluation.linear import linear_predict
-from rs_otl.evaluation.report import Evaluation, Score
+from rs_otl.evaluation.report import Evaluation, FewShot, Score
 
 if TYPE_CHECKING:  # evaluating needs none of what reads images
     from rs_otl.datasets import Division, Imagery
@@ -29,6 +30,7 @@ def evaluate(
     division: "Division",
     *,
     name: str,
+    shots: Sequence[int] = (),
     device: str | torch.device = "cpu",
     seed: int = 0,
     progress: bool = False,
@@ -45,8 +47,9 @@ def evaluate(
         imagery: Labelled images of at least two classes.
         division: Which of them to learn from and to test on.
         name: What the encoder is, in words.
+        shots: Numbers of labelled images a class for few-shot scores.
         device: Where to compute.
-        seed: Of the linear classifiers and the intervals.
+        seed: Of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
 
     Returns:
@@ -80,14 +83,17 @@ def evaluate(
     truth = torch.from_numpy(labels[division.test])
     data = (features(division.train), train_labels, features(division.test))
 
+    def correct(predicted: Tensor) -> NDArray[np.bool_]:
+        return (predicted.cpu() == truth).numpy()
+
     def score(predicted: Tensor) -> Score:
-        correct = (predicted.cpu() == truth).numpy()
-        low, high = bootstrap_interval(correct, seed)
-        return Score(accuracy=float(correct.mean()), low=low, high=high)
+        low, high = bootstrap_interval(correct(predicted), seed)
+        return Score(accuracy=float(correct(predicted).mean()), low=low, high=high)
 
     neighbours = knn_predict(*data, progress=progress)
     linear = linear_predict(*data, seed=seed, progress=progress)
     standardised = linear_predict(*data, standardise=True, seed=seed, progress=progress)
+    few = few_shot(*data, truth, classes, shots, seed=seed, progress=progress)
     confusion = multiclass_confusion_matrix(standardised.cpu(), truth, num_classes=len(classes))
     right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return Evaluation(
@@ -102,13 +108,30 @@ def evaluate(
         knn={k: score(predicted) for k, predicted in neighbours.items()},
         linear=score(linear),
         linear_standardised=score(standardised),
+        correct={
+            "knn": _digits(correct(neighbours[NEIGHBOURS[0]])),
+            "linear": _digits(correct(linear)),
+            "linear_standardised": _digits(correct(standardised)),
+        },
+        few_shot=few,
         per_class={
             title: right[label] / of[label] if of[label] else None
             for label, title in enumerate(classes)
         },
         confusion=tuple(tuple(row) for row in confusion.tolist()),
-        notes=(*_absent(labels, classes, division), *_notes(imagery, division)),
+        notes=(*_absent(labels, classes, division), *_short(few), *_notes(imagery, division)),
     )
+
+
+def _digits(correct: NDArray[np.bool_]) -> str:
+    return "".join("1" if right else "0" for right in correct)
+
+
+def _short(found: tuple[FewShot, ...]) -> Iterator[str]:
+    """Name the classes that have fewer labelled images than were asked for."""
+    for few in found:
+        if few.short:
+            yield f"Fewer than {few.shots} training images, all used: {_listed(list(few.short))}"
 
 
 def _absent(

@@ -1,25 +1,46 @@
-"""What an evaluation found: for machines as JSON, for people as a table."""
+"""What an evaluation found: for machines as JSON, for people as tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rs_otl.errors import InputError
+from rs_otl.evaluation.intervals import paired_interval, t_interval
 from rs_otl.files import written_aside
 
+# The scores whose right and wrong test images are kept, so that encoders can be paired.
+Paired = Literal["knn", "linear", "linear_standardised"]
+Classifier = Literal["knn", "class_mean", "linear"]
+_TITLES: dict[str, str] = {
+    "knn": "kNN, k = 10",
+    "linear": "linear",
+    "linear_standardised": "linear, standardised",
+}
+CLASSIFIERS: dict[Classifier, str] = {
+    "knn": "kNN, k = 10",
+    "class_mean": "nearest class mean",
+    "linear": "linear, standardised",
+}
 
-class Score(BaseModel):
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Value):
     """An accuracy and how sure it is.
 
     Attributes:
         accuracy: Share of the test images predicted correctly, in [0, 1].
-        low: Lower end of its bootstrap 95 % interval.
+        low: Lower end of its 95 % interval.
         high: Upper end.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accuracy: float
     low: float
@@ -31,7 +52,42 @@ class Score(BaseModel):
         return f"{100 * self.accuracy:.1f} % ({low:.1f} to {high:.1f})"
 
 
-class Evaluation(BaseModel):
+class Difference(_Value):
+    """How much more accurate one encoder is than another on the same images.
+
+    Attributes:
+        difference: Of the accuracies, in [-1, 1].
+        low: Lower end of its paired 95 % interval.
+        high: Upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+class FewShot(_Value):
+    """Accuracy with few labelled images a class.
+
+    Attributes:
+        shots: Labelled images K of each class.
+        scores: Mean over the draws and its 95 % t interval, by classifier.
+        draws: Accuracy of each draw, by classifier; the same draws for every encoder.
+        short: Classes with fewer than K training images, which are used whole.
+    """
+
+    shots: int
+    scores: dict[Classifier, Score]
+    draws: dict[Classifier, tuple[float, ...]]
+    short: tuple[str, ...]
+
+
+class Evaluation(_Value):
     """How well one frozen encoder's features tell the classes of a data set apart.
 
     Attributes:
@@ -39,7 +95,7 @@ class Evaluation(BaseModel):
         dataset: Name of the data set.
         division: Number of its random 80/20 division.
         image_size: Side of the test views in pixels.
-        seed: Seed of the linear classifiers and the intervals.
+        seed: Seed of the draws, the linear classifiers and the intervals.
         n_train: Images whose labels the classifiers had.
         n_test: Images that they were tested on.
         classes: Class names in the order of the labels.
@@ -47,14 +103,15 @@ class Evaluation(BaseModel):
         linear: The paper's linear classifier, on features as they come.
         linear_standardised: The same on standardised features, which is fair to encoders whose
             features are of small scale.
+        correct: For each test image ``1`` if it was predicted correctly, else ``0``, in the
+            division's order: of kNN (k = 10) and both linear classifiers.
+        few_shot: With few labelled images a class, by their number ascending.
         per_class: Share of each class's test images that ``linear_standardised`` got right;
             ``None`` for a class without test images.
         confusion: Test images by true class (row) and class predicted by
             ``linear_standardised`` (column).
         notes: What a reader of the figures must know.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder: str
     dataset: str
@@ -67,23 +124,73 @@ class Evaluation(BaseModel):
     knn: dict[int, Score]
     linear: Score
     linear_standardised: Score
+    correct: dict[Paired, str]
+    few_shot: tuple[FewShot, ...] = ()
     per_class: dict[str, float | None]
     confusion: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
 
-class EvaluationReport(BaseModel):
-    """An encoder beside the same architecture untrained, on the same images.
+class EvaluationReport(_Value):
+    """Encoders beside each other, on the same images, divisions and draws.
 
     Attributes:
-        encoder: Of the encoder in question.
-        untrained: Of its architecture at random weights.
+        encoders: The encoder in question first, then what it is compared with.
+        skipped: Encoders that could not be judged, and why.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    encoders: tuple[Evaluation, ...]
+    skipped: dict[str, str] = {}
 
-    encoder: Evaluation
-    untrained: Evaluation
+    @model_validator(mode="after")
+    def _same_images(self) -> "EvaluationReport":
+        kinds = {
+            (one.dataset, one.division, one.seed, one.n_train, one.n_test, _shots(one))
+            for one in self.encoders
+        }
+        if len(kinds) != 1:
+            raise InputError(
+                f"encoders judged on other images than each other: {sorted(kinds)}; expected one "
+                "data set, division, seed and set of shots, and at least one encoder"
+            )
+        return self
+
+    def difference(self, other: int, score: Paired) -> Difference:
+        """Compare the first encoder with another on the same test images.
+
+        Args:
+            other: Position in ``encoders``.
+            score: Which score.
+
+        Returns:
+            First minus other, with a paired bootstrap interval over test images.
+        """
+        one, two = (
+            np.array(list(self.encoders[place].correct[score])) == "1" for place in (0, other)
+        )
+        low, high = paired_interval(one, two, self.encoders[0].seed)
+        difference = (one.sum() - two.sum()) / one.size
+        return Difference(difference=float(difference), low=low, high=high)
+
+    def few_shot_difference(self, other: int, shots: int, classifier: Classifier) -> Difference:
+        """Compare the first encoder with another on the same draws of few labelled images.
+
+        Args:
+            other: Position in ``encoders``.
+            shots: Labelled images K a class, one of those judged.
+            classifier: Which classifier.
+
+        Returns:
+            First minus other, with a t interval over the draws.
+        """
+        one, two = (
+            np.array(few.draws[classifier])
+            for place in (0, other)
+            for few in self.encoders[place].few_shot
+            if few.shots == shots
+        )
+        low, high = t_interval(one - two)
+        return Difference(difference=float(np.mean(one - two)), low=low, high=high)
 
     def write(self, path: Path) -> None:
         """Write the report as JSON, read back by ``EvaluationReport.model_validate_json``.
@@ -95,26 +202,90 @@ class EvaluationReport(BaseModel):
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def table(self, console: Console) -> None:
-        """Print the scores side by side, in percent, and the notes below them.
+        """Print scores, few-shot scores and differences, in percent, and the notes below them.
 
         Args:
             console: Where to print.
         """
-        one, other = self.encoder, self.untrained
+        console.print(self._scores())
+        if self.encoders[0].few_shot:
+            console.print(self._few_shots())
+        if len(self.encoders) > 1:
+            console.print(self._differences())
+        for name, reason in self.skipped.items():
+            console.print(f"- not judged: {name}: {reason}", markup=False, highlight=False)
+        for note in dict.fromkeys(note for one in self.encoders for note in one.notes):
+            console.print(f"- {note}", markup=False, highlight=False)
+
+    def _scores(self) -> Table:
+        one = self.encoders[0]
         table = Table(
             title=f"{escape(one.dataset)}, division {one.division}: {one.n_test:,} test images, "
-            f"{one.n_train:,} labelled training images, {one.image_size} px",
-            caption="accuracy and its 95 % interval over test images",
+            f"{one.n_train:,} labelled training images",
+            caption="accuracy in %, and its 95 % interval over test images",
         )
-        table.add_column("")
-        table.add_column(escape(one.encoder), justify="right")
-        table.add_column(escape(other.encoder), justify="right")
-        for k, score in one.knn.items():
-            table.add_row(f"kNN, k = {k}", str(score), str(other.knn[k]))
-        table.add_row("linear", str(one.linear), str(other.linear))
-        table.add_row(
-            "linear, standardised", str(one.linear_standardised), str(other.linear_standardised)
+        table.add_column("", overflow="fold")
+        columns = [f"kNN\nk = {k}" for k in one.knn] + ["linear\n", "linear\nstandardised"]
+        for title in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in self.encoders:
+            scores = [*row.knn.values(), row.linear, row.linear_standardised]
+            table.add_row(
+                f"{escape(row.encoder)}\n[dim]{row.image_size} px[/dim]", *map(_cell, scores)
+            )
+        return table
+
+    def _few_shots(self) -> Table:
+        table = Table(
+            title="few labelled images a class",
+            caption="accuracy in %, mean and 95 % interval of "
+            f"{len(self.encoders[0].few_shot[0].draws['knn'])} draws",
         )
-        console.print(table)
-        for note in dict.fromkeys(one.notes + other.notes):
-            console.print(f"- {note}", markup=False, highlight=False)
+        table.add_column("", overflow="fold")
+        table.add_column("classifier")
+        for few in self.encoders[0].few_shot:
+            table.add_column(f"K = {few.shots}", justify="right", no_wrap=True)
+        for row in self.encoders:
+            for classifier, title in CLASSIFIERS.items():
+                means = (few.scores[classifier] for few in row.few_shot)
+                name = escape(row.encoder) if classifier == "knn" else ""
+                table.add_row(name, title, *(_plus_minus(score) for score in means))
+        return table
+
+    def _differences(self) -> Table:
+        table = Table(
+            title=f"{escape(self.encoders[0].encoder)} minus each other, on the same images",
+            caption="points of accuracy, and their paired 95 % interval; "
+            "* beyond noise: the interval excludes 0",
+        )
+        table.add_column("", overflow="fold")
+        for title in _TITLES.values():
+            table.add_column(title.replace(", ", "\n"), justify="right", no_wrap=True)
+        for few in self.encoders[0].few_shot:
+            table.add_column(f"class mean\nK = {few.shots}", justify="right", no_wrap=True)
+        for place, row in enumerate(self.encoders[1:], start=1):
+            cells = [self.difference(place, score) for score in ("knn", "linear")]
+            cells.append(self.difference(place, "linear_standardised"))
+            cells += [
+                self.few_shot_difference(place, few.shots, "class_mean") for few in row.few_shot
+            ]
+            table.add_row(escape(row.encoder), *map(_signed, cells))
+        return table
+
+
+def _shots(evaluation: Evaluation) -> Sequence[int]:
+    return tuple(few.shots for few in evaluation.few_shot)
+
+
+def _cell(score: Score) -> str:
+    return f"{100 * score.accuracy:.1f}\n[dim]{100 * score.low:.1f}-{100 * score.high:.1f}[/dim]"
+
+
+def _plus_minus(score: Score) -> str:
+    return f"{100 * score.accuracy:.1f} [dim]±{50 * (score.high - score.low):.1f}[/dim]"
+
+
+def _signed(found: Difference) -> str:
+    mark = "*" if found.beyond_noise else " "
+    ends = f"{100 * found.low:+.1f} {100 * found.high:+.1f}"
+    return f"{100 * found.difference:+.1f}{mark}\n[dim]{ends}[/dim]"

@@ -5,7 +5,7 @@ from rs_otl.trainers.loss import label_consistent_loss
 from rs_otl.trainers.otl import OTLTask
 from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar
 from rs_otl.trainers.supervised import SupervisedTask
-from rs_otl.trainers.views import ViewSettings
+from rs_otl.trainers.views import ViewSettings, ViewTask
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -14,5 +14,6 @@ __all__ = [
     "StderrProgressBar",
     "SupervisedTask",
     "ViewSettings",
+    "ViewTask",
     "label_consistent_loss",
 ]

@@ -10,7 +10,7 @@ from PIL import Image
 
 PROGRAM = Path(sys.executable).with_name("rs-otl")
 # Two threads, so that two test processes share two cores; float32 runs on any processor.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "HF_HUB_OFFLINE": "1"}
 TINY = ["image_size=32", "clusters=6", "batch_size=16", "precision=float32", "knn_every=2"]
 
 

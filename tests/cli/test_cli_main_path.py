@@ -87,10 +87,10 @@ def test_evaluation_writes_table_json_and_figures(run, folder):
     directory, _ = run
     done = rs_otl("evaluate", directory, "--on", folder)
     assert "untrained" in done.stdout
-    assert "kNN, k = 10" in done.stdout
+    assert "k = 10" in done.stdout
     report = json.loads((directory / "evaluation.json").read_text())
-    assert 0 <= report["encoder"]["knn"]["10"]["accuracy"] <= 1
-    assert report["encoder"]["n_test"] == report["untrained"]["n_test"] == 10
+    assert 0 <= report["encoders"][0]["knn"]["10"]["accuracy"] <= 1
+    assert {row["n_test"] for row in report["encoders"]} == {10}
     for name in ("confusion", "per_class"):
         assert _width(directory / "figures" / f"{name}.png") > 300
     assert "exists already" in rs_otl("evaluate", directory, "--on", folder, check=2).stderr

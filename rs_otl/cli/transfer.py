@@ -1,0 +1,94 @@
+"""`rs-otl transfer`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import (
+    Division,
+    Json,
+    KeepDuplicatesTogether,
+    RecipeName,
+    Root,
+    Set,
+    Shots,
+    overridden,
+    parsed_shots,
+    print_report,
+)
+
+
+def transfer(
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="Encoder to start from: a run, an encoder directory, a checkpoint file, "
+            "timm/NAME, or a data set pretrained on before.",
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", help="Data set of the catalogue, or a folder.")],
+    recipe: RecipeName = None,
+    set_: Set = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Only evaluate, without further training.")
+    ] = False,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train with labels instead of OTL.")
+    ] = False,
+    shots: Shots = None,
+    division: Division = None,
+    keep_duplicates_together: KeepDuplicatesTogether = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a stopped transfer.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's directory; else runs/transfer/DATASET.", show_default=False),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Carry an encoder over to another data set, without labels, and judge what it brought."""
+    from rs_otl.errors import InputError
+    from rs_otl.recipe import recipe_for
+
+    if frozen and (finetune or recipe or set_ or resume):
+        raise InputError("--frozen trains nothing: leave out --finetune, --recipe, --set, --resume")
+    if resume and (recipe or set_ or finetune):
+        raise InputError(
+            "--resume goes on with the run's own recipe: leave out what would change it"
+        )
+    wanted = parsed_shots(shots)
+    progress = sys.stderr.isatty()
+    if frozen:
+        from rs_otl.runs import evaluate_encoders
+
+        report, directory = evaluate_encoders(
+            [from_],
+            to,
+            root,
+            out,
+            division,
+            keep_duplicates_together,
+            shots=wanted,
+            progress=progress,
+        )
+    else:
+        overrides = overridden(set_, from_, division, keep_duplicates_together, finetune)
+        chosen, name = recipe_for(to, recipe, overrides)
+        typer.echo(
+            "resuming with the run's recipe"
+            if resume
+            else f"recipe {name}: {chosen.epochs} epochs",
+            err=True,
+        )
+
+        from rs_otl.runs import transfer as run
+
+        report, directory = run(
+            chosen, root=root, out=out, shots=wanted, resume=resume, progress=progress
+        )
+    print_report(report, directory, as_json)

@@ -1,0 +1,32 @@
+"""A run: the directory in which one command's work lies, and the work itself.
+
+A training run holds::
+
+    recipe.yaml        the recipe, resolved: what --resume goes on with
+    imagery.json       what was read, what was left out and why, identical images
+    checkpoints/       last.ckpt, after every epoch
+    metrics.csv        a row an epoch
+    tensorboard/       the same, as events
+    figures/           curves; after evaluation confusion matrices and more
+    encoder/           the encoder, once all epochs are done
+    evaluation.json    after evaluation
+    supervised/        of a transfer: the same with labels, to compare with
+"""
+
+from rs_otl.runs.comparing import evaluate_encoders
+from rs_otl.runs.drawing import draw_views
+from rs_otl.runs.exporting import export_run
+from rs_otl.runs.places import find_source, run_directory
+from rs_otl.runs.pretraining import pretrain, resolve_precision
+from rs_otl.runs.transferring import transfer
+
+__all__ = [
+    "draw_views",
+    "evaluate_encoders",
+    "export_run",
+    "find_source",
+    "pretrain",
+    "resolve_precision",
+    "run_directory",
+    "transfer",
+]

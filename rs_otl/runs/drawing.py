@@ -1,0 +1,31 @@
+"""A picture of the views."""
+
+from pathlib import Path
+
+import torch
+
+from rs_otl.augment import operations_gallery
+from rs_otl.datasets import read_image
+from rs_otl.errors import InputError
+from rs_otl.files import written_aside
+from rs_otl.spec import load_size
+
+
+def draw_views(path: Path, output: Path, image_size: int) -> None:
+    """Draw what every augmentation does to an image.
+
+    Args:
+        path: An image file.
+        output: PNG to write.
+        image_size: Side of a view in pixels.
+
+    Raises:
+        InputError: If the image cannot be read or ``output`` exists.
+    """
+    if output.exists():
+        raise InputError(f"{output} exists already: choose another file")
+    image = read_image(path, load_size(image_size))
+    torch.manual_seed(0)
+    figure = operations_gallery(image, image_size, rgb=len(image) == 3)
+    with written_aside(output) as aside:
+        figure.savefig(aside, format="png", dpi=100)

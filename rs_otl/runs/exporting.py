@@ -1,0 +1,55 @@
+"""Taking a run's encoder along."""
+
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rs_otl.evaluation import EvaluationReport
+from rs_otl.export import CardScore, export_encoder
+from rs_otl.models import open_encoder
+from rs_otl.recipe import read_recipe
+from rs_otl.runs.places import find_source, run_of
+
+
+def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
+    """Export an encoder with what its run says of it: the recipe and the scores.
+
+    Args:
+        source: An encoder, as :func:`find_source` takes it.
+        to: Directory to write; must be new.
+        onnx: Write an ONNX model too.
+
+    Returns:
+        What was exported: the encoder directory or file found, or the name of others' weights.
+
+    Raises:
+        InputError: If there is no such encoder or ``to`` cannot be written.
+    """
+    found = find_source(source)
+    encoder, config = open_encoder(found)
+    beside = run_of(found)
+    if beside is None:
+        export_encoder(encoder, config, to, onnx=onnx)
+        return found
+    path = beside / "recipe.yaml"
+    recipe = read_recipe(path) if path.exists() else None
+    reports = (beside / "evaluation.json", *sorted(beside.glob("evaluations/*/evaluation.json")))
+    scores = [score for path in reports if path.exists() for score in _card_scores(path)]
+    export_encoder(encoder, config, to, recipe, scores, onnx)
+    return found
+
+
+def _card_scores(path: Path) -> list[CardScore]:
+    """Return the first encoder's scores; none, with a word on stderr, if they are not readable."""
+    try:
+        judged = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8")).encoders[0]
+    except ValidationError:
+        print(f"{path} is of another version: its scores are left out", file=sys.stderr)
+        return []
+    measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}
+    measures |= {"linear": judged.linear, "linear, standardised": judged.linear_standardised}
+    return [
+        CardScore(judged.dataset, measure, score.accuracy, score.low, score.high)
+        for measure, score in measures.items()
+    ]

@@ -1,0 +1,231 @@
+"""Training an encoder: a run from its recipe to its encoder."""
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from rs_otl.datasets import Imagery, ImageryDataModule, divide, load_imagery
+from rs_otl.errors import InputError
+from rs_otl.evaluation import OnlineKNN
+from rs_otl.export import export_encoder
+from rs_otl.files import written_aside
+from rs_otl.models import TestView, check_imagery, open_encoder
+from rs_otl.recipe import Recipe, make_recipe, read_recipe
+from rs_otl.runs.places import find_source, run_directory
+from rs_otl.runs.telling import account, tell, write_json
+from rs_otl.spec import RGB, EncoderConfig, load_size
+from rs_otl.trainers import (
+    AtomicCheckpointIO,
+    History,
+    OTLTask,
+    StderrProgressBar,
+    SupervisedTask,
+    ViewSettings,
+    ViewTask,
+)
+
+
+def pretrain(
+    recipe: Recipe,
+    root: Path | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Train an encoder, without labels unless the recipe is supervised, and write the run.
+
+    Args:
+        recipe: What to do. With ``resume`` the run's own recipe stands.
+        root: Where data sets lie; see :func:`rs_otl.datasets.data_root`.
+        out: The run's directory; by default ``runs/pretrain/DATASET``, or
+            ``runs/supervised/DATASET``.
+        resume: Go on with the run in that directory from its last epoch.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        The run's directory, its ``encoder/`` written.
+
+    Raises:
+        InputError: If the directory holds another run, the data or the weights to start from
+            cannot be used, or training diverges.
+    """
+    kind = "supervised" if recipe.supervised else "pretrain"
+    directory = out or run_directory(kind, recipe.dataset)
+    checkpoint = directory / "checkpoints" / "last.ckpt"
+    if resume:
+        recipe = own_recipe(directory)
+        if (directory / "encoder").is_dir():
+            print(f"{directory} is finished: nothing to resume", file=sys.stderr)
+            return directory
+    else:
+        refuse_another_run(directory)
+    recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
+    started = None if recipe.init is None else open_encoder(find_source(recipe.init))
+
+    imagery = load_imagery(recipe.dataset, load_size(recipe.image_size), root, progress=progress)
+    division = divide(imagery, recipe.division, recipe.keep_duplicates_together)
+    tell(imagery, division)
+    images = account(imagery, division)
+    resume = resume and checkpoint.exists()
+    if resume and json.loads((directory / "imagery.json").read_text()) != images:
+        raise InputError(
+            f"{recipe.dataset}: not the images that {directory} was begun with (its imagery.json "
+            "lists them): put them back, or start another run with --out DIR"
+        )
+    config = _describe(recipe, imagery, None if started is None else started[1])
+    data = ImageryDataModule(
+        imagery,
+        division.train,
+        min(recipe.batch_size, len(division.train)),
+        recipe.seed,
+        recipe.workers,
+        labelled=recipe.supervised,
+    )
+    task = _task(recipe, config, imagery)
+    if started is not None:
+        task.encoder.load_state_dict(started[0].state_dict())
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with written_aside(directory / "recipe.yaml") as aside:
+        aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    write_json(directory / "imagery.json", images)
+
+    callbacks: list[Callback] = [
+        History(directory),
+        ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False),
+    ]
+    if imagery.labels is not None and len(division.test):
+        view = TestView(recipe.image_size, config.spec.mean, config.spec.std)
+        online = OnlineKNN(imagery, division.train, division.test, view, every=recipe.knn_every)
+        callbacks.insert(0, online)
+    if progress:
+        callbacks.append(StderrProgressBar())
+    _quiet_lightning()
+    trainer = Trainer(
+        max_epochs=recipe.epochs,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        devices=1,
+        logger=TensorBoardLogger(directory, name="tensorboard", version=""),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        num_sanity_val_steps=0,
+    )
+    try:
+        trainer.fit(
+            task,
+            datamodule=data,
+            ckpt_path=checkpoint if resume else None,
+            weights_only=True,
+        )
+    except SystemExit:  # what Lightning makes of control-C
+        raise KeyboardInterrupt from None
+    export_encoder(task.encoder, config, directory / "encoder")
+    if imagery.left_out:
+        print(
+            f"trained without {len(imagery.left_out):,} files that could not be used; "
+            f"{directory / 'imagery.json'} names them",
+            file=sys.stderr,
+        )
+    return directory
+
+
+def refuse_another_run(directory: Path) -> None:
+    """Raise an :class:`InputError` if a directory holds anything but hidden files."""
+    if directory.exists() and any(path.name[0] != "." for path in directory.iterdir()):
+        raise InputError(
+            f"{directory} holds a run already: --resume goes on with it, --out DIR starts another"
+        )
+
+
+def resolve_precision(wanted: str) -> str:
+    """Return ``float32`` or ``bf16``; ``auto`` is bf16 where the processor multiplies it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # PyTorch has no public question for this.
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def own_recipe(directory: Path) -> Recipe:
+    """Return the recipe of the run in a directory, or raise an :class:`InputError`."""
+    path = directory / "recipe.yaml"
+    if not path.is_file():
+        raise InputError(f"{directory}: no run to resume there (it has no recipe.yaml)")
+    return make_recipe(read_recipe(path), str(path))
+
+
+def _describe(recipe: Recipe, imagery: Imagery, started: EncoderConfig | None) -> EncoderConfig:
+    """Return what will travel with the encoder.
+
+    Images are normalised as the weights it starts from expect, else as the data set says.
+    """
+    spec = imagery.spec
+    if started is not None:
+        if started.encoder != recipe.encoder:
+            raise InputError(
+                f"{recipe.init} is a {started.encoder}, the recipe wants {recipe.encoder}: "
+                f"expected the same; --set encoder={started.encoder}"
+            )
+        check_imagery(started, spec.bands, spec.units, str(recipe.init))
+        spec = spec.model_copy(update={"mean": started.spec.mean, "std": started.spec.std})
+    return EncoderConfig(
+        encoder=recipe.encoder,
+        image_size=recipe.image_size,
+        spec=spec,
+        dataset=imagery.name,
+        epochs=recipe.epochs,
+    )
+
+
+def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery) -> ViewTask:
+    settings: ViewSettings = {
+        "model": recipe.encoder,
+        "in_channels": len(config.spec.bands),
+        "views": recipe.views,
+        "augment": recipe.augment,
+        "size": recipe.image_size,
+        "mean": config.spec.mean,
+        "std": config.spec.std,
+        "rgb": config.spec.bands == RGB,
+        "lr": recipe.lr,
+        "milestones": recipe.milestones,
+        "milestone_lrs": recipe.milestone_lrs,
+        "momentum": recipe.momentum,
+        "weight_decay": recipe.weight_decay,
+        "seed": recipe.seed,
+    }
+    if recipe.supervised:
+        assert imagery.classes is not None  # the data module has seen to it
+        return SupervisedTask(classes=len(imagery.classes), **settings)
+    return OTLTask(
+        clusters=recipe.clusters,
+        heads=recipe.heads,
+        hidden=recipe.hidden,
+        relabel_every=recipe.relabel_every,
+        decay=recipe.decay,
+        **settings,
+    )
+
+
+def _quiet_lightning() -> None:
+    """Silence what Lightning says of choices made here on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # images in memory need none
+        ".*The number of training batches.*",  # the log is an epoch's, not a step's
+        ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
+        ".*tensorboardX.*",
+        ".*LeafSpec.* is deprecated.*",  # of Lightning's own making
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,85 @@
+"""Carrying an encoder over to a small data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rs_otl.errors import InputError
+from rs_otl.evaluation import EvaluationReport
+from rs_otl.models import open_encoder
+from rs_otl.recipe import Recipe
+from rs_otl.runs.comparing import compare
+from rs_otl.runs.places import find_source, run_directory
+from rs_otl.runs.pretraining import own_recipe, pretrain, refuse_another_run
+
+
+def transfer(
+    recipe: Recipe,
+    *,
+    root: Path | None = None,
+    out: Path | None = None,
+    shots: Sequence[int] = (),
+    resume: bool = False,
+    progress: bool = False,
+) -> tuple[EvaluationReport, Path]:
+    """Train an encoder on from its weights, and judge what that brought (section 4.3).
+
+    OTL without labels, in ``out``; then, in ``out/supervised``, the paper's baseline: the same
+    schedule from the same weights with labels. The report sets side by side: transferred,
+    source frozen, supervised, ImageNet weights frozen, untrained.
+
+    Args:
+        recipe: The target's; ``init`` is the source, whose architecture wins over the recipe's.
+            With ``supervised`` the run is trained with labels alone. With ``resume`` the run's
+            own recipe stands.
+        root: Where data sets lie.
+        out: The run's directory; by default ``runs/transfer/DATASET``.
+        shots: Numbers of labelled images a class for few-shot scores.
+        resume: Go on with a transfer that was stopped.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        The report, and the run's directory that it was written to.
+
+    Raises:
+        InputError: If the directory holds another run, or the source, the data or the recipe
+            cannot be used.
+    """
+    directory = out or run_directory("transfer", recipe.dataset)
+    if resume:
+        recipe = own_recipe(directory)
+    else:
+        refuse_another_run(directory)
+    if recipe.init is None:
+        raise InputError("nothing to transfer from: expected the recipe's init to name an encoder")
+    source = find_source(recipe.init)
+    _, config = open_encoder(source)
+    # The source is found once: a later run on its data set must not slip in between.
+    recipe = recipe.model_copy(update={"init": str(source), "encoder": config.encoder})
+    finetune = recipe.supervised
+    pretrain(recipe, root, directory, _begun(directory, resume), progress)
+    rows = {
+        "fine-tuned" if finetune else "transferred": directory / "encoder",
+        "source, frozen": source,
+    }
+    if not finetune:
+        labelled = recipe.model_copy(update={"supervised": True})
+        beside = directory / "supervised"
+        pretrain(labelled, root, beside, _begun(beside, resume), progress)
+        rows["supervised"] = beside / "encoder"
+    return compare(
+        rows,
+        recipe.dataset,
+        directory,
+        root=root,
+        division=recipe.division,
+        keep_duplicates_together=recipe.keep_duplicates_together,
+        shots=shots,
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+        progress=progress,
+    )
+
+
+def _begun(directory: Path, resume: bool) -> bool:
+    """Whether there is a run to resume: a transfer may have been stopped before its second."""
+    return resume and (directory / "recipe.yaml").is_file()
