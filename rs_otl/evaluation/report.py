@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rs_otl.errors import InputError
 from rs_otl.evaluation.intervals import paired_interval, t_interval
 from rs_otl.files import written_aside
 
@@ -149,7 +148,7 @@ class EvaluationReport(_Value):
             for one in self.encoders
         }
         if len(kinds) != 1:
-            raise InputError(
+            raise ValueError(
                 f"encoders judged on other images than each other: {sorted(kinds)}; expected one "
                 "data set, division, seed and set of shots, and at least one encoder"
             )

@@ -5,12 +5,24 @@ from PIL import Image
 from rs_otl.evaluation import (
     Evaluation,
     EvaluationReport,
+    FewShot,
     Score,
     draw_confusion,
+    draw_few_shot,
     draw_per_class,
 )
 
 SCORE = Score(accuracy=0.5, low=0.4, high=0.6)
+
+
+def few(shots):
+    classifiers = ("knn", "class_mean", "linear")
+    return FewShot(
+        shots=shots,
+        scores=dict.fromkeys(classifiers, SCORE),
+        draws=dict.fromkeys(classifiers, (0.4, 0.6)),
+        short=(),
+    )
 
 
 def report_of(names):
@@ -28,6 +40,8 @@ def report_of(names):
         knn={10: SCORE},
         linear=SCORE,
         linear_standardised=SCORE,
+        correct={"knn": "01" * 10, "linear": "01" * 10, "linear_standardised": "01" * 10},
+        few_shot=tuple(few(shots) for shots in (1, 5, 10)),
         per_class={
             name: counts[row, row] / counts[row].sum() if counts[row].sum() else None
             for row, name in enumerate(names)
@@ -35,30 +49,33 @@ def report_of(names):
         confusion=tuple(map(tuple, counts.tolist())),
         notes=(),
     )
-    return EvaluationReport(encoder=one, untrained=one)
+    others = (one.model_copy(update={"encoder": name}) for name in ("other", "untrained"))
+    return EvaluationReport(encoders=(one, *others))
 
 
 @pytest.mark.parametrize("classes", [2, 5, 45])
 def test_pictures_are_drawn(classes, tmp_path):
     names = tuple(f"a $class_{row}^$ with a long name, number {row}" for row in range(classes))
     report = report_of(names)
-    draw_confusion(report.encoder, tmp_path / "confusion.png")
+    draw_confusion(report.encoders[0], tmp_path / "confusion.png")
     draw_per_class(report, tmp_path / "classes.png")
-    for name in ("confusion.png", "classes.png"):
+    draw_few_shot(report, tmp_path / "few_shot.png")
+    for name in ("confusion.png", "classes.png", "few_shot.png"):
         with Image.open(tmp_path / name) as picture:
             extrema = picture.convert("L").getextrema()
             assert max(picture.size) < 2500
         assert extrema[0] < 128 < extrema[1]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("classes", [5, 12, 30, 45])
 def test_nothing_is_clipped(classes, tmp_path):
     """The border stays white: no label reaches past it."""
     report = report_of(tuple(f"MediumResidentialArea {row}" for row in range(classes)))
-    draw_confusion(report.encoder, tmp_path / "confusion.png")
+    draw_confusion(report.encoders[0], tmp_path / "confusion.png")
     draw_per_class(report, tmp_path / "classes.png")
-    for name in ("confusion.png", "classes.png"):
+    draw_few_shot(report, tmp_path / "few_shot.png")
+    for name in ("confusion.png", "classes.png", "few_shot.png"):
         with Image.open(tmp_path / name) as picture:
             pixels = np.asarray(picture.convert("L"))
         border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

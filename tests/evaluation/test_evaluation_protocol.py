@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 
 from rs_otl.datasets import Duplicates, divide, load_imagery
@@ -135,9 +136,10 @@ def test_what_cannot_be_evaluated_is_refused(encoder, view, pile, half, division
 
 @pytest.fixture
 def report(encoder, view, pile, half):
-    found = evaluate(encoder, view, pile(noise=1.0), half, name="tiny [run]")
+    found = evaluate(encoder, view, pile(noise=1.0), half, name="tiny [run]", shots=[1, 30])
     return EvaluationReport(
-        encoder=found, untrained=found.model_copy(update={"encoder": "untrained"})
+        encoders=(found, found.model_copy(update={"encoder": "untrained"})),
+        skipped={"timm/none": "weights not on this disk"},
     )
 
 
@@ -148,14 +150,44 @@ def test_a_report_is_written_and_read_back(report, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
 
 
-def test_the_table_shows_both_in_percent(report):
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_show_all_in_percent(report, width):
     text = io.StringIO()
-    report.table(Console(file=text, width=120))
+    report.table(Console(file=text, width=width))
     shown = text.getvalue()
-    for part in ("pile", "tiny [run]", "untrained", "kNN, k = 10", "linear", "cut to 80"):
+    for part in ("pile", "tiny [run]", "untrained", "k = 200", "linear", "K = 30", "cut to 80"):
         assert part in shown
-    score = report.encoder.linear
-    assert shown.count(f"{100 * score.accuracy:.1f} % ({100 * score.low:.1f} to") >= 2
+    for part in ("nearest class mean", "minus each other", "timm/none: weights not on this disk"):
+        assert part in shown
+    assert "Fewer than 30 training images, all used: class 0, class 1, class 2" in shown
+    score = report.encoders[0].linear
+    assert shown.count(f"{100 * score.accuracy:.1f}") >= 2
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_an_encoder_differs_from_itself_by_nothing(report):
+    for found in (
+        *(report.difference(1, score) for score in ("knn", "linear", "linear_standardised")),
+        report.few_shot_difference(1, 30, "class_mean"),
+    ):
+        assert (found.difference, found.low, found.high) == (0, 0, 0)
+        assert not found.beyond_noise
+
+
+def test_a_difference_is_that_of_the_accuracies_on_the_same_images(report):
+    one = report.encoders[0]
+    wrong = one.model_copy(update={"correct": dict.fromkeys(one.correct, "0" * one.n_test)})
+    found = EvaluationReport(encoders=(one, wrong)).difference(1, "linear")
+    assert found.difference == pytest.approx(one.linear.accuracy)
+    assert found.low <= found.difference <= found.high
+    assert found.beyond_noise
+
+
+@pytest.mark.parametrize("change", [{"division": 2}, {"seed": 1}, {"n_test": 9}, {"few_shot": ()}])
+def test_encoders_judged_on_other_images_are_not_set_side_by_side(report, change):
+    one = report.encoders[0]
+    with pytest.raises(ValidationError, match="judged on other images"):
+        EvaluationReport(encoders=(one, one.model_copy(update=change)))
 
 
 def test_real_images(real_data):
