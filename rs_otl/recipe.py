@@ -23,7 +23,7 @@ class Recipe(BaseModel):
         encoder: timm architecture.
         image_size: Side of a view in pixels.
         views: Views g of an image in each step.
-        clusters: Outputs k of each head.
+        clusters: Outputs k of each head; nothing for a cluster an image.
         heads: Heads with labels of their own.
         hidden: Width of the heads' hidden layer; 0 for linear heads.
         epochs: Passes over the training images.
@@ -36,6 +36,10 @@ class Recipe(BaseModel):
         augment: ``simple`` or ``strong`` views.
         relabel_every: Epochs that labels are kept for.
         decay: The rate beta of Algorithm 1.
+        temperature: Of a cosine head filled from the features of the weights it starts from;
+            nothing for heads that are learnt.
+        warmup: Steps over which the learning rate rises; with any, it changes every step.
+        freeze_batch_norm: Keep the batch normalisation that the weights come with.
         supervised: Train with the labels instead, the paper's baseline.
         init: Weights to start from: a data set's name (its latest run), a run, an encoder
             directory, a checkpoint file, or ``timm/NAME``; nothing for random weights.
@@ -53,7 +57,7 @@ class Recipe(BaseModel):
     encoder: str = "resnet18"
     image_size: Annotated[int, Field(ge=16)] = 224
     views: Positive = 10
-    clusters: Annotated[int, Field(ge=2)] = 128
+    clusters: Annotated[int, Field(ge=2)] | None = 128
     heads: Positive = 1
     hidden: Annotated[int, Field(ge=0)] = 0
     epochs: Positive = 300
@@ -66,6 +70,9 @@ class Recipe(BaseModel):
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
     decay: Annotated[float, Field(gt=1)] = 1.5
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    warmup: Annotated[int, Field(ge=0)] = 0
+    freeze_batch_norm: bool = False
     supervised: bool = False
     init: str | None = None
     division: Positive = 1
@@ -84,6 +91,14 @@ class Recipe(BaseModel):
             )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones {list(self.milestones)} must ascend")
+        return self
+
+    @model_validator(mode="after")
+    def _a_filled_head_is_one(self) -> Self:
+        if self.temperature is not None and (self.heads > 1 or self.hidden):
+            raise ValueError(
+                "temperature goes with heads = 1 and hidden = 0: the head is filled from features"
+            )
         return self
 
 

@@ -1,6 +1,7 @@
 """From features to outputs."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -24,6 +25,36 @@ class OutputHeads(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return outputs before softmax ``(heads, B, k)`` for features ``(B, D)``."""
         return torch.stack([head(features) for head in self.heads])
+
+
+class CosineHead(nn.Module):
+    """Outputs that are cosine similarities of features to one direction a cluster.
+
+    Features have a common part, the larger the less they are trained on the imagery at hand;
+    it is taken away before they are compared, so that similarities spread around 0.
+
+    Args:
+        features: Size D of the encoder's features.
+        clusters: Outputs k.
+        temperature: What similarities are divided by, above 0.
+    """
+
+    centre: Tensor
+
+    def __init__(self, features: int, clusters: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(clusters, features))
+        self.register_buffer("centre", torch.zeros(features))
+        self.temperature = temperature
+
+    def directions(self, features: Tensor) -> Tensor:
+        """Return centred features of length 1, ``(B, D)``."""
+        return F.normalize(features - self.centre, dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return outputs before softmax ``(1, B, k)`` for features ``(B, D)``."""
+        similarities = self.directions(features) @ F.normalize(self.weight, dim=1).T
+        return (similarities / self.temperature)[None]
 
 
 def _head(features: int, clusters: int, hidden: int) -> nn.Module:

@@ -89,7 +89,7 @@ def pretrain(
         recipe.workers,
         labelled=recipe.supervised,
     )
-    task = _task(recipe, config, imagery)
+    task = _task(recipe, config, imagery, len(division.train))
     if started is not None:
         task.encoder.load_state_dict(started[0].state_dict())
 
@@ -185,10 +185,12 @@ def _describe(recipe: Recipe, imagery: Imagery, started: EncoderConfig | None) -
         spec=spec,
         dataset=imagery.name,
         epochs=recipe.epochs,
+        supervised=recipe.supervised,
     )
 
 
-def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery) -> ViewTask:
+def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) -> ViewTask:
+    """Make the task of a recipe for that many training images."""
     settings: ViewSettings = {
         "model": recipe.encoder,
         "in_channels": len(config.spec.bands),
@@ -203,17 +205,20 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery) -> ViewTask:
         "milestone_lrs": recipe.milestone_lrs,
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
+        "warmup": recipe.warmup,
+        "freeze_batch_norm": recipe.freeze_batch_norm,
         "seed": recipe.seed,
     }
     if recipe.supervised:
         assert imagery.classes is not None  # the data module has seen to it
         return SupervisedTask(classes=len(imagery.classes), **settings)
     return OTLTask(
-        clusters=recipe.clusters,
+        clusters=images if recipe.clusters is None else recipe.clusters,
         heads=recipe.heads,
         hidden=recipe.hidden,
         relabel_every=recipe.relabel_every,
         decay=recipe.decay,
+        temperature=recipe.temperature,
         **settings,
     )
 

@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from typing import Any, Unpack
+from collections.abc import Callable
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from rs_otl.clustering import balanced_labels
+from rs_otl.clustering import balanced_labels, cluster_directions
 from rs_otl.errors import InputError
-from rs_otl.models import OutputHeads
+from rs_otl.models import CosineHead, OutputHeads, TestView
 from rs_otl.trainers.views import ViewSettings, ViewTask
 
 
@@ -30,12 +31,20 @@ class OTLTask(ViewTask):
     ``index``, int64 ``(B,)``, the image's position in the training set: labels are kept by
     it, and are part of the checkpoint. No ground-truth label is read.
 
+    With a ``temperature`` it adapts an encoder that knows something already, whose features say
+    more than a random head: labels are made from the features of the plain test view, in
+    evaluation mode. Their k-means directions fill a cosine head, their similarities to these
+    are translated, and all views of an image share its label. With as many clusters as images
+    each image is a cluster of its own.
+
     Args:
         clusters: Outputs k of each head.
         heads: Number of heads, each with labels of its own.
         hidden: Width of the heads' hidden layer, 0 for the paper's linear heads.
         relabel_every: Epochs that labels are kept for.
         decay: Passed to :func:`rs_otl.clustering.balanced_labels`.
+        temperature: Of a cosine head that is filled from the encoder's features; without one,
+            the heads are learnt. It goes with one head and no hidden layer.
         **settings: Those of every :class:`ViewTask`.
     """
 
@@ -49,12 +58,22 @@ class OTLTask(ViewTask):
         hidden: int = 0,
         relabel_every: int = 1,
         decay: float = 1.5,
+        temperature: float | None = None,
         **settings: Unpack[ViewSettings],
     ) -> None:
         super().__init__(**settings)
+        if temperature is not None and (heads > 1 or hidden):
+            raise InputError(
+                f"temperature = {temperature} with heads = {heads} and hidden = {hidden}: a head "
+                "filled from features is one head without hidden layer; expected 1 and 0"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.hparams["seed"])
-            self.heads = OutputHeads(self.features, clusters, heads, hidden)
+            self.heads = (
+                OutputHeads(self.features, clusters, heads, hidden)
+                if temperature is None
+                else CosineHead(self.features, clusters, temperature)
+            )
         self.labels = None
 
     def batch_labels(self, batch: dict[str, Tensor]) -> Tensor:
@@ -74,8 +93,11 @@ class OTLTask(ViewTask):
 
     @torch.no_grad()
     def _relabel(self) -> None:
-        """Look at fresh views of every training image and label them (section 3.3)."""
-        outputs = self._all_outputs()
+        """Look at every training image and label it (section 3.3)."""
+        if self.hparams["temperature"] is None:
+            outputs = self._over_images(self.view_outputs)
+        else:
+            outputs = self._filled_outputs()
         views, heads, rows, _ = outputs.shape
         labels = torch.empty(views, heads, rows, dtype=torch.int64, device=outputs.device)
         found = []
@@ -91,10 +113,35 @@ class OTLTask(ViewTask):
             self.log("changed", (labels != self.labels).float().mean())
         if views > 1:
             self.log("agreement", _agreement(labels))
-        self.labels = labels
+        # Labels of the plain view are those of every view.
+        self.labels = labels.expand(self.hparams["views"], -1, -1).contiguous()
 
-    def _all_outputs(self) -> Tensor:
-        """Return the outputs ``(views, heads, N, k)`` of all training images, by index."""
+    def _filled_outputs(self) -> Tensor:
+        """Fill the cosine head from the plain views; return their outputs ``(1, 1, N, k)``."""
+        head = cast(CosineHead, self.heads)
+        settings = self.hparams
+        view = TestView(settings["size"], settings["mean"], settings["std"]).to(self.device)
+
+        def plain_features(images: Tensor) -> Tensor:
+            return self.encoder(view(images).contiguous(memory_format=torch.channels_last))
+
+        self.eval()
+        features = self._over_images(plain_features)
+        self.train()
+        head.centre.copy_(features.mean(0))
+        directions = head.directions(features)
+        head.weight.copy_(cluster_directions(directions, settings["clusters"], settings["seed"]))
+        return head(features)[None]
+
+    def _over_images(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``function`` of all training images, by index.
+
+        Args:
+            function: From images ``(B, C, H, W)`` to ``(..., B, D)``.
+
+        Returns:
+            ``(..., N, D)`` float32.
+        """
         loader: Any = self.trainer.train_dataloader
         dataset, clusters = loader.dataset, self.hparams["clusters"]
         if len(dataset) < clusters:
@@ -114,8 +161,7 @@ class OTLTask(ViewTask):
         )
         bar = self.trainer.progress_bar_callback
         silent = not isinstance(bar, TQDMProgressBar) or bar.is_disabled
-        shape = (self.hparams["views"], self.hparams["heads"], len(dataset), clusters)
-        outputs = torch.empty(shape, device=self.device)
+        found: Tensor | None = None
         for batch in tqdm(everything, "labels", file=sys.stderr, leave=False, disable=silent):
             if "index" not in batch:
                 raise InputError(
@@ -124,8 +170,12 @@ class OTLTask(ViewTask):
                 )
             batch = self.trainer.strategy.batch_to_device(batch, self.device)
             with self.trainer.precision_plugin.forward_context():
-                outputs[:, :, batch["index"]] = self.view_outputs(batch["image"])
-        return outputs
+                part = function(batch["image"]).float()
+            if found is None:
+                found = part.new_empty((*part.shape[:-2], len(dataset), part.shape[-1]))
+            found[..., batch["index"], :] = part
+        assert found is not None
+        return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the labels: they outlive an epoch when ``relabel_every`` is above 1."""

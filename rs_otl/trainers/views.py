@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, Self, TypedDict, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -35,6 +36,8 @@ class ViewSettings(TypedDict, total=False):
     milestone_lrs: Sequence[float]
     momentum: float
     weight_decay: float
+    warmup: int
+    freeze_batch_norm: bool
     seed: int
 
 
@@ -66,6 +69,10 @@ class ViewTask(LightningModule):
             cosine.
         momentum: Of SGD.
         weight_decay: Of SGD.
+        warmup: Steps over which the rate rises to ``lr``. With any, it changes with every step
+            instead of every epoch, as a few epochs need.
+        freeze_batch_norm: Keep the batch normalisation of the encoder as it came: statistics
+            that a pretrained encoder brings are worth more than those of a few epochs.
         seed: Of weights and views.
     """
 
@@ -86,6 +93,8 @@ class ViewTask(LightningModule):
         milestone_lrs: Sequence[float] = (),
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
+        warmup: int = 0,
+        freeze_batch_norm: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -95,6 +104,16 @@ class ViewTask(LightningModule):
         # Most of a CPU step is convolutions, which run faster on this layout.
         self.encoder.to(memory_format=torch.channels_last)
         self.augment = augmentation(augment, size, mean, std, rgb)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, but for batch normalisation that is to stay as it is."""
+        super().train(mode)
+        if self.hparams["freeze_batch_norm"]:
+            for module in self.encoder.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def batch_labels(self, batch: dict[str, Tensor]) -> Tensor:
         """Return what is to be predicted of a batch: ``(views, heads, B)`` int64 in [0, k)."""
@@ -172,7 +191,7 @@ class ViewTask(LightningModule):
         self.log("train_seconds", seconds)
         self.log("images_per_second", self._seen / seconds)
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return SGD with the steps of section 4.3, or a cosine where there are none."""
         settings = self.hparams
         optimizer = torch.optim.SGD(
@@ -183,11 +202,19 @@ class ViewTask(LightningModule):
         )
         epochs = self.trainer.max_epochs or 1
 
-        def factor(epoch: int) -> float:
+        def factor(epoch: float) -> float:
             if not settings["milestones"]:
                 return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
             passed = sum(epoch >= milestone for milestone in settings["milestones"])
             rates = [settings["lr"], *settings["milestone_lrs"]]
             return rates[passed] / settings["lr"]
 
-        return [optimizer], [LambdaLR(optimizer, factor)]
+        warmup = settings["warmup"]
+        if not warmup:
+            return [optimizer], [LambdaLR(optimizer, factor)]
+        steps = self.trainer.estimated_stepping_batches / epochs
+
+        def stepwise(step: int) -> float:
+            return min(1.0, (step + 1) / warmup) * factor(step / steps)
+
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, stepwise), "interval": "step"}]
