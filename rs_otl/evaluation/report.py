@@ -15,12 +15,8 @@ from rs_otl.files import written_aside
 
 # The scores whose right and wrong test images are kept, so that encoders can be paired.
 Paired = Literal["knn", "linear", "linear_standardised"]
+PAIRED: tuple[Paired, ...] = ("knn", "linear", "linear_standardised")
 Classifier = Literal["knn", "class_mean", "linear"]
-_TITLES: dict[str, str] = {
-    "knn": "kNN, k = 10",
-    "linear": "linear",
-    "linear_standardised": "linear, standardised",
-}
 CLASSIFIERS: dict[Classifier, str] = {
     "knn": "kNN, k = 10",
     "class_mean": "nearest class mean",
@@ -218,57 +214,53 @@ class EvaluationReport(_Value):
 
     def _scores(self) -> Table:
         one = self.encoders[0]
-        table = Table(
-            title=f"{escape(one.dataset)}, division {one.division}: {one.n_test:,} test images, "
-            f"{one.n_train:,} labelled training images",
-            caption="accuracy in %, and its 95 % interval over test images",
+        sizes = {row.image_size for row in self.encoders}
+        seen = f", {one.image_size} px" if len(sizes) == 1 else ""
+        table = _table(
+            f"{escape(one.dataset)}, division {one.division}: {one.n_test:,} test images, "
+            f"{one.n_train:,} labelled training images{seen}",
+            "accuracy in %, and half its 95 % interval over test images",
+            [f"kNN\nk = {k}" for k in one.knn] + ["linear\n", "linear\nstand."],
         )
-        table.add_column("", overflow="fold")
-        columns = [f"kNN\nk = {k}" for k in one.knn] + ["linear\n", "linear\nstandardised"]
-        for title in columns:
-            table.add_column(title, justify="right", no_wrap=True)
         for row in self.encoders:
             scores = [*row.knn.values(), row.linear, row.linear_standardised]
-            table.add_row(
-                f"{escape(row.encoder)}\n[dim]{row.image_size} px[/dim]", *map(_cell, scores)
-            )
+            name = escape(row.encoder) + ("" if seen else f" [dim]({row.image_size} px)[/dim]")
+            table.add_row(name, *(_cell(score.accuracy, score) for score in scores))
         return table
 
     def _few_shots(self) -> Table:
-        table = Table(
-            title="few labelled images a class",
-            caption="accuracy in %, mean and 95 % interval of "
-            f"{len(self.encoders[0].few_shot[0].draws['knn'])} draws",
+        few = self.encoders[0].few_shot
+        table = _table(
+            "K labelled images a class",
+            f"accuracy in %, mean and half its 95 % interval of {len(few[0].draws['knn'])} draws",
+            [f"K = {one.shots}" for one in few],
         )
-        table.add_column("", overflow="fold")
-        table.add_column("classifier")
-        for few in self.encoders[0].few_shot:
-            table.add_column(f"K = {few.shots}", justify="right", no_wrap=True)
         for row in self.encoders:
+            table.add_row(f"[bold]{escape(row.encoder)}[/bold]")
             for classifier, title in CLASSIFIERS.items():
-                means = (few.scores[classifier] for few in row.few_shot)
-                name = escape(row.encoder) if classifier == "knn" else ""
-                table.add_row(name, title, *(_plus_minus(score) for score in means))
+                scores = (one.scores[classifier] for one in row.few_shot)
+                cells = (_cell(score.accuracy, score, " ") for score in scores)
+                table.add_row(f"  {title}", *cells)
         return table
 
     def _differences(self) -> Table:
-        table = Table(
-            title=f"{escape(self.encoders[0].encoder)} minus each other, on the same images",
-            caption="points of accuracy, and their paired 95 % interval; "
+        few = self.encoders[0].few_shot
+        means = ", class mean of K images" if few else ""
+        table = _table(
+            f"{escape(self.encoders[0].encoder)} minus each other, on the same images",
+            f"points of accuracy{means}; half the paired 95 % interval; "
             "* beyond noise: the interval excludes 0",
+            ["kNN\nk = 10", "linear\n", "linear\nstand."]
+            + [f"mean\nK = {one.shots}" for one in few],
         )
-        table.add_column("", overflow="fold")
-        for title in _TITLES.values():
-            table.add_column(title.replace(", ", "\n"), justify="right", no_wrap=True)
-        for few in self.encoders[0].few_shot:
-            table.add_column(f"class mean\nK = {few.shots}", justify="right", no_wrap=True)
         for place, row in enumerate(self.encoders[1:], start=1):
-            cells = [self.difference(place, score) for score in ("knn", "linear")]
-            cells.append(self.difference(place, "linear_standardised"))
-            cells += [
-                self.few_shot_difference(place, few.shots, "class_mean") for few in row.few_shot
-            ]
-            table.add_row(escape(row.encoder), *map(_signed, cells))
+            found = [self.difference(place, score) for score in PAIRED]
+            found += [self.few_shot_difference(place, one.shots, "class_mean") for one in few]
+            cells = (
+                _cell(one.difference, one, form="+.1f", mark="*" if one.beyond_noise else " ")
+                for one in found
+            )
+            table.add_row(escape(row.encoder), *cells)
         return table
 
 
@@ -276,15 +268,21 @@ def _shots(evaluation: Evaluation) -> Sequence[int]:
     return tuple(few.shots for few in evaluation.few_shot)
 
 
-def _cell(score: Score) -> str:
-    return f"{100 * score.accuracy:.1f}\n[dim]{100 * score.low:.1f}-{100 * score.high:.1f}[/dim]"
+def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
+    """Make a table of numbers with room for an encoder's name before them."""
+    table = Table(title=title, caption=caption)
+    table.add_column("", overflow="fold", min_width=13)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
-def _plus_minus(score: Score) -> str:
-    return f"{100 * score.accuracy:.1f} [dim]±{50 * (score.high - score.low):.1f}[/dim]"
-
-
-def _signed(found: Difference) -> str:
-    mark = "*" if found.beyond_noise else " "
-    ends = f"{100 * found.low:+.1f} {100 * found.high:+.1f}"
-    return f"{100 * found.difference:+.1f}{mark}\n[dim]{ends}[/dim]"
+def _cell(
+    value: float,
+    interval: Score | Difference,
+    between: str = "\n",
+    form: str = ".1f",
+    mark: str = "",
+) -> str:
+    half = 50 * (interval.high - interval.low)
+    return f"{100 * value:{form}}{mark}{between}[dim]±{half:.1f}[/dim]"

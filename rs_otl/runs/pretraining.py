@@ -228,6 +228,7 @@ def _quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none
+        ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it
         ".*The number of training batches.*",  # the log is an epoch's, not a step's
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
         ".*tensorboardX.*",
