@@ -23,6 +23,7 @@ from rs_otl.models import (
     check_imagery,
     create_encoder,
     open_encoder,
+    read_config,
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.places import find_source, run_directory, run_of
@@ -81,8 +82,9 @@ def evaluate_encoders(
     if out is None:
         out = run_directory("evaluate", dataset)
         if len(sources) == 1 and beside is not None:
-            same = Path(own.dataset).name == Path(dataset).resolve().name
-            out = beside if same else beside / "evaluations" / Path(dataset).resolve().name
+            name = Path(dataset).resolve().name
+            same = read_config(Path(first)).dataset == name
+            out = beside if same else beside / "evaluations" / name
     together = keep_duplicates_together
     return compare(
         found,

@@ -49,6 +49,10 @@ def _card_scores(path: Path) -> list[CardScore]:
         return []
     measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}
     measures |= {"linear": judged.linear, "linear, standardised": judged.linear_standardised}
+    measures |= {
+        f"nearest class mean, {few.shots} labelled images a class": few.scores["class_mean"]
+        for few in judged.few_shot
+    }
     return [
         CardScore(judged.dataset, measure, score.accuracy, score.low, score.high)
         for measure, score in measures.items()

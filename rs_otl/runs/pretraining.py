@@ -129,7 +129,9 @@ def pretrain(
         )
     except SystemExit:  # what Lightning makes of control-C
         raise KeyboardInterrupt from None
-    export_encoder(task.encoder, config, directory / "encoder")
+    export_encoder(
+        task.encoder, config, directory / "encoder", recipe=recipe.model_dump(mode="json")
+    )
     if imagery.left_out:
         print(
             f"trained without {len(imagery.left_out):,} files that could not be used; "
