@@ -106,7 +106,7 @@ def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
 
     source, root = (entry.name, folder) if entry else (str(folder.resolve()), None)
     # The pictures are not looked at: the smaller, the less memory.
-    imagery = load_imagery(source, size=8, root=root, progress=True)
+    imagery = load_imagery(source, size=8, root=root, progress=sys.stderr.isatty())
     duplicates = find_duplicates(imagery)
     counts = None
     if imagery.classes is not None and imagery.labels is not None:

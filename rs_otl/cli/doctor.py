@@ -28,8 +28,9 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
     else:
         for section, found in sections.items():
             typer.echo(section)
+            width = max(map(len, found), default=0)
             for name, value in found.items():
-                typer.echo(f"  {name:<14} {value}")
+                typer.echo(f"  {name:<{width}} {value}")
         typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "nothing is wrong")
     raise typer.Exit(1 if problems else 0)
 

@@ -119,7 +119,7 @@ def evaluate(
             for label, title in enumerate(classes)
         },
         confusion=tuple(tuple(row) for row in confusion.tolist()),
-        notes=(*_absent(labels, classes, division), *_short(few), *_notes(imagery, division)),
+        notes=(*_absent(labels, classes, division), *_short(few, len(classes)), *_notes(imagery, division)),
     )
 
 
@@ -127,10 +127,15 @@ def _digits(correct: NDArray[np.bool_]) -> str:
     return "".join("1" if right else "0" for right in correct)
 
 
-def _short(found: tuple[FewShot, ...]) -> Iterator[str]:
+def _short(found: tuple[FewShot, ...], classes: int) -> Iterator[str]:
     """Name the classes that have fewer labelled images than were asked for."""
     for few in found:
-        if few.short:
+        if len(few.short) == classes:
+            yield (
+                f"Fewer than {few.shots} training images in every class, all used: the draws "
+                "are one and the same, and their interval tells nothing of noise"
+            )
+        elif few.short:
             yield f"Fewer than {few.shots} training images, all used: {_listed(list(few.short))}"
 
 

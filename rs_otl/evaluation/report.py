@@ -62,8 +62,8 @@ class Difference(_Value):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0; one without width tells nothing of noise."""
+        return self.low < self.high and (self.low > 0 or self.high < 0)
 
 
 class FewShot(_Value):

@@ -153,6 +153,15 @@ task = ClassificationTask(
 )
 """,
     }
+    found["torchgeo, an entry among its weights"] = f"""\
+from rs_otl.models import weights
+from torchgeo.trainers import ClassificationTask
+
+entry = weights("{directory}")
+task = ClassificationTask(model="{name}", weights=entry, in_channels={bands}, num_classes=10)
+views = entry.transforms  # raw values in, normalised views out
+facts = entry.meta
+"""
     if backbone:
         found["torchgeo, segmentation"] = f"""\
 from torchgeo.trainers import SemanticSegmentationTask

@@ -1,6 +1,6 @@
 """timm encoders, their output heads, what they see at test time, and loading them."""
 
-from rs_otl.models.encoder import create_encoder
+from rs_otl.models.encoder import check_size, create_encoder
 from rs_otl.models.heads import CosineHead, OutputHeads
 from rs_otl.models.loading import check_imagery, load_encoder, open_encoder, read_config
 from rs_otl.models.others import WeightsUnavailableError, is_foreign
@@ -13,6 +13,7 @@ __all__ = [
     "TestView",
     "WeightsUnavailableError",
     "check_imagery",
+    "check_size",
     "create_encoder",
     "is_foreign",
     "load_encoder",

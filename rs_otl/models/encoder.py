@@ -35,6 +35,22 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
         return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
 
 
+def check_size(encoder: nn.Module, size: int) -> None:
+    """Raise an :class:`InputError` if an encoder takes views of one size, and not of this one.
+
+    Args:
+        encoder: As :func:`create_encoder` makes it.
+        size: Side of a view in pixels.
+    """
+    known = cast(dict[str, Any], encoder.pretrained_cfg)
+    own = known["input_size"][-1]
+    if known.get("fixed_input_size") and size != own:
+        raise InputError(
+            f"{known['architecture']} takes images of {own} pixels alone, not of {size}: expected "
+            f"image_size = {own}, or an encoder without a fixed size"
+        )
+
+
 def fill_encoder(
     encoder: nn.Module, weights: Mapping[str, Tensor], architecture: str, source: str
 ) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from rs_otl.errors import InputError
 from rs_otl.models.checkpoint import open_checkpoint
-from rs_otl.models.encoder import create_encoder, fill_encoder
+from rs_otl.models.encoder import check_size, create_encoder, fill_encoder
 from rs_otl.models.others import is_foreign, open_foreign
 from rs_otl.models.view import TestView
 from rs_otl.spec import EncoderConfig
@@ -59,12 +59,12 @@ def open_encoder(
 
     Raises:
         InputError: If there is no readable encoder, or its weights do not fill every tensor of
-            its architecture.
+            its architecture, or it cannot take views of that size.
         WeightsUnavailableError: If weights of others are not on this disk and cannot be fetched.
     """
     if isinstance(source, str) and is_foreign(source):
         encoder, config = open_foreign(source)
-    elif Path(source).is_file() and not (Path(source).with_name(CONFIG)).is_file():
+    elif Path(source).is_file() and Path(source).name != WEIGHTS:
         encoder, config = open_checkpoint(Path(source))
     else:
         directory = Path(source).parent if Path(source).is_file() else Path(source)
@@ -80,6 +80,7 @@ def open_encoder(
         fill_encoder(encoder, weights, config.encoder, str(path))
     if image_size is not None:
         config = config.model_copy(update={"image_size": image_size})
+    check_size(encoder, config.image_size)
     return encoder.eval(), config
 
 

@@ -214,6 +214,12 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
     if recipe.supervised:
         assert imagery.classes is not None  # the data module has seen to it
         return SupervisedTask(classes=len(imagery.classes), **settings)
+    if recipe.clusters is not None and recipe.clusters > images:
+        # The task says so too, but only once the run's directory is there.
+        raise InputError(
+            f"{recipe.clusters:,} clusters for {images:,} training images: expected at least an "
+            f"image a cluster, better several; --set clusters={max(2, images // 8)}"
+        )
     return OTLTask(
         clusters=images if recipe.clusters is None else recipe.clusters,
         heads=recipe.heads,

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rs_otl.augment import augmentation
 from rs_otl.errors import InputError
-from rs_otl.models import create_encoder
+from rs_otl.models import check_size, create_encoder
 from rs_otl.spec import PAPER_MEAN, PAPER_STD
 from rs_otl.trainers.loss import label_consistent_loss
 
@@ -100,6 +100,7 @@ class ViewTask(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.encoder = create_encoder(model, in_channels, seed)
+        check_size(self.encoder, size)
         self.features = cast(int, self.encoder.num_features)
         # Most of a CPU step is convolutions, which run faster on this layout.
         self.encoder.to(memory_format=torch.channels_last)

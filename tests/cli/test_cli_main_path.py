@@ -135,8 +135,11 @@ def test_a_flat_pile_without_labels_trains_but_cannot_be_judged(folder, tmp_path
     assert "no labels" in rs_otl("evaluate", run, "--on", pile, check=2).stderr
 
 
-def test_bad_input_is_one_clear_line_and_exit_2(tmp_path):
+def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
     for arguments, expected in (
+        # Nothing is left behind that would stand in the way of the next try.
+        (["pretrain", folder, "--set", "clusters=500"], "--set clusters=5"),
+        (["pretrain", folder, *settings("encoder=vit_tiny_patch16_224")], "224 pixels alone"),
         (["pretrain", "patternet"], "patternnet"),
         (["pretrain", "aid", "--set", "cluster=3"], "did you mean 'clusters'"),
         (["pretrain", "aid", "--recipe", "quik"], "quick"),

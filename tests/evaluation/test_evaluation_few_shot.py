@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from rs_otl.errors import InputError
 from rs_otl.evaluation import class_mean_predict, draw_shots, few_shot
+from rs_otl.evaluation.report import Difference
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(lambda it: np.array(it, np.int64))
 
@@ -73,6 +74,12 @@ def test_a_short_class_is_used_whole_and_named():
     assert found.scores["class_mean"].accuracy == 1
     (enough,) = _judge(features, labels, [20])
     assert enough.short == ()
+
+
+def test_an_interval_of_draws_that_are_all_the_same_is_no_evidence():
+    assert not Difference(difference=0.2, low=0.2, high=0.2).beyond_noise
+    assert Difference(difference=0.2, low=0.1, high=0.3).beyond_noise
+    assert Difference(difference=-0.2, low=-0.3, high=-0.1).beyond_noise
 
 
 def test_it_repeats_and_leaves_the_global_state_alone():

@@ -85,19 +85,24 @@ def test_segmentation_refuses_the_weights_of_another_architecture(exported):
 @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("which", ["exported", "lite"])
 def test_every_snippet_of_the_card_runs(which, request, monkeypatch):
-    encoder, _, directory = request.getfixturevalue(which)
+    encoder, config, directory = request.getfixturevalue(which)
     monkeypatch.chdir(directory.parent)
     text = (directory / "README.md").read_text()
     found = re.findall(r"### (.*?)\n\n```python\n(.*?)```", text, re.S)
     titles = {title for title, _ in found}
     assert titles >= {"rs-otl", "timm", "torchgeo, segmentation", "segmentation-models-pytorch"}
+    assert any("weights(" in snippet for _, snippet in found)
     assert ("ONNX" in titles) == ("torchvision" in titles) == (which == "exported")
     for title, snippet in found:
         names: dict = {}
         exec(compile(snippet, title, "exec"), names)
+        if "entry" in names:
+            assert names["facts"]["bands"] == list(config.spec.bands)
+            names["encoder"] = names["task"].model
         if "encoder" in names:
-            for name, tensor in names["encoder"].state_dict().items():
-                assert torch.equal(tensor, encoder.state_dict()[name])
+            loaded = names["encoder"].state_dict()
+            for name, tensor in encoder.state_dict().items():
+                assert torch.equal(tensor, loaded[name])
 
 
 @pytest.mark.parametrize("which", ["exported", "lite"])

@@ -1,6 +1,7 @@
 """Encoders from wherever they come."""
 
 import importlib.util
+import shutil
 
 import pytest
 import timm
@@ -145,6 +146,11 @@ def test_damaged_files_are_refused(directory, encoder, tmp_path):
     for name in ("half.pth", "page.pth", "zero.pth"):
         with pytest.raises(InputError, match=f"{name}: expected a whole checkpoint"):
             open_encoder(tmp_path / name)
+    beside = tmp_path / "export"
+    shutil.copytree(directory, beside)
+    (beside / "encoder.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"encoder.pth: expected a whole checkpoint"):
+        open_encoder(beside / "encoder.pth")  # not the weights that lie beside it
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_bytes((directory / "config.json").read_bytes())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rs_otl.errors import InputError
-from rs_otl.models import OutputHeads, TestView, create_encoder
+from rs_otl.models import OutputHeads, TestView, check_size, create_encoder
 
 
 def test_encoder_gives_features_of_any_number_of_bands():
@@ -22,6 +22,14 @@ def test_encoder_is_seeded_and_leaves_the_global_state_alone():
 def test_unknown_encoder_is_answered_with_near_names():
     with pytest.raises(InputError, match=r"resnet81.*resnet18"):
         create_encoder("resnet81", 3)
+
+
+def test_an_encoder_of_one_size_refuses_others_and_names_its_own():
+    vision_transformer = create_encoder("vit_tiny_patch16_224", 3)
+    check_size(vision_transformer, 224)
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*224 pixels alone, not of 64"):
+        check_size(vision_transformer, 64)
+    check_size(create_encoder("resnet18", 3), 64)
 
 
 @pytest.mark.parametrize("hidden", [0, 16])
