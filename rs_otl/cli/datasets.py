@@ -1,5 +1,6 @@
 """``rs-otl datasets``: what there is, where it comes from, what is on this disk."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -35,7 +36,8 @@ def datasets(
         if entry is None:
             raise typer.BadParameter("--download needs the NAME of a data set")
         data_root(root).mkdir(parents=True, exist_ok=True)
-        entry.open(data_root(root), download=True)
+        with contextlib.redirect_stdout(sys.stderr):  # where torchgeo says what it fetches
+            entry.open(data_root(root), download=True)
     if check is not None:
         facts = _checked(check, entry)
     elif entry is not None:

@@ -1,10 +1,13 @@
 """`rs-otl export`."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rs_otl.cli.options import Json
 from rs_otl.errors import InputError
 
 
@@ -30,6 +33,7 @@ def export(
             "Without --to: what is there already.",
         ),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a run's encoder so that timm, torchgeo and others load it, and say how."""
     if to is None and (onnx or not verify):
@@ -45,9 +49,13 @@ def export(
         directory = to
         found = export_run(source, to, onnx)
         typer.echo(f"{found} → {to}; {to / 'README.md'} says how each tool loads it\n", err=True)
-        typer.echo(loading_snippet(to), nl=False)
-    if verify:
-        checks = verify_export(directory)
+        if not as_json:
+            typer.echo(loading_snippet(to), nl=False)
+    checks = verify_export(directory) if verify else ()
+    if as_json:
+        told = {"encoder": str(directory), "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(told))
+    elif verify:
         print_checks(checks, Console())
-        if any(check.result == "unequal" for check in checks):
-            raise typer.Exit(1)
+    if any(check.result == "unequal" for check in checks):
+        raise typer.Exit(1)

@@ -119,7 +119,11 @@ def evaluate(
             for label, title in enumerate(classes)
         },
         confusion=tuple(tuple(row) for row in confusion.tolist()),
-        notes=(*_absent(labels, classes, division), *_short(few, len(classes)), *_notes(imagery, division)),
+        notes=(
+            *_absent(labels, classes, division),
+            *_short(few, len(classes)),
+            *_notes(imagery, division),
+        ),
     )
 
 

@@ -1,8 +1,10 @@
 """Weights of others, by name."""
 
+import contextlib
 import importlib.util
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -120,7 +122,8 @@ def _open_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
         ) from None
     architecture, bands = weights.meta["model"], tuple(weights.meta["bands"])
     try:
-        tensors = weights.get_state_dict(progress=False)
+        with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it fetches
+            tensors = weights.get_state_dict(progress=False)
     except OSError as error:
         raise WeightsUnavailableError(
             f"{name}: weights not on this disk and not to be fetched ({type(error).__name__})"

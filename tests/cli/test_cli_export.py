@@ -56,8 +56,12 @@ def test_an_export_is_verified_where_it_lies_and_fails_if_a_loader_gets_another(
     checkpoint = torch.load(directory / "encoder.pth", weights_only=True)
     checkpoint["state_dict_ema"]["conv1.weight"] += 1
     torch.save(checkpoint, directory / "encoder.pth")
-    done = rs_otl("export", directory, "--verify", check=1)
-    assert "unequal" in done.stdout
+    done = rs_otl("export", directory, "--verify", "--json", check=1)
+    told = json.loads(done.stdout)
+    assert told["encoder"] == str(directory)
+    results = {check["loader"]: check["result"] for check in told["checks"]}
+    assert results["timm local-dir"] == "equal"
+    assert results["timm checkpoint_path"] == "unequal"
     assert timm.create_model(f"local-dir:{directory}", pretrained=True)
 
 

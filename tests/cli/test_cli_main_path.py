@@ -83,7 +83,7 @@ def test_an_existing_run_is_not_overwritten(run, folder):
     assert done.stderr.count("\n") == 2  # the recipe's name, then the error
 
 
-def test_evaluation_writes_table_json_and_figures(run, folder):
+def test_evaluation_writes_table_json_and_figures(run, folder, tmp_path):
     directory, _ = run
     done = rs_otl("evaluate", directory, "--on", folder)
     assert "untrained" in done.stdout
@@ -94,6 +94,11 @@ def test_evaluation_writes_table_json_and_figures(run, folder):
     for name in ("confusion", "per_class"):
         assert _width(directory / "figures" / f"{name}.png") > 300
     assert "exists already" in rs_otl("evaluate", directory, "--on", folder, check=2).stderr
+    rs_otl("export", directory, "--to", tmp_path / "judged")
+    accuracy = 100 * report["encoders"][0]["knn"]["10"]["accuracy"]
+    assert f"| field | kNN, k = 10 | {accuracy:.1f} |" in (
+        tmp_path / "judged" / "README.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_export_prints_the_lines_that_load_it(run, tmp_path):

@@ -180,12 +180,16 @@ def test_weights_that_cannot_be_had_say_so(monkeypatch):
         open_encoder("ResNet18_Weights.NOTHING")
 
 
-def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder):
+def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
     name = "ResNet18_Weights.SENTINEL2_RGB_MOCO"
-    monkeypatch.setattr(
-        ResNet18_Weights, "get_state_dict", lambda self, progress: encoder.state_dict()
-    )
+
+    def fetched(self, progress):
+        print("Downloading: ...")  # as torch's hub does; standard output is for results
+        return encoder.state_dict()
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", fetched)
     found, config = open_encoder(name, image_size=64)
+    assert capsys.readouterr() == ("", "Downloading: ...\n")
     _equal(found, encoder)
     assert (config.image_size, config.spec.bands, config.dataset) == (64, RGB, "SSL4EO-S12")
 
