@@ -66,7 +66,10 @@ def _read(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         # Torch's advice, to load with code allowed, is not ours.
-        reason = "it holds code or other objects" if "weights_only" in str(error) else "not one"
+        told = str(error)
+        reason = "it holds code or other objects"
+        if "weights_only" not in told or "Unsupported operand" in told:  # a page saved as a file
+            reason = "not one"
         if isinstance(error, RuntimeError | EOFError):
             reason = "truncated or damaged"
         raise InputError(

@@ -146,6 +146,8 @@ def test_damaged_files_are_refused(directory, encoder, tmp_path):
     for name in ("half.pth", "page.pth", "zero.pth"):
         with pytest.raises(InputError, match=f"{name}: expected a whole checkpoint"):
             open_encoder(tmp_path / name)
+    with pytest.raises(InputError, match=r"page.pth: .*\(not one\)"):
+        open_encoder(tmp_path / "page.pth")
     beside = tmp_path / "export"
     shutil.copytree(directory, beside)
     (beside / "encoder.pth").write_bytes(whole[: len(whole) // 2])
