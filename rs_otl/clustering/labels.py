@@ -1,15 +1,58 @@
 """Balanced pseudo-labels from a network's outputs."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rs_otl.clustering.translation import Translation, translate
+from rs_otl.clustering.kmeans import cluster_directions
+from rs_otl.clustering.labelling import Labelling
+from rs_otl.clustering.paper import translate_by_steps
+from rs_otl.clustering.processes import Group, Rows
+from rs_otl.clustering.sinkhorn import sinkhorn_labels
+from rs_otl.clustering.targets import whole_sizes
+from rs_otl.clustering.translation import solve
 from rs_otl.errors import InputError
 
-METHODS: dict[str, Callable[..., Translation]] = {"translation": translate}
+# Standard deviation of the sizes, in mean sizes, above which ties are worth another search.
+_TIES_THAT_MATTER = 0.02
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Outputs to be labelled, checked.
+
+    Attributes:
+        outputs: Finite ``(n, k)`` floating point: the rows of this process.
+        targets: Rows wanted in each cluster ``(k,)`` float64, on the outputs' device, summing to
+            the rows of all processes: N / k in each, or whole numbers.
+        low: Least output of all processes.
+        high: Greatest.
+        rows: The rows of all processes.
+        decay: See :func:`balanced_labels`.
+        sharpness: Likewise.
+    """
+
+    outputs: Tensor
+    targets: Tensor
+    low: float
+    high: float
+    rows: Rows
+    decay: float
+    sharpness: float
+
+    def counts(self, labels: Tensor) -> Tensor:
+        """Return the rows in each cluster, of all processes ``(k,)`` int64."""
+        return self.rows.summed(torch.bincount(labels, minlength=len(self.targets)))
+
+    def missed(self, found: Labelling) -> float:
+        """Return the standard deviation of the cluster sizes about the targets."""
+        return float((self.counts(found.labels) - self.targets).square().mean().sqrt())
 
 
 @dataclass(frozen=True)
@@ -17,23 +60,28 @@ class BalancedLabels:
     """Pseudo-labels and how evenly they fill the clusters.
 
     Attributes:
-        labels: Cluster of each row, ``(N,)`` int64, on the outputs' device; it is
-            ``(outputs - translation).argmax(1)``.
-        translation: The shift T of equation 10, ``(k,)`` float32, on the outputs' device.
-        counts: Rows in each cluster, ``(k,)`` int64, on the outputs' device.
+        labels: Cluster of each row of this process, ``(n,)`` int64, on the outputs' device.
+        translation: The shift T of equation 10, ``(k,)``, on the outputs' device: the labels are
+            ``(outputs - translation).argmax(1)``. In float64 by ``"translation"`` and
+            ``"sinkhorn"``, in the outputs' precision, at least float32, by
+            ``"translation-paper"``; ``None`` where labels are of no such form.
+        counts: Rows in each cluster, of all processes, ``(k,)`` int64, on the outputs' device.
         std: Standard deviation of ``counts`` about their targets, in rows.
         initial_std: The same before any translation.
         initial_empty: Clusters without a row before any translation.
-        iterations: Translations tried.
+        iterations: Phases of shortest paths, translations tried, or scalings.
+        stds: Standard deviations on the way of ``"translation-paper"``, the untranslated first;
+            empty for the others.
     """
 
     labels: Tensor
-    translation: Tensor
+    translation: Tensor | None
     counts: Tensor
     std: float
     initial_std: float
     initial_empty: int
     iterations: int
+    stds: NDArray[np.float64]
 
 
 def balanced_labels(
@@ -41,8 +89,10 @@ def balanced_labels(
     targets: Tensor | None = None,
     method: str = "translation",
     decay: float = 1.5,
+    sharpness: float = 25.0,
+    group: Group = None,
 ) -> BalancedLabels:
-    """Assign every row to a cluster so that the clusters are as even as possible.
+    """Assign every row to a cluster so that the clusters are even, or as ``targets`` say.
 
     All rows are shifted by one k-vector, which keeps every difference between outputs, until
     the arg-max fills the clusters evenly (section 3.3 of the paper).
@@ -50,10 +100,23 @@ def balanced_labels(
     Args:
         outputs: Network outputs before softmax, ``(N, k)``, floating point of any precision,
             on any device, with N >= k >= 2. Not modified and not copied.
-        targets: Rows wanted in each cluster, ``(k,)``, at least 0, summing to N. ``None``
-            means N / k in each.
-        method: ``"translation"``, the paper's Algorithm 1 in its authors' working form.
-        decay: The rate beta by which the step shrinks when it has overshot, above 1.
+        targets: Rows wanted in each cluster, ``(k,)``, at least 0, summing to N; rounded to
+            whole numbers by largest remainder. ``None`` means N / k in each.
+        method: One of :data:`LABELLERS`:
+
+            - ``"translation"``: exactly even, every cluster at floor or ceil of N / k, and of all
+              such labels those with the greatest sum of chosen outputs. Rows that are alike can
+              keep it from being even: then it is as near as was found, and ``std`` tells.
+            - ``"translation-paper"``: the paper's Algorithm 1 in its authors' working form.
+            - ``"sinkhorn"``: Sinkhorn-Knopp, SeLa's; not quite even.
+            - ``"kmeans"``: spherical k-means of the centred rows, in DeepCluster's manner; as
+              even as it happens to be. It takes no targets, and one process.
+            - ``"instance"``: every row a cluster of its own, with k = N.
+        decay: The rate beta by which the paper's step shrinks when it has overshot, above 1.
+        sharpness: SeLa's lambda, above 0.
+        group: Processes of torch.distributed that hold the rows, each a part (of any size), in
+            the order of their ranks; every one must call, and gets the labels of its rows,
+            those that one process with all rows would get. ``None`` for this process alone.
 
     Returns:
         The labels with the translation that makes them and the counts that they give.
@@ -61,39 +124,129 @@ def balanced_labels(
     Raises:
         InputError: If a shape, dtype or value is not as above, or an output is not finite.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    if method not in LABELLERS:
+        raise InputError(f"method {method!r}: expected one of {', '.join(LABELLERS)}")
+    problem = _checked(outputs, targets, decay, sharpness, group)
+    if targets is not None and method in ("kmeans", "instance"):
+        raise InputError(f"method {method!r} takes no targets")
+    found = LABELLERS[method](problem)
+    untranslated = Labelling(outputs.argmax(1), None, 0)
+    return BalancedLabels(
+        labels=found.labels,
+        translation=found.translation,
+        counts=problem.counts(found.labels),
+        std=problem.missed(found),
+        initial_std=problem.missed(untranslated),
+        initial_empty=int((problem.counts(untranslated.labels) == 0).sum()),
+        iterations=found.iterations,
+        stds=found.stds,
+    )
+
+
+def _translation(problem: Problem) -> Labelling:
+    p = problem
+    magnitude = max(abs(p.low), abs(p.high))
+    solved = solve(p.outputs, p.targets.cpu().numpy(), magnitude, p.rows)
+    labels = torch.from_numpy(solved.labels).to(p.outputs.device, torch.int64)
+    translation = torch.from_numpy(solved.translation).to(p.outputs.device)
+    found = Labelling(labels, translation, solved.phases)
+    if not solved.tied:
+        return found
+    # Tied rows may have to be torn from where the sum is greatest to be spread more evenly;
+    # a few on ties, as in half precision, are not worth the many passes that this takes.
+    missed = p.missed(found)
+    if missed <= max(1.0, _TIES_THAT_MATTER * p.rows.total / len(p.targets)):
+        return found
+    other = _paper(p, torch.float64)
+    return other if p.missed(other) < missed else found
+
+
+def _paper(problem: Problem, dtype: torch.dtype | None = None) -> Labelling:
+    p = problem
+    return translate_by_steps(p.outputs, p.targets, p.low, p.high, p.decay, p.rows, dtype)
+
+
+def _sinkhorn(problem: Problem) -> Labelling:
+    return sinkhorn_labels(problem.outputs, problem.targets, problem.sharpness, problem.rows)
+
+
+def _kmeans(problem: Problem) -> Labelling:
+    if problem.rows.group is not None:
+        raise InputError("method 'kmeans' works in one process: leave out group, or use another")
+    outputs = problem.outputs.float()
+    directions = F.normalize(outputs - outputs.mean(0), dim=1)
+    centres = cluster_directions(directions, outputs.shape[1])
+    return Labelling((directions @ centres.T).argmax(1), None, 0)
+
+
+def _instance(problem: Problem) -> Labelling:
+    rows, clusters = problem.rows, problem.outputs.shape[1]
+    if clusters != rows.total:
+        raise InputError(
+            f"method 'instance' with k = {clusters} for {rows.total} rows: expected as many "
+            "clusters as rows"
+        )
+    own = torch.arange(rows.own.start, rows.own.stop, device=problem.outputs.device)
+    return Labelling(own, None, 0)
+
+
+LABELLERS: dict[str, Callable[[Problem], Labelling]] = {
+    "translation": _translation,
+    "translation-paper": _paper,
+    "sinkhorn": _sinkhorn,
+    "kmeans": _kmeans,
+    "instance": _instance,
+}
+
+
+def _checked(
+    outputs: Tensor, targets: Tensor | None, decay: float, sharpness: float, group: Group
+) -> Problem:
     if not outputs.is_floating_point() or outputs.ndim != 2:
         raise InputError(
             f"outputs of shape {tuple(outputs.shape)} and dtype {outputs.dtype}: "
             "expected a floating-point matrix (N, k)"
         )
-    rows, clusters = outputs.shape
+    clusters = outputs.shape[1]
+    rows = Rows(len(outputs), group, outputs.device)
     if clusters < 2:
         raise InputError(f"outputs with k = {clusters} columns: expected at least 2 clusters")
-    if clusters > rows:
+    if clusters > rows.total:
         raise InputError(
-            f"{clusters} clusters for {rows} rows: expected k <= N; use fewer clusters"
+            f"{clusters} clusters for {rows.total} rows: expected k <= N; use fewer clusters"
         )
     if decay <= 1:
         raise InputError(f"decay = {decay}: expected a number above 1")
+    if sharpness <= 0:
+        raise InputError(f"sharpness = {sharpness}: expected a number above 0")
     if targets is None:
-        targets = torch.full((clusters,), rows / clusters, dtype=torch.float64)
+        targets = torch.full((clusters,), rows.total / clusters, dtype=torch.float64)
     elif targets.shape != (clusters,):
         raise InputError(f"targets of shape {tuple(targets.shape)}: expected ({clusters},)")
-    targets = targets.to(outputs.device, torch.float64)
-    if bool((targets < 0).any()) or abs(float(targets.sum()) - rows) > 1e-6 * rows:
+    else:
+        total = float(targets.double().sum())
+        if bool((targets < 0).any()) or abs(total - rows.total) > 1e-6 * rows.total:
+            raise InputError(
+                f"targets summing to {total:g}: expected numbers of at least 0 "
+                f"that sum to the {rows.total} rows"
+            )
+        targets = whole_sizes(targets.cpu()).double()
+    low, high = _range(outputs, rows)
+    if not math.isfinite(low) or not math.isfinite(high):
         raise InputError(
-            f"targets summing to {float(targets.sum()):g}: expected numbers of at least 0 "
-            f"that sum to the {rows} rows"
+            "outputs hold values that are not finite (NaN or infinity): "
+            "training has diverged; lower the learning rate"
         )
-    found = METHODS[method](outputs, targets, decay=decay)
-    return BalancedLabels(
-        labels=found.labels,
-        translation=found.translation,
-        counts=found.counts,
-        std=found.stds[-1],
-        initial_std=found.stds[0],
-        initial_empty=found.initial_empty,
-        iterations=len(found.stds) - 1,
-    )
+    return Problem(outputs, targets.to(outputs.device), low, high, rows, decay, sharpness)
+
+
+def _range(outputs: Tensor, rows: Rows) -> tuple[float, float]:
+    """Return the least and the greatest output of all processes; NaN if there is one."""
+    if len(outputs):
+        low, high = (float(bound) for bound in torch.aminmax(outputs))
+    else:
+        low, high = math.inf, -math.inf
+    either = rows.highest(torch.tensor([-low, high, float(math.isnan(low))], dtype=torch.float64))
+    if either[2]:
+        return math.nan, math.nan
+    return -float(either[0]), float(either[1])

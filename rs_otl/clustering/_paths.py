@@ -1,0 +1,212 @@
+"""Compiled shortest paths from clusters with too many rows to clusters with too few.
+
+The clusters are nodes. A row in cluster j could move to l at the cost of its slack, by how much
+``output - translation`` of l falls behind that of j. One more node, the pool, stands for the
+rows by which N exceeds what the clusters must hold: a cluster with ``spare`` set holds one of
+them. All slacks are at least 0 at any moment, so that a translation that ends with every
+cluster filled is optimal (complementary slackness).
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True)
+def even_out(
+    translation: NDArray[np.float64],
+    excess: NDArray[np.int64],
+    spare: NDArray[np.int8],
+    may_spare: NDArray[np.int8],
+    starts: NDArray[np.int64],
+    clusters: NDArray[np.int32],
+    values: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    limit: float,
+    share: float,
+    most: int,
+) -> tuple[int, float]:
+    """Move rows along shortest paths until no cluster has too many, changing arguments in place.
+
+    A phase finds the shortest paths from all clusters with too many (Dijkstra) until it has met
+    those that lack a ``share`` of what is lacking, changes the translation by the distances,
+    which brings every row on a path onto a tie, and moves one row along each edge of the paths
+    that share none.
+
+    Args:
+        translation: ``(k + 1,)``, the pool last.
+        excess: Rows too many ``(k + 1,)``; it sums to 0.
+        spare: Whether a cluster holds a row of the pool ``(k,)``.
+        may_spare: Whether it may ``(k,)``.
+        starts: Where the entries of each contested row start ``(A + 1,)``.
+        clusters: ``(E,)``.
+        values: Outputs of the entries ``(E,)``.
+        chosen: Place of the entry that each row is in ``(A,)``.
+        limit: Stop when the translation has changed by more: entries left out may count.
+        share: Above 0, at most 1.
+        most: Phases after which it ends as it is.
+
+    Returns:
+        Phases, and by how much the translation has changed at most. The excess is not 0 if the
+        limit was passed, phases ran out, or no path was found.
+    """
+    k = len(spare)
+    nodes, rows = k + 1, len(chosen)
+    distance = np.empty(nodes)
+    settled = np.empty(nodes, np.bool_)
+    via_node = np.empty(nodes, np.int64)
+    via_row = np.empty(nodes, np.int64)
+    via_entry = np.empty(nodes, np.int64)
+    used = np.empty(nodes, np.bool_)
+    met = np.empty(nodes, np.int64)
+    begins = np.empty(k + 1, np.int64)
+    ends = np.empty(k, np.int64)
+    order = np.empty(rows, np.int64)
+    keys = np.empty(4 * nodes)
+    heap = np.empty(4 * nodes, np.int64)
+    phases, moved_by = 0, 0.0
+    while True:
+        lacking = 0
+        for node in range(nodes):
+            lacking -= min(excess[node], 0)
+        if lacking == 0 or moved_by > limit or phases == most:
+            break
+        begins[:] = 0
+        for row in range(rows):
+            begins[clusters[chosen[row]] + 1] += 1
+        for cluster in range(k):
+            begins[cluster + 1] += begins[cluster]
+            ends[cluster] = begins[cluster]
+        for row in range(rows):
+            cluster = clusters[chosen[row]]
+            order[ends[cluster]] = row
+            ends[cluster] += 1
+
+        distance[:] = np.inf
+        settled[:] = False
+        used[:] = False
+        size, found, filled, reached = 0, 0, 0, 0.0
+        for node in range(nodes):
+            if excess[node] > 0:
+                distance[node], via_node[node] = 0.0, -1
+                size = _push(keys, heap, size, 0.0, node)
+        wanted = max(1, int(share * lacking))
+        while size:
+            near, node = keys[0], heap[0]
+            size = _pop(keys, heap, size)
+            if settled[node]:
+                continue
+            settled[node], reached = True, near
+            if excess[node] < 0:
+                met[found] = node
+                found += 1
+                filled -= excess[node]
+                if filled >= wanted:
+                    break
+            if size + nodes > len(keys):
+                keys, heap = _doubled(keys, heap)
+            if node == k:
+                for other in range(k):
+                    if spare[other]:
+                        far = near + max(0.0, translation[other] - translation[k])
+                        if far < distance[other]:
+                            distance[other], via_node[other] = far, k
+                            size = _push(keys, heap, size, far, other)
+                continue
+            if may_spare[node] and not spare[node]:
+                far = near + max(0.0, translation[k] - translation[node])
+                if far < distance[k]:
+                    distance[k], via_node[k] = far, node
+                    size = _push(keys, heap, size, far, k)
+            for place in range(begins[node], ends[node]):
+                row = order[place]
+                own = chosen[row]
+                base = values[own] - translation[node]
+                for e in range(starts[row], starts[row + 1]):
+                    other = clusters[e]
+                    far = near + max(0.0, base - (values[e] - translation[other]))
+                    if far < distance[other] and e != own:
+                        distance[other], via_node[other] = far, node
+                        via_row[other], via_entry[other] = row, e
+                        if size == len(keys):
+                            keys, heap = _doubled(keys, heap)
+                        size = _push(keys, heap, size, far, other)
+        if found == 0:
+            break
+        for node in range(nodes):
+            if settled[node]:
+                translation[node] += reached - distance[node]
+        moved_by += reached
+        phases += 1
+        for number in range(found):
+            node = met[number]
+            free = True
+            source = node
+            while via_node[source] >= 0:
+                before = via_node[source]
+                # A row may be the nearest to several clusters; it can move to one.
+                if used[source] or (
+                    before < k and source < k and clusters[chosen[via_row[source]]] != before
+                ):
+                    free = False
+                    break
+                source = before
+            if not free or excess[source] <= 0:
+                continue
+            excess[source] -= 1
+            excess[node] += 1
+            while via_node[node] >= 0:
+                used[node] = True
+                before = via_node[node]
+                if before == k:
+                    spare[node] = 0
+                elif node == k:
+                    spare[before] = 1
+                else:
+                    chosen[via_row[node]] = via_entry[node]
+                node = before
+    return phases, moved_by
+
+
+@njit(cache=True)
+def _push(
+    keys: NDArray[np.float64], heap: NDArray[np.int64], size: int, key: float, node: int
+) -> int:
+    place = size
+    while place:
+        above = (place - 1) >> 1
+        if keys[above] <= key:
+            break
+        keys[place], heap[place] = keys[above], heap[above]
+        place = above
+    keys[place], heap[place] = key, node
+    return size + 1
+
+
+@njit(cache=True)
+def _pop(keys: NDArray[np.float64], heap: NDArray[np.int64], size: int) -> int:
+    size -= 1
+    key, node = keys[size], heap[size]
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            break
+        if below + 1 < size and keys[below + 1] < keys[below]:
+            below += 1
+        if keys[below] >= key:
+            break
+        keys[place], heap[place] = keys[below], heap[below]
+        place = below
+    keys[place], heap[place] = key, node
+    return size
+
+
+@njit(cache=True)
+def _doubled(
+    keys: NDArray[np.float64], heap: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    more_keys, more_heap = np.empty(2 * len(keys)), np.empty(2 * len(heap), np.int64)
+    more_keys[: len(keys)] = keys
+    more_heap[: len(heap)] = heap
+    return more_keys, more_heap

@@ -1,0 +1,287 @@
+"""Compiled passes over outputs: which clusters are within reach of each row."""
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+# Outputs tested at once: a maximum over so many is a handful of vector instructions.
+_BLOCK = 32
+# Parts that rows are split into, so that threads that are held up do not hold up the others.
+PARTS = 32
+
+# Outputs are checked to be finite before, so that comparisons may be made in any order.
+_ORDER = {"nnan", "nsz", "reassoc"}
+
+
+@njit(parallel=True, fastmath=_ORDER, cache=True)
+def scan(
+    outputs: NDArray,
+    translation: NDArray[np.float64],
+    rounded: NDArray,
+    reach: float,
+    width: int,
+    labels: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    clusters: NDArray[np.int32],
+    values: NDArray,
+    filled: NDArray[np.int64],
+    crowded: NDArray[np.int64],
+) -> None:
+    """Find the best cluster of each row, and those within reach of it.
+
+    Args:
+        outputs: ``(n, k)`` float32 or float64, C-contiguous.
+        translation: ``(k,)``.
+        rounded: The translation in the outputs' precision.
+        reach: How far behind the best an output after translation may be, with a margin for
+            the rounding of outputs to their precision: what is decided here is decided in
+            float64, this precision only leaves out what is too far.
+        width: Most clusters kept of a row.
+        labels: Filled with the arg-max ``(n,)``.
+        sizes: Filled with the number of clusters kept of each row ``(n,)``, 0 if it is one.
+        clusters: Filled, part by part, with the kept clusters of the rows that have several,
+            ``(n * width,)``: part p begins at its first row times ``width``.
+        values: Filled with their outputs, likewise.
+        filled: Filled with the number kept in each part ``(PARTS,)``.
+        crowded: Filled with the number of rows in each part with more in reach than ``width``.
+    """
+    n, k = outputs.shape
+    blocks = k // _BLOCK
+    for part in prange(PARTS):
+        begin, end = part * n // PARTS, (part + 1) * n // PARTS
+        highest = np.empty(blocks + 1, outputs.dtype)
+        place = begin * width
+        crowded[part] = 0
+        for row in range(begin, end):
+            out = outputs[row]
+            top = out[0] - rounded[0]
+            for block in range(blocks):
+                start = block * _BLOCK
+                high = out[start] - rounded[start]
+                for i in range(_BLOCK):
+                    high = max(high, out[start + i] - rounded[start + i])
+                highest[block] = high
+                top = max(top, high)
+            highest[blocks] = top
+            if blocks * _BLOCK < k:
+                high = out[k - 1] - rounded[k - 1]
+                for i in range(blocks * _BLOCK, k):
+                    high = max(high, out[i] - rounded[i])
+                highest[blocks] = high
+                top = max(top, high)
+            least = top - reach
+            best, label, size, over = -np.inf, 0, 0, False
+            for block in range(blocks + 1):
+                if highest[block] < least:
+                    continue
+                for i in range(block * _BLOCK, min(k, (block + 1) * _BLOCK)):
+                    if out[i] - rounded[i] < least:
+                        continue
+                    value = out[i] - translation[i]
+                    if value > best:
+                        best, label = value, i
+                    if size < width:
+                        clusters[place + size], values[place + size] = i, out[i]
+                        size += 1
+                        continue
+                    over = True
+                    worst = 0
+                    low = np.inf
+                    for j in range(width):
+                        other = values[place + j] - translation[clusters[place + j]]
+                        if other < low:
+                            low, worst = other, j
+                    if value > low:
+                        clusters[place + worst], values[place + worst] = i, out[i]
+            labels[row] = label
+            if over:
+                crowded[part] += 1
+            sizes[row] = 0
+            if size > 1:
+                sizes[row] = size
+                place += size
+        filled[part] = place - begin * width
+
+
+@njit(parallel=True, fastmath=True, cache=True)
+def soft_counts(
+    starts: NDArray[np.int64],
+    clusters: NDArray[np.int32],
+    values: NDArray,
+    translation: NDArray[np.float64],
+    temperature: float,
+    counts: NDArray[np.float64],
+    slopes: NDArray[np.float64],
+) -> None:
+    """Count rows that are shared among the clusters within reach.
+
+    A cluster's share of a row falls with how far it is behind the row's best, d, as
+    ``max(0, 1 - d / (8 temperature)) ** 8``: nearly ``exp(-d / temperature)``, which would be
+    softmax, but of a few multiplications.
+
+    Args:
+        starts: Where each row's entries start, ``(A + 1,)``.
+        clusters: ``(E,)``.
+        values: Their outputs ``(E,)``.
+        translation: ``(k,)``.
+        temperature: Above 0, in units of the outputs.
+        counts: Filled with soft counts, ``(PARTS, k)``.
+        slopes: Filled with how fast these fall as the translation rises by the temperature.
+    """
+    rows = len(starts) - 1
+    for part in prange(PARTS):
+        counts[part, :] = 0.0
+        slopes[part, :] = 0.0
+        for row in range(part * rows // PARTS, (part + 1) * rows // PARTS):
+            begin, end = starts[row], starts[row + 1]
+            best = -np.inf
+            for e in range(begin, end):
+                best = max(best, values[e] - translation[clusters[e]])
+            total = 0.0
+            for e in range(begin, end):
+                total += _share((values[e] - translation[clusters[e]] - best) / temperature)
+            for e in range(begin, end):
+                share = _share((values[e] - translation[clusters[e]] - best) / temperature)
+                share /= total
+                counts[part, clusters[e]] += share
+                slopes[part, clusters[e]] += share * (1 - share)
+
+
+@njit(inline="always")
+def _share(behind: float) -> float:
+    base = max(0.0, 1.0 + behind * 0.125)
+    base *= base
+    base *= base
+    return base * base
+
+
+@njit(parallel=True, fastmath=_ORDER, cache=True)
+def dense_soft_counts(
+    outputs: NDArray[np.float32],
+    translation: NDArray[np.float32],
+    temperature: float,
+    counts: NDArray[np.float64],
+) -> None:
+    """Count rows that are shared among all clusters, by the same shares.
+
+    Args:
+        outputs: ``(M, k)``.
+        translation: ``(k,)``.
+        temperature: Above 0.
+        counts: Filled with soft counts ``(PARTS, k)``.
+    """
+    rows, k = outputs.shape
+    scale = np.float32(0.125 / temperature)
+    one, zero = np.float32(1), np.float32(0)
+    for part in prange(PARTS):
+        counts[part, :] = 0.0
+        shifted = np.empty(k, np.float32)
+        for row in range(part * rows // PARTS, (part + 1) * rows // PARTS):
+            out = outputs[row]
+            best = out[0] - translation[0]
+            for i in range(k):
+                shifted[i] = out[i] - translation[i]
+                best = max(best, shifted[i])
+            total = zero
+            for i in range(k):
+                share = max(zero, one + (shifted[i] - best) * scale)
+                share *= share
+                share *= share
+                share *= share
+                shifted[i] = share
+                total += share
+            weight = one / total
+            for i in range(k):
+                counts[part, i] += shifted[i] * weight
+
+
+@njit(cache=True)
+def best_entries(
+    starts: NDArray[np.int64],
+    clusters: NDArray[np.int32],
+    values: NDArray,
+    translation: NDArray[np.float64],
+) -> NDArray[np.int32]:
+    """Return the cluster of each row's best entry, the first of several alike, ``(A,)``."""
+    rows = len(starts) - 1
+    found = np.empty(rows, np.int32)
+    for row in range(rows):
+        best = -np.inf
+        for e in range(starts[row], starts[row + 1]):
+            value = values[e] - translation[clusters[e]]
+            if value > best or (value == best and clusters[e] < found[row]):
+                best, found[row] = value, clusters[e]
+    return found
+
+
+@njit(cache=True)
+def contested(
+    starts: NDArray[np.int64],
+    clusters: NDArray[np.int32],
+    values: NDArray,
+    translation: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    limit: float,
+    closed: float,
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]
+]:
+    """Keep what is within ``limit`` of each row's best, and rows where that is several.
+
+    Args:
+        starts: Where each row's entries start, ``(A + 1,)``.
+        clusters: ``(E,)``.
+        values: Their outputs ``(E,)``.
+        translation: ``(k,)``.
+        labels: Cluster of each row ``(A,)``, brought up to date: a row stays unless another
+            cluster is better by more than ``closed``.
+        limit: How far behind the best.
+        closed: A difference that is none.
+
+    Returns:
+        The rows kept, as positions ``(B,)``; where their entries start ``(B + 1,)``; clusters
+        and outputs of the entries ``(F,)``; and the place of each row's own entry ``(B,)``.
+    """
+    rows = len(starts) - 1
+    least = np.empty(rows)
+    kept, entries = 0, 0
+    for row in range(rows):
+        best, own, at = -np.inf, -np.inf, labels[row]
+        for e in range(starts[row], starts[row + 1]):
+            value = values[e] - translation[clusters[e]]
+            if clusters[e] == labels[row]:
+                own = value
+            if value > best or (value == best and clusters[e] < at):
+                best, at = value, clusters[e]
+        if best - own > closed:
+            labels[row] = at
+        least[row] = best - limit
+        size = 0
+        for e in range(starts[row], starts[row + 1]):
+            if values[e] - translation[clusters[e]] >= least[row] or clusters[e] == labels[row]:
+                size += 1
+        if size > 1:
+            kept += 1
+            entries += size
+        else:
+            least[row] = np.inf
+    places = np.empty(kept, np.int64)
+    begins = np.empty(kept + 1, np.int64)
+    found = np.empty(entries, np.int32)
+    outputs = np.empty(entries, np.float64)
+    chosen = np.empty(kept, np.int64)
+    kept, place = 0, 0
+    for row in range(rows):
+        if least[row] == np.inf:
+            continue
+        places[kept], begins[kept] = row, place
+        for e in range(starts[row], starts[row + 1]):
+            own_entry = clusters[e] == labels[row]
+            if own_entry or values[e] - translation[clusters[e]] >= least[row]:
+                found[place], outputs[place] = clusters[e], values[e]
+                if own_entry:
+                    chosen[kept] = place
+                place += 1
+        kept += 1
+    begins[kept] = place
+    return places, begins, found, outputs, chosen

@@ -1,0 +1,154 @@
+"""The few entries of an output matrix that decide where its rows go."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rs_otl.clustering._scan import PARTS, scan
+
+# Outputs read at once: 8 MiB of float32.
+_CHUNK = 1 << 21
+# Beyond these, differences of float32 could overflow or vanish: float64 then.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Arg-max of every row after translation, and what comes near it.
+
+    Attributes:
+        labels: Arg-max, in float64, of each row ``(N,)`` int32.
+        rows: Rows that have several clusters within reach ``(A,)``.
+        starts: Where the entries of each of these start ``(A + 1,)``.
+        clusters: ``(E,)``.
+        values: Outputs, untranslated ``(E,)``.
+        crowded: Rows that had more than could be kept.
+    """
+
+    labels: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    clusters: NDArray[np.int32]
+    values: NDArray
+    crowded: int
+
+
+def near_entries(
+    outputs: Tensor,
+    translation: NDArray[np.float64],
+    reach: float,
+    width: int,
+    magnitude: float,
+    compiled: bool | None = None,
+) -> Entries:
+    """Read the outputs once and keep the entries near each row's best.
+
+    Args:
+        outputs: ``(N, k)`` floating point; halves are widened a chunk at a time.
+        translation: ``(k,)``.
+        reach: How far behind the best an entry may be after translation.
+        width: Most entries kept of a row, the best of those within reach.
+        magnitude: Largest absolute output.
+        compiled: Whether to use the compiled pass; by default for outputs in main memory.
+    """
+    k = outputs.shape[1]
+    largest = magnitude + float(np.abs(translation).max())
+    precise = outputs.dtype == torch.float64 or not (magnitude > _SMALLEST and largest < _LARGEST)
+    dtype = np.float64 if precise else np.float32
+    # Half a unit in the last place for rounding the translation, half for the difference,
+    # of both sides of a comparison.
+    margin = 4 * largest * float(np.finfo(dtype).eps)
+    rounded = translation.astype(dtype)
+    if compiled is None:
+        compiled = outputs.device.type == "cpu"
+    near = _compiled if compiled else _plain
+    parts = []
+    for chunk in _chunks(outputs, torch.from_numpy(rounded).dtype):
+        parts.append(near(chunk, translation, rounded, reach + margin, min(width, k)))
+    offset = 0
+    rows, sizes = [], []
+    for labels, size, *_ in parts:
+        several = np.flatnonzero(size)
+        rows.append((several + offset).astype(np.int32))
+        sizes.append(size[several])
+        offset += len(labels)
+    starts = np.zeros(sum(map(len, rows)) + 1, np.int64)
+    np.cumsum(_joined(sizes, np.int32), out=starts[1:])
+    return Entries(
+        labels=_joined([part[0] for part in parts], np.int32),
+        rows=_joined(rows, np.int32),
+        starts=starts,
+        clusters=_joined([part[2] for part in parts], np.int32),
+        values=_joined([part[3] for part in parts], dtype),
+        crowded=sum(part[4] for part in parts),
+    )
+
+
+_Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray, int]
+
+
+def _compiled(
+    chunk: Tensor, translation: NDArray[np.float64], rounded: NDArray, reach: float, width: int
+) -> _Part:
+    n = len(chunk)
+    labels, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
+    clusters = np.empty(n * width, np.int32)
+    values = np.empty(n * width, rounded.dtype)
+    filled, crowded = np.empty(PARTS, np.int64), np.empty(PARTS, np.int64)
+    scan(
+        chunk.numpy(), translation, rounded, reach, width,
+        labels, sizes, clusters, values, filled, crowded,
+    )  # fmt: skip
+    begins = [part * n // PARTS * width for part in range(PARTS)]
+    used = [slice(begin, begin + size) for begin, size in zip(begins, filled, strict=True)]
+    return (
+        labels,
+        sizes,
+        np.concatenate([clusters[part] for part in used]),
+        np.concatenate([values[part] for part in used]),
+        int(crowded.sum()),
+    )
+
+
+def _plain(
+    chunk: Tensor, translation: NDArray[np.float64], rounded: NDArray, reach: float, width: int
+) -> _Part:
+    """Do the same with torch alone, on any device: what the compiled pass is held against."""
+    device = chunk.device
+    shift = torch.from_numpy(rounded).to(device)
+    behind, clusters = (chunk - shift).topk(width, dim=1)
+    values = chunk.gather(1, clusters)
+    exact = values.double() - torch.from_numpy(translation).to(device)[clusters]
+    near = behind >= behind[:, :1] - reach
+    exact = exact.masked_fill(~near, -torch.inf)
+    best = exact.amax(1, keepdim=True)
+    # The first of several alike, as torch.argmax has it.
+    labels = clusters.masked_fill(exact < best, chunk.shape[1]).amin(1)
+    sizes = near.sum(1)
+    crowded = int((sizes == width).sum()) if width < chunk.shape[1] else 0
+    near &= (sizes > 1)[:, None]
+    return (
+        labels.to("cpu", torch.int32).numpy(),
+        sizes.where(sizes > 1, 0).to("cpu", torch.int32).numpy(),
+        clusters[near].to("cpu", torch.int32).numpy(),
+        values[near].cpu().numpy(),
+        crowded,
+    )
+
+
+def _chunks(outputs: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    rows = max(1, _CHUNK // outputs.shape[1])
+    if outputs.device.type != "cpu":
+        rows *= 64  # a kernel's launch costs more there, and memory is wider
+    elif outputs.dtype == dtype and outputs.is_contiguous():
+        rows *= 8  # nothing is copied
+    for chunk in outputs.split(rows):
+        yield chunk.to(dtype).contiguous()
+
+
+def _joined(parts: list[NDArray], dtype: type) -> NDArray:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)

@@ -1,0 +1,26 @@
+"""What a labeller returns."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Labels of the rows of this process and how they were come by.
+
+    Attributes:
+        labels: ``(n,)`` int64, on the outputs' device.
+        translation: ``(k,)``, such that the labels are ``(outputs - translation).argmax(1)``;
+            ``None`` where they are of no such form.
+        iterations: Iterations that it took.
+        stds: Standard deviation of the cluster sizes after each iteration, the first before
+            any ``(iterations + 1,)``; empty where none are made on the way.
+    """
+
+    labels: Tensor
+    translation: Tensor | None
+    iterations: int
+    stds: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

@@ -1,0 +1,61 @@
+"""Sinkhorn-Knopp labels, as SeLa makes them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rs_otl.clustering.labelling import Labelling
+from rs_otl.clustering.processes import Rows
+
+# SeLa's: the plan is good enough when the scales of the clusters change by less in sum.
+_TOLERANCE = 0.1
+_MOST_ITERATIONS = 1000
+# Share of its due that a cluster gets at least: one that gets nothing comes nearer in steps.
+_LEAST = 1e-12
+_BLOCK_NUMBERS = 1 << 20
+
+
+def sinkhorn_labels(outputs: Tensor, targets: Tensor, sharpness: float, rows: Rows) -> Labelling:
+    """Scale ``softmax(outputs) ** sharpness`` until rows and clusters sum to what they should.
+
+    (Asano et al., Self-labelling via simultaneous clustering and representation learning, ICLR
+    2020.) The scales are kept as logarithms, so that no sharpness over- or underflows. The
+    arg-max of the plan is that of ``outputs - t``, t being the negative logarithm of a cluster's
+    scale divided by the sharpness: a translation too, but of a blurred problem, so that clusters
+    are even for the plan and not for its arg-max.
+
+    Args:
+        outputs: ``(n, k)`` floating point, finite: the rows of this process.
+        targets: Rows wanted in each cluster ``(k,)`` float64, on the same device.
+        sharpness: SeLa's lambda, above 0.
+        rows: The rows of all processes.
+
+    Returns:
+        The arg-max of the plan.
+    """
+    number, clusters = outputs.shape
+    dtype = torch.promote_types(outputs.dtype, torch.float32)
+    block = max(1, _BLOCK_NUMBERS // clusters)
+    # A cluster that wants no row would need a scale of 0: one that a row in a thousand misses.
+    goal = targets.clamp_min(1e-3)
+    translation = torch.zeros_like(targets)
+    iterations, change = 0, math.inf
+    while change > _TOLERANCE and iterations < _MOST_ITERATIONS:
+        sums = torch.zeros_like(targets)
+        for chunk in outputs.split(block):
+            # Against the row's best, where float32 is exact enough whatever the sharpness.
+            plan = chunk.to(dtype) - translation.to(dtype)
+            plan -= plan.amax(1, keepdim=True)
+            plan.mul_(sharpness).exp_()
+            plan /= plan.sum(1, keepdim=True)
+            sums += plan.sum(0)
+        step = (rows.summed(sums) / goal).clamp_min(_LEAST).log() / sharpness
+        translation += step
+        change = float((-sharpness * step).expm1().abs().sum())
+        iterations += 1
+    labels = torch.empty(number, dtype=torch.int64, device=outputs.device)
+    for start in range(0, number, block):
+        shifted = outputs[start : start + block].double() - translation
+        torch.argmax(shifted, dim=1, out=labels[start : start + block])
+    return Labelling(labels, translation, iterations)
