@@ -35,6 +35,8 @@ class Recipe(BaseModel):
         weight_decay: Of SGD.
         augment: ``simple`` or ``strong`` views.
         relabel_every: Epochs that labels are kept for.
+        relabel: What labels are renewed from: ``fresh`` views in a pass of their own, as in the
+            paper, or ``reuse``: the outputs that the last epoch's steps had anyway.
         decay: The rate beta of Algorithm 1.
         temperature: Of a cosine head filled from the features of the weights it starts from;
             nothing for heads that are learnt.
@@ -69,6 +71,7 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
+    relabel: Literal["fresh", "reuse"] = "fresh"
     decay: Annotated[float, Field(gt=1)] = 1.5
     temperature: Annotated[float, Field(gt=0)] | None = None
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -98,6 +101,10 @@ class Recipe(BaseModel):
         if self.temperature is not None and (self.heads > 1 or self.hidden):
             raise ValueError(
                 "temperature goes with heads = 1 and hidden = 0: the head is filled from features"
+            )
+        if self.temperature is not None and self.relabel == "reuse":
+            raise ValueError(
+                "temperature goes with relabel = fresh: labels are made from the plain view"
             )
         return self
 

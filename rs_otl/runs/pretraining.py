@@ -219,6 +219,7 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
         heads=recipe.heads,
         hidden=recipe.hidden,
         relabel_every=recipe.relabel_every,
+        relabel=recipe.relabel,
         decay=recipe.decay,
         temperature=recipe.temperature,
         **settings,

@@ -119,6 +119,9 @@ class ViewTask(LightningModule):
         """Return what is to be predicted of a batch: ``(views, heads, B)`` int64 in [0, k)."""
         raise NotImplementedError
 
+    def keep_outputs(self, batch: dict[str, Tensor], outputs: Tensor) -> None:
+        """Be shown the outputs ``(views, heads, B, k)`` of each step; nothing is kept here."""
+
     def forward(self, images: Tensor) -> Tensor:
         """Return outputs before softmax, float32 ``(heads, B, k)``, of normalised images.
 
@@ -146,6 +149,7 @@ class ViewTask(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the label-consistent loss of a batch, the mean over the heads."""
         outputs = self.view_outputs(batch["image"])
+        self.keep_outputs(batch, outputs.detach())
         labels = self.batch_labels(batch)
         loss = torch.stack(
             [
