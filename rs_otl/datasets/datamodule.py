@@ -17,9 +17,10 @@ from rs_otl.errors import InputError
 class ImageryDataModule(lightning.LightningDataModule):
     """Feeds the training images of a division to Lightning.
 
-    A batch is ``{"image": float32 (batch_size, C, size, size) in [0, 1], "index": int64
-    (batch_size,)}``, where ``index`` is the position within ``train``, 0 to ``len(train) - 1``;
-    ``labelled`` adds ``label``, int64 (batch_size,). Otherwise no label is ever read.
+    A batch is ``{"image": (batch_size, C, size, size), "index": int64 (batch_size,)}``: images
+    of 8 bits as uint8, a quarter of the bytes to move, deeper ones float32 in [0, 1]; ``index``
+    is the position within ``train``, 0 to ``len(train) - 1``. ``labelled`` adds ``label``, int64
+    (batch_size,). Otherwise no label is ever read.
     The order of an epoch depends on ``seed`` and the epoch alone, so that a resumed run sees what
     it would have seen.
     """
@@ -114,7 +115,7 @@ class _Chosen(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
         chosen = self.chosen[positions]
-        batch = {"image": self.imagery.images(chosen), "index": torch.tensor(positions)}
+        batch = {"image": self.imagery.squares(chosen), "index": torch.tensor(positions)}
         if self.labelled:
             assert self.imagery.labels is not None
             batch["label"] = torch.from_numpy(self.imagery.labels[chosen])

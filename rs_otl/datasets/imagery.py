@@ -148,11 +148,28 @@ class Imagery(Dataset[dict[str, Tensor]]):
         Raises:
             InputError: A file is no longer what it was when the data set was loaded.
         """
+        squares = self.squares(indices)
+        return squares.float().div_(255) if squares.dtype == torch.uint8 else squares
+
+    def squares(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Images as they are held where that is 8 bits, else as :meth:`images`.
+
+        Args:
+            indices: n positions.
+
+        Returns:
+            (n, C, size, size), uint8, or float32 in [0, 1] if the images are deeper.
+
+        Raises:
+            InputError: A file is no longer what it was when the data set was loaded.
+        """
         if self._cache is not None:
             squares = self._cache[np.asarray(indices, np.int64)]
         else:
             with quiet_reading():
                 squares = np.stack([self._reader(self.paths[i])[0] for i in indices])
+        if squares.dtype == np.uint8:
+            return torch.from_numpy(squares)
         # torch does little arithmetic in uint16.
         full = np.float32(np.iinfo(squares.dtype).max)
         return torch.from_numpy(squares.astype(np.float32)).div_(float(full))

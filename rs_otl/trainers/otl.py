@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from rs_otl.augment import as_unit
 from rs_otl.clustering import balanced_labels, cluster_directions
 from rs_otl.errors import InputError
 from rs_otl.models import CosineHead, OutputHeads, TestView
@@ -29,9 +30,9 @@ class OTLTask(ViewTask):
     fill the clusters evenly, and the arg-max are its labels. During the epoch every view of
     an image learns to predict the labels of all its views.
 
-    Batches are dictionaries with ``image``, float32 in [0, 1] of shape ``(B, C, H, W)``, and
-    ``index``, int64 ``(B,)``, the image's position in the training set: labels are kept by
-    it, and are part of the checkpoint. No ground-truth label is read.
+    Batches are dictionaries with ``image``, float32 in [0, 1] or uint8 of shape
+    ``(B, C, H, W)``, and ``index``, int64 ``(B,)``, the image's position in the training set:
+    labels are kept by it, and are part of the checkpoint. No ground-truth label is read.
 
     With a ``temperature`` it adapts an encoder that knows something already, whose features say
     more than a random head: labels are made from the features of the plain test view, in
@@ -184,7 +185,7 @@ class OTLTask(ViewTask):
         view = TestView(settings["size"], settings["mean"], settings["std"]).to(self.device)
 
         def plain_features(images: Tensor) -> Tensor:
-            return self.encoder(view(images).contiguous(memory_format=torch.channels_last))
+            return self.encoder(view(as_unit(images)).contiguous(memory_format=torch.channels_last))
 
         self.eval()
         features = self._over_images(plain_features)
@@ -219,8 +220,9 @@ class OTLTask(ViewTask):
         # Every image, where the training loader drops the last batch; and shuffled as there:
         # images lie on disk class by class, and batch normalisation over a batch of one class
         # would take away what that class has in common.
+        looked_at = dataset if places is None else Subset(dataset, places.tolist())
         everything = DataLoader(
-            dataset if places is None else Subset(dataset, places.tolist()),
+            looked_at,
             batch_size=loader.batch_size,
             shuffle=True,
             num_workers=loader.num_workers,
@@ -239,7 +241,7 @@ class OTLTask(ViewTask):
             with self.trainer.precision_plugin.forward_context():
                 part = function(batch["image"]).float()
             if found is None:
-                found = part.new_empty((*part.shape[:-2], len(everything.dataset), part.shape[-1]))
+                found = part.new_empty((*part.shape[:-2], len(looked_at), part.shape[-1]))
             rows = batch["index"]
             found[..., rows if places is None else torch.searchsorted(places, rows), :] = part
         assert found is not None

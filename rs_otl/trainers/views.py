@@ -47,8 +47,8 @@ class ViewTask(LightningModule):
     A sub-class makes ``heads``, from features ``(B, D)`` to outputs ``(heads, B, k)``, and says
     in :meth:`batch_labels` what they are to predict.
 
-    Batches are dictionaries with ``image``, float32 in [0, 1] of shape ``(B, C, H, W)``. The
-    images are augmented here, on their device.
+    Batches are dictionaries with ``image``, float32 in [0, 1] or uint8 of shape
+    ``(B, C, H, W)``. The images are augmented here, on their device.
 
     Everything random is seeded anew, from ``seed`` and the numbers of epoch and step, for each
     epoch's beginning and each step: that is all the random state there is, so a run resumed at
@@ -138,7 +138,7 @@ class ViewTask(LightningModule):
         One forward pass over the stacked views, so that batch normalisation sees them all.
 
         Args:
-            images: float32 in [0, 1], ``(B, C, H, W)``.
+            images: float32 in [0, 1] or uint8, ``(B, C, H, W)``.
         """
         views, batch = self.hparams["views"], len(images)
         with torch.autocast(images.device.type, enabled=False):

@@ -31,7 +31,7 @@ def test_batches_hold_training_images_and_no_label(imagery):
     for batch in batches:
         assert set(batch) == {"image", "index"}
         assert batch["image"].shape == (4, 3, 8, 8)
-        assert torch.equal(batch["image"], imagery.images(TRAIN[batch["index"].numpy()]))
+        assert torch.equal(batch["image"], imagery.squares(TRAIN[batch["index"].numpy()]))
 
 
 def test_labels_are_not_even_read(imagery):
@@ -76,7 +76,7 @@ class _Recorder(lightning.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.shown.setdefault(self.current_epoch, []).extend(batch["index"].tolist())
-        return self.layer(batch["image"].mean().view(1)).sum()
+        return self.layer(batch["image"].float().mean().view(1)).sum()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
