@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ def pretrain(
     out: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
@@ -49,6 +51,7 @@ def pretrain(
             ``runs/supervised/DATASET``.
         resume: Go on with the run in that directory from its last epoch.
         progress: Whether to show bars on stderr.
+        callbacks: Called before the run's own.
 
     Returns:
         The run's directory, its ``encoder/`` written.
@@ -98,23 +101,24 @@ def pretrain(
         aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     write_json(directory / "imagery.json", images)
 
-    callbacks: list[Callback] = [
+    called: list[Callback] = [
+        *callbacks,
         History(directory),
         ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False),
     ]
     if imagery.labels is not None and len(division.test):
         view = TestView(recipe.image_size, config.spec.mean, config.spec.std)
         online = OnlineKNN(imagery, division.train, division.test, view, every=recipe.knn_every)
-        callbacks.insert(0, online)
+        called.insert(0, online)
     if progress:
-        callbacks.append(StderrProgressBar())
-    _quiet_lightning()
+        called.append(StderrProgressBar())
+    quiet_lightning()
     trainer = Trainer(
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
         devices=1,
         logger=TensorBoardLogger(directory, name="tensorboard", version=""),
-        callbacks=callbacks,
+        callbacks=called,
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         enable_progress_bar=progress,
@@ -226,7 +230,7 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
     )
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Silence what Lightning says of choices made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
