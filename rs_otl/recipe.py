@@ -49,7 +49,12 @@ class Recipe(BaseModel):
         keep_duplicates_together: Keep identical images on one side of the division.
         knn_every: Epochs between kNN scores on the other 20 %, where classes are known.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
-        workers: Processes that decode images that do not fit in memory.
+        chunks: Forward passes that a step's views are shared among, when memory is short.
+        compile: Run the encoder through ``torch.compile``.
+        cache: Where decoded images are held: ``ram``, ``disk`` (a memory-mapped file beside the
+            run), ``gpu``, ``none``, or ``auto``: in memory if they fit the budget, else on disk
+            if there is room, else nowhere.
+        workers: Processes that decode images that are held nowhere.
         seed: Of everything random.
     """
 
@@ -82,6 +87,9 @@ class Recipe(BaseModel):
     keep_duplicates_together: bool = True
     knn_every: Positive = 10
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    chunks: Positive = 1
+    compile: bool = False
+    cache: Literal["auto", "ram", "gpu", "disk", "none"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 2
     seed: Annotated[int, Field(ge=0)] = 0
 
