@@ -78,6 +78,7 @@ def pretrain(
         err=True,
     )
 
+    from rs_otl.runs import is_first
     from rs_otl.runs import pretrain as run
 
     directory = run(
@@ -90,6 +91,8 @@ def pretrain(
         nodes=nodes,
         strategy=strategy,
     )
+    if not is_first():
+        return
     if as_json:
         typer.echo(json.dumps({"run": str(directory), "encoder": str(directory / "encoder")}))
     else:

@@ -198,7 +198,7 @@ def load_imagery(
     cache_bytes: int | None = None,
     progress: bool = False,
     cache: str = "ram",
-    folder: Path | None = None,
+    cache_folder: Path | None = None,
 ) -> Imagery:
     """Load a data set of the catalogue or any folder of images.
 
@@ -218,7 +218,8 @@ def load_imagery(
         cache: Where they are held: ``"ram"`` if all fit the budget, else nowhere; ``"disk"``: in
             a memory-mapped file; ``"auto"``: in memory if all fit, else on disk if there is
             room; ``"none"``.
-        folder: Where that file is made, without a name, so that it is gone when the process is.
+        cache_folder: Where that file is made; without a name, so that it is gone when the
+            process is.
 
     Returns:
         The usable images, sorted by path.
@@ -238,7 +239,7 @@ def load_imagery(
     reader = source.reader
     dtype = np.dtype(np.uint16 if reader.deep else np.uint8)
     shape = (len(source.paths), reader.bands, reader.size, reader.size)
-    return _load(source, hold(cache, shape, dtype, budget, folder or Path(".")), progress)
+    return _load(source, hold(cache, shape, dtype, budget, cache_folder or Path(".")), progress)
 
 
 def read_image(path: Path, size: int) -> Tensor:

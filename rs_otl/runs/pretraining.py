@@ -75,7 +75,7 @@ def pretrain(
         if (directory / "encoder").is_dir():
             print(f"{directory} is finished: nothing to resume", file=sys.stderr)
             return directory
-    elif _is_first():  # the others come when the first has begun to write
+    elif is_first():  # the others come when the first has begun to write
         refuse_another_run(directory)
     if recipe.cache == "gpu" and not torch.cuda.is_available():
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
@@ -90,10 +90,10 @@ def pretrain(
         cache_bytes=sys.maxsize if recipe.cache == "ram" else None,
         progress=progress,
         cache="auto" if recipe.cache == "gpu" else recipe.cache,
-        folder=directory,
+        cache_folder=directory,
     )
     division = divide(imagery, recipe.division, recipe.keep_duplicates_together)
-    if _is_first():
+    if is_first():
         tell(imagery, division)
     images = account(imagery, division)
     resume = resume and checkpoint.exists()
@@ -170,7 +170,7 @@ def pretrain(
     return directory
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
     """Whether this is the process that writes and speaks for all."""
     return getattr(rank_zero_only, "rank", 0) == 0
 

@@ -269,14 +269,15 @@ class ViewTask(LightningModule):
 def _statistics_left_alone(encoder: nn.Module) -> Iterator[None]:
     """Keep batch normalisation from counting a second time what it has seen."""
     tracking = [
-        module
+        (module, module.momentum, module.num_batches_tracked, module.num_batches_tracked.clone())
         for module in encoder.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
     ]
-    for module in tracking:
-        module.track_running_stats = False
+    for module, *_ in tracking:
+        module.momentum = 0.0
     try:
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
+        for module, momentum, count, batches in tracking:
+            module.momentum = momentum
+            count.copy_(batches)
