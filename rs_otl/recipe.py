@@ -35,6 +35,8 @@ class Recipe(BaseModel):
         weight_decay: Of SGD.
         augment: ``simple`` or ``strong`` views.
         relabel_every: Epochs that labels are kept for.
+        relabel: What labels are renewed from: ``fresh`` views in a pass of their own, as in the
+            paper, or ``reuse``: the outputs that the last epoch's steps had anyway.
         decay: The rate beta of Algorithm 1.
         temperature: Of a cosine head filled from the features of the weights it starts from;
             nothing for heads that are learnt.
@@ -47,7 +49,12 @@ class Recipe(BaseModel):
         keep_duplicates_together: Keep identical images on one side of the division.
         knn_every: Epochs between kNN scores on the other 20 %, where classes are known.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
-        workers: Processes that decode images that do not fit in memory.
+        chunks: Forward passes that a step's views are shared among, when memory is short.
+        compile: Run the encoder through ``torch.compile``.
+        cache: Where decoded images are held: ``ram``, ``disk`` (a memory-mapped file beside the
+            run), ``gpu``, ``none``, or ``auto``: in memory if they fit the budget, else on disk
+            if there is room, else nowhere.
+        workers: Processes that decode images that are held nowhere.
         seed: Of everything random.
     """
 
@@ -69,6 +76,7 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
+    relabel: Literal["fresh", "reuse"] = "fresh"
     decay: Annotated[float, Field(gt=1)] = 1.5
     temperature: Annotated[float, Field(gt=0)] | None = None
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -79,6 +87,9 @@ class Recipe(BaseModel):
     keep_duplicates_together: bool = True
     knn_every: Positive = 10
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    chunks: Positive = 1
+    compile: bool = False
+    cache: Literal["auto", "ram", "gpu", "disk", "none"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 2
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -98,6 +109,10 @@ class Recipe(BaseModel):
         if self.temperature is not None and (self.heads > 1 or self.hidden):
             raise ValueError(
                 "temperature goes with heads = 1 and hidden = 0: the head is filled from features"
+            )
+        if self.temperature is not None and self.relabel == "reuse":
+            raise ValueError(
+                "temperature goes with relabel = fresh: labels are made from the plain view"
             )
         return self
 

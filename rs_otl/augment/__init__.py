@@ -1,13 +1,21 @@
 """Random views of overhead images, drawn for each image apart, on any device and any bands."""
 
 from rs_otl.augment.gallery import operations_gallery
-from rs_otl.augment.views import SimpleDraw, SimpleViews, StrongDraw, StrongViews, augmentation
+from rs_otl.augment.views import (
+    SimpleDraw,
+    SimpleViews,
+    StrongDraw,
+    StrongViews,
+    as_unit,
+    augmentation,
+)
 
 __all__ = [
     "SimpleDraw",
     "SimpleViews",
     "StrongDraw",
     "StrongViews",
+    "as_unit",
     "augmentation",
     "operations_gallery",
 ]

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from rs_otl.augment.compiled import strong_views
 from rs_otl.augment.geometry import random_crops, resample
 from rs_otl.augment.operations import (
     brightness,
@@ -83,7 +84,7 @@ class _Views(nn.Module, Generic[Draw]):
         """Make one view of each image.
 
         Args:
-            images: (n, C, S, S), floating point in [0, 1], not normalised.
+            images: (n, C, S, S), floating point in [0, 1] or uint8, not normalised.
             draw: What ``sample(n)`` returned, to see the same view again; by default a new
                 draw from torch's global CPU generator.
 
@@ -91,7 +92,7 @@ class _Views(nn.Module, Generic[Draw]):
             (n, C, size, size), float32, normalised, on the device of ``images``.
 
         Raises:
-            InputError: If ``images`` are of another shape or not floating point.
+            InputError: If ``images`` are of another shape or type.
         """
         bands = len(self.mean)
         if images.ndim != 4 or images.shape[1] != bands or images.shape[2] != images.shape[3]:
@@ -99,11 +100,13 @@ class _Views(nn.Module, Generic[Draw]):
                 f"views take square images of {bands} bands, (n, {bands}, S, S), "
                 f"not {tuple(images.shape)}"
             )
-        if not images.is_floating_point():
-            raise InputError(f"views take floating-point images in [0, 1], not {images.dtype}")
+        if not images.is_floating_point() and images.dtype != torch.uint8:
+            raise InputError(
+                f"views take uint8 or floating-point images in [0, 1], not {images.dtype}"
+            )
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             draw = self.sample(len(images)) if draw is None else draw
-            return self._view(images.float(), draw)
+            return self._view(images, draw)
 
     def sample(self, n: int) -> Draw:
         raise NotImplementedError
@@ -141,7 +144,7 @@ class SimpleViews(_Views[SimpleDraw]):
         )
 
     def _view(self, images: Tensor, draw: SimpleDraw) -> Tensor:
-        images = resample(images, draw.crops, self.size)
+        images = resample(as_unit(images), draw.crops, self.size)
         by_brightness, by_contrast, by_color = draw.factors.to(images.device).unbind(dim=1)
         images = brightness(images, by_brightness)
         images = contrast(images, by_contrast, self.weights)
@@ -158,6 +161,10 @@ class StrongViews(_Views[StrongDraw]):
 
     Resized crop, left-right flip, ten operations drawn with replacement from the fourteen of
     ``operations.OPERATIONS``; normalised; then one square hole of the value 0, the mean.
+
+    Images of uint8 on the CPU stay in 8 bits throughout, with PIL's arithmetic
+    (``rs_otl.augment.compiled``); all others, and all on a GPU, are float32 throughout, so that
+    deeper ones keep their depth. A draw shows the same in both, to a grey level an operation.
 
     The hole's side is 1 to 16 pixels, as in the paper, but never more than a quarter of the
     view. Its centre lies anywhere, so that a part may fall outside.
@@ -183,10 +190,17 @@ class StrongViews(_Views[StrongDraw]):
         return StrongDraw(crops, kinds, values, holes=torch.cat([start, start + side], dim=1))
 
     def _view(self, images: Tensor, draw: StrongDraw) -> Tensor:
-        images = resample(images, draw.crops, self.size)
+        if images.dtype == torch.uint8 and images.device.type == "cpu":
+            return strong_views(images, *draw, self.size, self.weights, self.mean, self.std)
+        images = resample(as_unit(images), draw.crops, self.size)
         for kinds, values in zip(draw.kinds.T, draw.values.T, strict=True):
             images = operate_mixed(images, kinds, values, self.weights)
         return _cut_out(self._normalise(images), draw.holes)
+
+
+def as_unit(images: Tensor) -> Tensor:
+    """Return images as float32 in [0, 1]: uint8 divided by 255, others as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
 def augmentation(
@@ -202,7 +216,8 @@ def augmentation(
         rgb: Whether the bands are red, green and blue.
 
     Returns:
-        A module without parameters or state: (n, C, S, S) in [0, 1] to (n, C, size, size).
+        A module without parameters or state: (n, C, S, S), uint8 or in [0, 1], to
+        (n, C, size, size), normalised.
 
     Raises:
         InputError: If there are no views of that name.

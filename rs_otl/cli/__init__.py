@@ -5,6 +5,7 @@ import traceback
 
 import typer
 
+from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.doctor import doctor
 from rs_otl.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for _command in (datasets, pretrain, transfer, evaluate, export, views, doctor):
     app.command()(_command)
+app.add_typer(bench, name="bench")
 
 
 @app.callback()

@@ -44,6 +44,18 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Where decoded images are held: auto, ram, gpu, disk or none; else the recipe's.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(help="Processes on each machine, one a device; auto for all.")
+    ] = "1",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's, such as ddp.")] = "auto",
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +63,11 @@ def pretrain(
     from rs_otl.errors import InputError
     from rs_otl.recipe import recipe_for
 
+    if devices != "auto" and not devices.isdecimal():
+        raise InputError(f"--devices {devices}: expected a number or auto")
     overrides = overridden(set_, init, division, keep_duplicates_together, supervised)
+    if cache:
+        overrides.append(f"cache={cache}")
     if resume and (recipe or overrides):
         raise InputError(
             "--resume goes on with the run's own recipe: leave out what would change it"
@@ -62,9 +78,21 @@ def pretrain(
         err=True,
     )
 
+    from rs_otl.runs import is_first
     from rs_otl.runs import pretrain as run
 
-    directory = run(chosen, root, out, resume, progress=sys.stderr.isatty())
+    directory = run(
+        chosen,
+        root,
+        out,
+        resume,
+        progress=sys.stderr.isatty(),
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+    )
+    if not is_first():
+        return
     if as_json:
         typer.echo(json.dumps({"run": str(directory), "encoder": str(directory / "encoder")}))
     else:

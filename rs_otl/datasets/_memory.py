@@ -1,9 +1,56 @@
-"""How much memory decoded images may take when nobody says."""
+"""Where decoded images are held, and how much memory they may take when nobody says."""
 
+import math
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.errors import InputError
 
 GIB = 2**30
+
+
+def hold(
+    cache: str, shape: tuple[int, ...], dtype: np.dtype[Any], budget: int, folder: Path
+) -> NDArray[Any] | None:
+    """Make an array for decoded images.
+
+    Args:
+        cache: ``ram``, ``disk``, ``auto`` or ``none``; see :func:`rs_otl.datasets.load_imagery`.
+        shape: Of the array.
+        dtype: Of the array.
+        budget: Memory in bytes that it may take.
+        folder: Where a file is made; it has no name, and is gone when the process is.
+
+    Returns:
+        The array, or ``None`` if images are to be held nowhere.
+
+    Raises:
+        InputError: If the disk that was asked for has no room, or ``cache`` is another word.
+    """
+    if cache not in ("ram", "disk", "auto", "none"):
+        raise InputError(f"cache = {cache!r}: expected auto, ram, disk or none")
+    needed = math.prod(shape) * dtype.itemsize
+    if cache in ("ram", "auto") and needed <= budget:
+        return np.empty(shape, dtype)
+    if cache in ("ram", "none") or not needed:
+        return None
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(place).free - GIB
+    if needed > free:
+        if cache == "auto":
+            return None
+        raise InputError(
+            f"{place}: {needed / GIB:.1f} GiB of decoded images, {max(free, 0) / GIB:.1f} GiB "
+            "free beside 1 to spare: expected room for them; set cache=none or another --out"
+        )
+    with tempfile.TemporaryFile(dir=place) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def default_cache_bytes() -> int:

@@ -21,7 +21,7 @@ from rs_otl.datasets._decode import (
     quiet_reading,
     to_square,
 )
-from rs_otl.datasets._memory import default_cache_bytes
+from rs_otl.datasets._memory import default_cache_bytes, hold
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, kind_of, list_folder
 from rs_otl.datasets.statistics import estimate_statistics
@@ -83,8 +83,8 @@ class Reader:
 class Imagery(Dataset[dict[str, Tensor]]):
     """Images of one size in [0, 1], with their labels if there are any.
 
-    Images are held in memory where they fit the budget, as uint8 or uint16; otherwise only paths
-    and hashes are, and images are decoded again when asked for.
+    Images are held in memory or in a memory-mapped file, as uint8 or uint16; otherwise only
+    paths and hashes are, and images are decoded again when asked for.
 
     Attributes:
         name: Name in the catalogue, or of the folder.
@@ -97,7 +97,7 @@ class Imagery(Dataset[dict[str, Tensor]]):
         hashes: (N,) uint64, equal for images whose pixels are equal before resizing.
         left_out: Files that cannot be used, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
-        cached: Whether the images are held in memory.
+        cached: Whether the images are held in memory or in a file.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Imagery(Dataset[dict[str, Tensor]]):
 
     @property
     def cached(self) -> bool:
-        """Whether the images are held in memory."""
+        """Whether the images are held in memory or in a file."""
         return self._cache is not None
 
     def __len__(self) -> int:
@@ -148,11 +148,28 @@ class Imagery(Dataset[dict[str, Tensor]]):
         Raises:
             InputError: A file is no longer what it was when the data set was loaded.
         """
+        squares = self.squares(indices)
+        return squares.float().div_(255) if squares.dtype == torch.uint8 else squares
+
+    def squares(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Images as they are held where that is 8 bits, else as :meth:`images`.
+
+        Args:
+            indices: n positions.
+
+        Returns:
+            (n, C, size, size), uint8, or float32 in [0, 1] if the images are deeper.
+
+        Raises:
+            InputError: A file is no longer what it was when the data set was loaded.
+        """
         if self._cache is not None:
             squares = self._cache[np.asarray(indices, np.int64)]
         else:
             with quiet_reading():
                 squares = np.stack([self._reader(self.paths[i])[0] for i in indices])
+        if squares.dtype == np.uint8:
+            return torch.from_numpy(squares)
         # torch does little arithmetic in uint16.
         full = np.float32(np.iinfo(squares.dtype).max)
         return torch.from_numpy(squares.astype(np.float32)).div_(float(full))
@@ -180,6 +197,8 @@ def load_imagery(
     root: Path | None = None,
     cache_bytes: int | None = None,
     progress: bool = False,
+    cache: str = "ram",
+    cache_folder: Path | None = None,
 ) -> Imagery:
     """Load a data set of the catalogue or any folder of images.
 
@@ -193,25 +212,34 @@ def load_imagery(
         size: Side of the images in pixels; see :func:`rs_otl.spec.load_size`.
         root: Folder that the catalogue's data sets lie in; by default ``$RS_OTL_DATA``, else
             ``./data``.
-        cache_bytes: Memory that decoded images may take; if all do not fit, none is held. By
-            default 4 GiB or a quarter of the memory available, whichever is less.
+        cache_bytes: Memory that decoded images may take. By default 4 GiB or a quarter of the
+            memory available, whichever is less.
         progress: Whether to show progress on stderr.
+        cache: Where they are held: ``"ram"`` if all fit the budget, else nowhere; ``"disk"``: in
+            a memory-mapped file; ``"auto"``: in memory if all fit, else on disk if there is
+            room; ``"none"``.
+        cache_folder: Where that file is made; without a name, so that it is gone when the
+            process is.
 
     Returns:
         The usable images, sorted by path.
 
     Raises:
-        InputError: No such data set or folder, no image in it, or none that can be used.
+        InputError: No such data set or folder, no image in it, or none that can be used; or no
+            room on the disk that was asked for.
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    folder = Path(name_or_path)
-    if name_or_path in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
+    path = Path(name_or_path)
+    if name_or_path in CATALOGUE or (len(path.parts) == 1 and not path.exists()):
         source = _from_catalogue(entry_named(name_or_path), data_root(root), size)
     else:
-        source = _from_folder(folder, size, progress)
+        source = _from_folder(path, size, progress)
     budget = default_cache_bytes() if cache_bytes is None else cache_bytes
-    return _load(source, budget, progress)
+    reader = source.reader
+    dtype = np.dtype(np.uint16 if reader.deep else np.uint8)
+    shape = (len(source.paths), reader.bands, reader.size, reader.size)
+    return _load(source, hold(cache, shape, dtype, budget, cache_folder or Path(".")), progress)
 
 
 def read_image(path: Path, size: int) -> Tensor:
@@ -310,18 +338,17 @@ def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
     )
 
 
-def _load(source: _Source, budget: int, progress: bool) -> Imagery:
-    """Decode everything once, and hold it if it fits the budget."""
+def _load(source: _Source, cache: NDArray[Any] | None, progress: bool) -> Imagery:
+    """Decode everything once, into ``cache`` if there is one."""
     reader, total = source.reader, len(source.paths)
-    shape = (total, reader.bands, reader.size, reader.size)
-    dtype = np.dtype(np.uint16 if reader.deep else np.uint8)
-    fits = int(np.prod(shape)) * dtype.itemsize <= budget
-    cache = np.empty(shape, dtype) if fits else None
     hashes = np.empty(total, np.uint64)
     kept: list[int] = []
     left_out = list(source.left_out)
     outcomes = tracked(
-        _read_all(reader, source.paths, fits), f"Reading {source.name}", progress, total
+        _read_all(reader, source.paths, cache is not None),
+        f"Reading {source.name}",
+        progress,
+        total,
     )
     for position, outcome in enumerate(outcomes):
         if isinstance(outcome, UnreadableError):

@@ -17,7 +17,7 @@ from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
 from rs_otl.runs.exporting import export_run
 from rs_otl.runs.places import find_source, run_directory
-from rs_otl.runs.pretraining import pretrain, resolve_precision
+from rs_otl.runs.pretraining import is_first, pretrain, resolve_precision
 from rs_otl.runs.transferring import transfer
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_encoders",
     "export_run",
     "find_source",
+    "is_first",
     "pretrain",
     "resolve_precision",
     "run_directory",

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from rs_otl.datasets import Imagery, ImageryDataModule, divide, load_imagery
 from rs_otl.errors import InputError
@@ -39,6 +41,10 @@ def pretrain(
     out: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    devices: str = "1",
+    nodes: int = 1,
+    strategy: str = "auto",
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
@@ -49,6 +55,10 @@ def pretrain(
             ``runs/supervised/DATASET``.
         resume: Go on with the run in that directory from its last epoch.
         progress: Whether to show bars on stderr.
+        devices: Processes on each machine, one a device: a number, or ``auto`` for all.
+        nodes: Machines.
+        strategy: Lightning's, such as ``ddp``.
+        callbacks: Called before the run's own.
 
     Returns:
         The run's directory, its ``encoder/`` written.
@@ -65,14 +75,26 @@ def pretrain(
         if (directory / "encoder").is_dir():
             print(f"{directory} is finished: nothing to resume", file=sys.stderr)
             return directory
-    else:
+    elif is_first():  # the others come when the first has begun to write
         refuse_another_run(directory)
+    if recipe.cache == "gpu" and not torch.cuda.is_available():
+        raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
     started = None if recipe.init is None else open_encoder(find_source(recipe.init))
 
-    imagery = load_imagery(recipe.dataset, load_size(recipe.image_size), root, progress=progress)
+    imagery = load_imagery(
+        recipe.dataset,
+        load_size(recipe.image_size),
+        root,
+        # What is asked to be in memory is so whatever the budget.
+        cache_bytes=sys.maxsize if recipe.cache == "ram" else None,
+        progress=progress,
+        cache="auto" if recipe.cache == "gpu" else recipe.cache,
+        cache_folder=directory,
+    )
     division = divide(imagery, recipe.division, recipe.keep_duplicates_together)
-    tell(imagery, division)
+    if is_first():
+        tell(imagery, division)
     images = account(imagery, division)
     resume = resume and checkpoint.exists()
     if resume and json.loads((directory / "imagery.json").read_text()) != images:
@@ -81,45 +103,50 @@ def pretrain(
             "lists them): put them back, or start another run with --out DIR"
         )
     config = _describe(recipe, imagery, None if started is None else started[1])
-    data = ImageryDataModule(
-        imagery,
-        division.train,
-        min(recipe.batch_size, len(division.train)),
-        recipe.seed,
-        recipe.workers,
-        labelled=recipe.supervised,
+    called: list[Callback] = [*callbacks, History(directory)]
+    called.append(
+        ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
     )
-    task = _task(recipe, config, imagery, len(division.train))
-    if started is not None:
-        task.encoder.load_state_dict(started[0].state_dict())
-
-    directory.mkdir(parents=True, exist_ok=True)
-    with written_aside(directory / "recipe.yaml") as aside:
-        aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    write_json(directory / "imagery.json", images)
-
-    callbacks: list[Callback] = [
-        History(directory),
-        ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False),
-    ]
     if imagery.labels is not None and len(division.test):
         view = TestView(recipe.image_size, config.spec.mean, config.spec.std)
         online = OnlineKNN(imagery, division.train, division.test, view, every=recipe.knn_every)
-        callbacks.insert(0, online)
+        called.insert(0, online)
     if progress:
-        callbacks.append(StderrProgressBar())
-    _quiet_lightning()
+        called.append(StderrProgressBar())
+    quiet_lightning()
     trainer = Trainer(
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        devices=1,
+        devices=devices if devices == "auto" else int(devices),
+        num_nodes=nodes,
+        strategy=strategy,
+        use_distributed_sampler=False,  # the data module shares the images out itself
         logger=TensorBoardLogger(directory, name="tensorboard", version=""),
-        callbacks=callbacks,
+        callbacks=called,
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
     )
+    data = ImageryDataModule(
+        imagery,
+        division.train,
+        min(recipe.batch_size, len(division.train) // trainer.world_size),
+        recipe.seed,
+        recipe.workers,
+        labelled=recipe.supervised,
+        on_gpu=recipe.cache == "gpu",
+    )
+    task = _task(recipe, config, imagery, len(division.train))
+    if started is not None:
+        task.encoder.load_state_dict(started[0].state_dict())
+
+    if trainer.is_global_zero:
+        directory.mkdir(parents=True, exist_ok=True)
+        with written_aside(directory / "recipe.yaml") as aside:
+            aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        write_json(directory / "imagery.json", images)
+
     try:
         trainer.fit(
             task,
@@ -129,6 +156,8 @@ def pretrain(
         )
     except SystemExit:  # what Lightning makes of control-C
         raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:
+        return directory
     export_encoder(
         task.encoder, config, directory / "encoder", recipe=recipe.model_dump(mode="json")
     )
@@ -139,6 +168,11 @@ def pretrain(
             file=sys.stderr,
         )
     return directory
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks for all."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def refuse_another_run(directory: Path) -> None:
@@ -209,6 +243,8 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
         "weight_decay": recipe.weight_decay,
         "warmup": recipe.warmup,
         "freeze_batch_norm": recipe.freeze_batch_norm,
+        "chunks": recipe.chunks,
+        "compile": recipe.compile,
         "seed": recipe.seed,
     }
     if recipe.supervised:
@@ -225,13 +261,14 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
         heads=recipe.heads,
         hidden=recipe.hidden,
         relabel_every=recipe.relabel_every,
+        relabel=recipe.relabel,
         decay=recipe.decay,
         temperature=recipe.temperature,
         **settings,
     )
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Silence what Lightning says of choices made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (

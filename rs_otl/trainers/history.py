@@ -1,7 +1,9 @@
 """What a run has done so far: table, curves and a line an epoch."""
 
 import csv
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ _NAMES = {
     "knn": "kNN",
 }
 
+_THRIFT = 100  # times as long as drawing took are to pass before the figures are drawn again
+
 
 class History(Callback):
     """Keeps every epoch's metrics, in the checkpoint too, and shows them.
 
-    After each epoch it writes ``metrics.csv`` and ``figures/*.png`` whole, so that a run that
-    was killed and resumed leaves the same table as one that was not, and prints a line to
-    stderr.
+    After each epoch it writes ``metrics.csv`` whole, so that a run that was killed and resumed
+    leaves the same table as one that was not, and prints a line to stderr; and ``figures/*.png``,
+    but where epochs are short only when drawing them takes less than a hundredth of the time.
 
     Args:
         directory: The run's directory.
@@ -43,6 +47,7 @@ class History(Callback):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.epochs: list[dict[str, float]] = []
+        self._drawn, self._cost = -math.inf, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics so far."""
@@ -70,7 +75,12 @@ class History(Callback):
             writer = csv.DictWriter(file, ["epoch", *columns])
             writer.writeheader()
             writer.writerows(self.epochs)
-        self._draw()
+        began = time.perf_counter()
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if last or began - self._drawn >= _THRIFT * self._cost:
+            self._draw()
+            self._drawn = time.perf_counter()
+            self._cost = self._drawn - began
         print(_line(self.epochs[-1], trainer.max_epochs), file=sys.stderr)
 
     def _draw(self) -> None:

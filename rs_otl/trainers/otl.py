@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from rs_otl.augment import as_unit
 from rs_otl.clustering import balanced_labels, cluster_directions
 from rs_otl.errors import InputError
 from rs_otl.models import CosineHead, OutputHeads, TestView
 from rs_otl.trainers.views import ViewSettings, ViewTask
+
+RELABEL = ("fresh", "reuse")
 
 
 class OTLTask(ViewTask):
@@ -27,9 +30,9 @@ class OTLTask(ViewTask):
     fill the clusters evenly, and the arg-max are its labels. During the epoch every view of
     an image learns to predict the labels of all its views.
 
-    Batches are dictionaries with ``image``, float32 in [0, 1] of shape ``(B, C, H, W)``, and
-    ``index``, int64 ``(B,)``, the image's position in the training set: labels are kept by
-    it, and are part of the checkpoint. No ground-truth label is read.
+    Batches are dictionaries with ``image``, float32 in [0, 1] or uint8 of shape
+    ``(B, C, H, W)``, and ``index``, int64 ``(B,)``, the image's position in the training set:
+    labels are kept by it, and are part of the checkpoint. No ground-truth label is read.
 
     With a ``temperature`` it adapts an encoder that knows something already, whose features say
     more than a random head: labels are made from the features of the plain test view, in
@@ -42,6 +45,10 @@ class OTLTask(ViewTask):
         heads: Number of heads, each with labels of its own.
         hidden: Width of the heads' hidden layer, 0 for the paper's linear heads.
         relabel_every: Epochs that labels are kept for.
+        relabel: What labels are renewed from. ``"fresh"``: outputs of views made for them, in
+            a pass of its own, as in the paper. ``"reuse"``: the outputs that the epoch's steps
+            had anyway, each of the network as it was then; only the first labels, and images
+            whose batch was dropped, take a pass.
         decay: Passed to :func:`rs_otl.clustering.balanced_labels`.
         temperature: Of a cosine head that is filled from the encoder's features; without one,
             the heads are learnt. It goes with one head and no hidden layer.
@@ -57,6 +64,7 @@ class OTLTask(ViewTask):
         heads: int = 1,
         hidden: int = 0,
         relabel_every: int = 1,
+        relabel: str = "fresh",
         decay: float = 1.5,
         temperature: float | None = None,
         **settings: Unpack[ViewSettings],
@@ -67,6 +75,13 @@ class OTLTask(ViewTask):
                 f"temperature = {temperature} with heads = {heads} and hidden = {hidden}: a head "
                 "filled from features is one head without hidden layer; expected 1 and 0"
             )
+        if relabel not in RELABEL:
+            raise InputError(f"relabel = {relabel!r}: expected one of {', '.join(RELABEL)}")
+        if temperature is not None and relabel == "reuse":
+            raise InputError(
+                f"relabel = reuse with temperature = {temperature}: labels of a filled head are "
+                "made from the plain view, which no step sees; expected relabel = fresh"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.hparams["seed"])
             self.heads = (
@@ -75,6 +90,10 @@ class OTLTask(ViewTask):
                 else CosineHead(self.features, clusters, temperature)
             )
         self.labels = None
+        self._found: dict[str, float] = {}  # what the labels are like, to be logged
+        self._made_for = -1  # the epoch that labels were made for ahead of its start
+        self._outputs: Tensor | None = None  # of this epoch's steps, (views, heads, N, k)
+        self._lacking: Tensor | None = None  # images not seen yet in this epoch, (N,) bool
 
     def batch_labels(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the pseudo-labels of a batch: ``(views, heads, B)`` int64 in [0, k)."""
@@ -84,17 +103,49 @@ class OTLTask(ViewTask):
     def on_train_epoch_start(self) -> None:
         """Renew the labels when it is time."""
         super().on_train_epoch_start()
-        if self.labels is None or self.current_epoch % self.hparams["relabel_every"] == 0:
-            self._relabel()
+        if self._due(self.current_epoch):
+            if self._made_for != self.current_epoch:
+                self._relabel()
+            self.log_dict(self._found)
+        self._outputs = self._lacking = None
         now = time.perf_counter()
         self.log("label_seconds", now - self._began)
         self.log("ln_k", math.log(self.hparams["clusters"]))
         self._began = now
 
+    def keep_outputs(self, batch: dict[str, Tensor], outputs: Tensor) -> None:
+        """Keep what a step has computed, where the next labels are made from it."""
+        upcoming = self.current_epoch + 1
+        if self.hparams["relabel"] != "reuse" or not self._due(upcoming):
+            return
+        if self._outputs is None:
+            rows = len(self._training_loader().dataset)
+            views, heads, _, clusters = outputs.shape
+            self._outputs = outputs.new_empty(views, heads, rows, clusters)
+            self._lacking = torch.ones(rows, dtype=torch.bool, device=outputs.device)
+        assert self._lacking is not None
+        self._outputs[:, :, batch["index"]] = outputs
+        self._lacking[batch["index"]] = False
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Make the next epoch's labels of this epoch's outputs, before the checkpoint."""
+        upcoming = self.current_epoch + 1
+        last = self.trainer.is_last_batch
+        if last and self._outputs is not None and upcoming != self.trainer.max_epochs:
+            self._seed(self.current_epoch, batch_idx + 1)
+            self._relabel()
+            self._made_for = upcoming
+        super().on_train_batch_end(outputs, batch, batch_idx)
+
+    def _due(self, epoch: int) -> bool:
+        return self.labels is None or epoch % self.hparams["relabel_every"] == 0
+
     @torch.no_grad()
     def _relabel(self) -> None:
-        """Look at every training image and label it (section 3.3)."""
-        if self.hparams["temperature"] is None:
+        """Label every training image (section 3.3), from new outputs or from those kept."""
+        if self._outputs is not None:
+            outputs = self._completed()
+        elif self.hparams["temperature"] is None:
             outputs = self._over_images(self.view_outputs)
         else:
             outputs = self._filled_outputs()
@@ -106,15 +157,26 @@ class OTLTask(ViewTask):
                 result = balanced_labels(outputs[view, head], decay=self.hparams["decay"])
                 labels[view, head] = result.labels
                 found.append(result)
-        self.log("std", float(np.mean([result.std for result in found])))
-        self.log("initial_std", float(np.mean([result.initial_std for result in found])))
-        self.log("initial_empty", float(np.mean([result.initial_empty for result in found])))
+        self._found = {
+            "std": float(np.mean([result.std for result in found])),
+            "initial_std": float(np.mean([result.initial_std for result in found])),
+            "initial_empty": float(np.mean([result.initial_empty for result in found])),
+        }
         if self.labels is not None:
-            self.log("changed", (labels != self.labels).float().mean())
+            self._found["changed"] = float((labels != self.labels).float().mean())
         if views > 1:
-            self.log("agreement", _agreement(labels))
+            self._found["agreement"] = float(_agreement(labels))
         # Labels of the plain view are those of every view.
         self.labels = labels.expand(self.hparams["views"], -1, -1).contiguous()
+
+    def _completed(self) -> Tensor:
+        """Return the kept outputs, those of images that no step has seen made now."""
+        assert self._outputs is not None
+        assert self._lacking is not None
+        lacking = self._lacking.nonzero()[:, 0]
+        if len(lacking):
+            self._outputs[:, :, lacking] = self._over_images(self.view_outputs, lacking)
+        return self._outputs
 
     def _filled_outputs(self) -> Tensor:
         """Fill the cosine head from the plain views; return their outputs ``(1, 1, N, k)``."""
@@ -123,7 +185,7 @@ class OTLTask(ViewTask):
         view = TestView(settings["size"], settings["mean"], settings["std"]).to(self.device)
 
         def plain_features(images: Tensor) -> Tensor:
-            return self.encoder(view(images).contiguous(memory_format=torch.channels_last))
+            return self.encoder(view(as_unit(images)).contiguous(memory_format=torch.channels_last))
 
         self.eval()
         features = self._over_images(plain_features)
@@ -133,16 +195,22 @@ class OTLTask(ViewTask):
         head.weight.copy_(cluster_directions(directions, settings["clusters"], settings["seed"]))
         return head(features)[None]
 
-    def _over_images(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return ``function`` of all training images, by index.
+    def _training_loader(self) -> Any:
+        return self.trainer.train_dataloader
+
+    def _over_images(
+        self, function: Callable[[Tensor], Tensor], places: Tensor | None = None
+    ) -> Tensor:
+        """Return ``function`` of training images, by index.
 
         Args:
             function: From images ``(B, C, H, W)`` to ``(..., B, D)``.
+            places: Indices of the n images, ``(n,)`` int64, ascending; all if not given.
 
         Returns:
-            ``(..., N, D)`` float32.
+            ``(..., n, D)`` float32.
         """
-        loader: Any = self.trainer.train_dataloader
+        loader = self._training_loader()
         dataset, clusters = loader.dataset, self.hparams["clusters"]
         if len(dataset) < clusters:
             raise InputError(
@@ -152,8 +220,9 @@ class OTLTask(ViewTask):
         # Every image, where the training loader drops the last batch; and shuffled as there:
         # images lie on disk class by class, and batch normalisation over a batch of one class
         # would take away what that class has in common.
+        looked_at = dataset if places is None else Subset(dataset, places.tolist())
         everything = DataLoader(
-            dataset,
+            looked_at,
             batch_size=loader.batch_size,
             shuffle=True,
             num_workers=loader.num_workers,
@@ -172,18 +241,23 @@ class OTLTask(ViewTask):
             with self.trainer.precision_plugin.forward_context():
                 part = function(batch["image"]).float()
             if found is None:
-                found = part.new_empty((*part.shape[:-2], len(dataset), part.shape[-1]))
-            found[..., batch["index"], :] = part
+                found = part.new_empty((*part.shape[:-2], len(looked_at), part.shape[-1]))
+            rows = batch["index"]
+            found[..., rows if places is None else torch.searchsorted(places, rows), :] = part
         assert found is not None
         return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the labels: they outlive an epoch when ``relabel_every`` is above 1."""
         checkpoint["labels"] = self.labels
+        checkpoint["labels_found"] = self._found
+        checkpoint["labels_made_for"] = self._made_for
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the labels back."""
         self.labels = checkpoint["labels"]
+        self._found = checkpoint["labels_found"]
+        self._made_for = checkpoint["labels_made_for"]
 
     def on_fit_start(self) -> None:
         """Bring restored labels to the device."""

@@ -1,17 +1,21 @@
 """What training on augmented views has in common, whatever the labels are."""
 
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self, TypedDict, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.checkpoint import checkpoint
 
 from rs_otl.augment import augmentation
 from rs_otl.errors import InputError
@@ -38,6 +42,8 @@ class ViewSettings(TypedDict, total=False):
     weight_decay: float
     warmup: int
     freeze_batch_norm: bool
+    chunks: int
+    compile: bool
     seed: int
 
 
@@ -47,8 +53,8 @@ class ViewTask(LightningModule):
     A sub-class makes ``heads``, from features ``(B, D)`` to outputs ``(heads, B, k)``, and says
     in :meth:`batch_labels` what they are to predict.
 
-    Batches are dictionaries with ``image``, float32 in [0, 1] of shape ``(B, C, H, W)``. The
-    images are augmented here, on their device.
+    Batches are dictionaries with ``image``, float32 in [0, 1] or uint8 of shape
+    ``(B, C, H, W)``. The images are augmented here, on their device.
 
     Everything random is seeded anew, from ``seed`` and the numbers of epoch and step, for each
     epoch's beginning and each step: that is all the random state there is, so a run resumed at
@@ -73,6 +79,12 @@ class ViewTask(LightningModule):
             instead of every epoch, as a few epochs need.
         freeze_batch_norm: Keep the batch normalisation of the encoder as it came: statistics
             that a pretrained encoder brings are worth more than those of a few epochs.
+        chunks: Forward passes that a step's views are shared among. Above 1, memory is that of
+            one of them: the backward pass computes each part's activations again. Gradients are
+            those of so many passes without that, and batch normalisation sees the views of one
+            pass at a time; frozen, it makes no difference at all.
+        compile: Whether to run the encoder through ``torch.compile``; where that fails, a line
+            on stderr says so and it runs as it is.
         seed: Of weights and views.
     """
 
@@ -95,6 +107,8 @@ class ViewTask(LightningModule):
         weight_decay: float = 5e-4,
         warmup: int = 0,
         freeze_batch_norm: bool = False,
+        chunks: int = 1,
+        compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -104,6 +118,8 @@ class ViewTask(LightningModule):
         self.features = cast(int, self.encoder.num_features)
         # Most of a CPU step is convolutions, which run faster on this layout.
         self.encoder.to(memory_format=torch.channels_last)
+        if compile:
+            self.encoder.compile()
         self.augment = augmentation(augment, size, mean, std, rgb)
         self.train()
 
@@ -120,15 +136,42 @@ class ViewTask(LightningModule):
         """Return what is to be predicted of a batch: ``(views, heads, B)`` int64 in [0, k)."""
         raise NotImplementedError
 
+    def keep_outputs(self, batch: dict[str, Tensor], outputs: Tensor) -> None:
+        """Be shown the outputs ``(views, heads, B, k)`` of each step; nothing is kept here."""
+
     def forward(self, images: Tensor) -> Tensor:
         """Return outputs before softmax, float32 ``(heads, B, k)``, of normalised images.
 
         The heads are never run in half precision: its few bits would put many rows on ties,
         which no translation splits, and the labels could not become even.
         """
-        features = self.encoder(images)
+        chunks = self.hparams["chunks"]
+        if chunks == 1:
+            features = self._encoded(images)
+        elif torch.is_grad_enabled():
+            features = torch.cat([self._encoded_again(part) for part in images.chunk(chunks)])
+        else:
+            features = torch.cat([self._encoded(part) for part in images.chunk(chunks)])
         with torch.autocast(images.device.type, enabled=False):
             return self.heads(features.float())
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        try:
+            return self.encoder(images)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            print(f"torch.compile failed, going on without it: {reason}", file=sys.stderr)
+            self.encoder._compiled_call_impl = None
+            return self.encoder(images)
+
+    def _encoded_again(self, images: Tensor) -> Tensor:
+        """Encode without keeping activations; the backward pass computes them again."""
+        return checkpoint(
+            self._encoded,
+            images,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _statistics_left_alone(self.encoder)),
+        )
 
     def view_outputs(self, images: Tensor) -> Tensor:
         """Return outputs ``(views, heads, B, k)`` of freshly augmented views of ``images``.
@@ -136,7 +179,7 @@ class ViewTask(LightningModule):
         One forward pass over the stacked views, so that batch normalisation sees them all.
 
         Args:
-            images: float32 in [0, 1], ``(B, C, H, W)``.
+            images: float32 in [0, 1] or uint8, ``(B, C, H, W)``.
         """
         views, batch = self.hparams["views"], len(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -147,6 +190,7 @@ class ViewTask(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the label-consistent loss of a batch, the mean over the heads."""
         outputs = self.view_outputs(batch["image"])
+        self.keep_outputs(batch, outputs.detach())
         labels = self.batch_labels(batch)
         loss = torch.stack(
             [
@@ -200,6 +244,7 @@ class ViewTask(LightningModule):
             lr=settings["lr"],
             momentum=settings["momentum"],
             weight_decay=settings["weight_decay"],
+            fused=True,
         )
         epochs = self.trainer.max_epochs or 1
 
@@ -219,3 +264,21 @@ class ViewTask(LightningModule):
             return min(1.0, (step + 1) / warmup) * factor(step / steps)
 
         return [optimizer], [{"scheduler": LambdaLR(optimizer, stepwise), "interval": "step"}]
+
+
+@contextmanager
+def _statistics_left_alone(encoder: nn.Module) -> Iterator[None]:
+    """Keep batch normalisation from counting a second time what it has seen."""
+    tracking = [
+        (module, module.momentum, module.num_batches_tracked, module.num_batches_tracked.clone())
+        for module in encoder.modules()
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
+    ]
+    for module, *_ in tracking:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum, count, batches in tracking:
+            module.momentum = momentum
+            count.copy_(batches)

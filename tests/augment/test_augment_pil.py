@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from rs_otl.augment import SimpleViews, StrongViews
+from rs_otl.augment import SimpleViews, StrongDraw, StrongViews
 from rs_otl.augment.geometry import random_crops, resample
 from rs_otl.augment.operations import OPERATIONS, grey_weights, operate
 
@@ -237,3 +237,64 @@ def test_a_whole_strong_view_is_pils():
         theirs = np.asarray(pil_strong(as_pil(scene), draw, i, 64)).transpose(2, 0, 1)
         medians.append(np.median(np.abs(our - theirs)))
     assert np.mean(np.array(medians) <= 2) >= 0.85
+
+
+def steps_of(name, values):
+    """One operation alone on whole images, as a draw."""
+    n = len(values)
+    return StrongDraw(
+        crops=torch.eye(2, 3).repeat(n, 1, 1),
+        kinds=torch.full((n, 1), NAMES.index(name)),
+        values=values[:, None],
+        holes=torch.zeros(n, 4, dtype=torch.int64),
+    )
+
+
+def eight_bit_levels(tensor):
+    return levels(tensor).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_bit_views_are_pils_to_the_bit(name):
+    for side in (SIDE, 31):
+        raw, values = scenes(side=side), values_of(name, 12)
+        views = StrongViews(side, [0.0] * 3, [1.0] * 3, rgb=True)
+        ours = eight_bit_levels(views(torch.from_numpy(raw), steps_of(name, values)))
+        for scene, value, our in zip(raw, values.tolist(), ours, strict=True):
+            theirs = np.asarray(pil_operate(name, as_pil(scene), value)).transpose(2, 0, 1)
+            np.testing.assert_array_equal(our, theirs)
+
+
+def test_whole_eight_bit_views_are_pils_to_the_bit():
+    """Ten operations in a row; crops apart, which are rounded in another place."""
+    torch.manual_seed(1)
+    raw = np.concatenate([scenes(12, 64)] * 8)
+    views = StrongViews(64, [0.0] * 3, [1.0] * 3, rgb=True)
+    whole = torch.eye(2, 3).repeat(len(raw), 1, 1)
+    draw = views.sample(len(raw))
+    draw = draw._replace(crops=whole, holes=draw.holes * 0)
+    ours = eight_bit_levels(views(torch.from_numpy(raw), draw))
+    for i, (scene, our) in enumerate(zip(raw, ours, strict=True)):
+        theirs = np.asarray(pil_strong(as_pil(scene), draw, i, 64)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(our, theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_eight_bit_views_are_those_in_float32_within_a_level(name, bands):
+    raw = torch.from_numpy(scenes(4 * bands).reshape(12, bands, SIDE, SIDE)[:, :bands])
+    views = StrongViews(SIDE, [0.0] * bands, [1.0] * bands, rgb=False)
+    draw = steps_of(name, values_of(name, len(raw)))
+    off = np.abs(levels(views(raw, draw)) - levels(views(raw.float() / 255, draw)))
+    # As above: 1.5 of a rounded mean, cut; and points midway between two pixels.
+    assert (off > 1.5).mean() <= (0.01 if name in GEOMETRIC else 0)
+
+
+def test_eight_bit_crops_are_those_in_float32_rounded():
+    torch.manual_seed(0)
+    raw = torch.from_numpy(scenes(24))
+    views = StrongViews(40, [0.0] * 3, [1.0] * 3, rgb=True)
+    draw = views.sample(24)
+    draw = draw._replace(kinds=draw.kinds * 0, holes=draw.holes * 0)
+    off = np.abs(levels(views(raw, draw)) - levels(views(raw.float() / 255, draw)))
+    assert off.max() <= 0.51

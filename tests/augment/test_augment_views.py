@@ -21,6 +21,13 @@ def images(n=5, bands=3, side=20, seed=0):
     return torch.rand(n, bands, side, side, generator=torch.Generator().manual_seed(seed))
 
 
+def eight_bit(n=5, bands=3, side=20, seed=0):
+    return (images(n, bands, side, seed) * 255).round().to(torch.uint8)
+
+
+KINDS = (images, eight_bit)
+
+
 def rows(draw, index):
     return type(draw)(*(field[index] for field in draw))
 
@@ -32,10 +39,11 @@ def rows(draw, index):
     n=st.integers(1, 6),
     bands=st.integers(1, 5),
     size=st.integers(3, 24),
+    kind=st.sampled_from(KINDS),
 )
-def test_views_have_the_asked_shape_and_stay_in_range(name, seed, n, bands, size):
+def test_views_have_the_asked_shape_and_stay_in_range(name, seed, n, bands, size, kind):
     torch.manual_seed(seed)
-    seen = views(name, bands, size)(images(n, bands))
+    seen = views(name, bands, size)(kind(n, bands))
     assert seen.shape == (n, bands, size, size)
     assert seen.dtype == torch.float32
     assert seen.min() >= -1e-6
@@ -43,11 +51,16 @@ def test_views_have_the_asked_shape_and_stay_in_range(name, seed, n, bands, size
 
 
 @settings(deadline=None, max_examples=25)
-@given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**31), data=st.data())
-def test_each_image_is_viewed_by_itself(name, seed, data):
+@given(
+    name=st.sampled_from(NAMES),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
+    kind=st.sampled_from(KINDS),
+)
+def test_each_image_is_viewed_by_itself(name, seed, data, kind):
     order = torch.tensor(data.draw(st.permutations(range(5))))
     torch.manual_seed(seed)
-    view, batch = views(name), images()
+    view, batch = views(name), kind()
     draw = view.sample(5)
     torch.testing.assert_close(
         view(batch[order], rows(draw, order)), view(batch, draw)[order], rtol=0, atol=1e-6
@@ -57,9 +70,10 @@ def test_each_image_is_viewed_by_itself(name, seed, data):
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_draw_can_be_replayed(name):
-    view, batch = views(name), images()
+def test_a_draw_can_be_replayed(name, kind):
+    view, batch = views(name), kind()
     draw = view.sample(len(batch))
     assert torch.equal(view(batch, draw), view(batch, draw))
 
@@ -75,6 +89,23 @@ def test_the_seed_decides_the_views(name):
     assert not torch.equal(first, second)
 
 
+def test_eight_bit_simple_views_are_those_of_the_same_images_in_float32():
+    view, batch = views("simple"), eight_bit()
+    draw = view.sample(len(batch))
+    assert torch.equal(view(batch, draw), view(batch.float() / 255, draw))
+
+
+def test_the_number_of_threads_changes_no_view(monkeypatch):
+    view, batch = views("strong"), eight_bit(7)
+    draw = view.sample(7)
+    seen = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        seen.append(view(batch, draw))
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_images_are_drawn_apart(name):
     same = images(1).expand(12, -1, -1, -1)
@@ -82,9 +113,10 @@ def test_images_are_drawn_apart(name):
     assert len(torch.unique(seen.flatten(1), dim=0)) == 12
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_images_given_are_left_alone(name):
-    batch = images()
+def test_the_images_given_are_left_alone(name, kind):
+    batch = kind()
     before = batch.clone()
     views(name)(batch)
     assert torch.equal(batch, before)
@@ -97,9 +129,12 @@ def test_views_have_no_parameters_and_no_state(name):
     assert view.state_dict() == {}
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_views_are_float32_under_autocast_and_carry_no_gradient(name):
-    view, batch = views(name), images().requires_grad_()
+def test_views_are_float32_under_autocast_and_carry_no_gradient(name, kind):
+    view, batch = views(name), kind()
+    if batch.is_floating_point():
+        batch.requires_grad_()
     draw = view.sample(len(batch))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = view(batch, draw)
@@ -108,11 +143,12 @@ def test_views_are_float32_under_autocast_and_carry_no_gradient(name):
     assert torch.equal(cast, view(batch, draw))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_normalised_last(name):
+def test_normalised_last(name, kind):
     mean, std = [0.1, 0.5, 0.7], [0.2, 0.25, 0.5]
     plain, normal = views(name), augmentation(name, 16, mean, std, rgb=False)
-    batch = images()
+    batch = kind()
     draw = plain.sample(len(batch))
     if name == "strong":  # no hole: it is cut after normalising
         draw = draw._replace(holes=torch.zeros_like(draw.holes))
@@ -187,9 +223,10 @@ def test_the_hole_is_of_the_papers_size_but_at_most_a_quarter(size, longest):
     assert sorted(set(width.tolist())) == list(range(1, longest + 1))
 
 
-def test_the_hole_is_zero_after_normalising():
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hole_is_zero_after_normalising(kind):
     view = augmentation("strong", 16, [0.3] * 3, [0.1] * 3, rgb=True)
-    batch = images(3)
+    batch = kind(3)
     draw = view.sample(3)._replace(
         holes=torch.tensor([[2, 3, 6, 7], [-2, -2, 2, 2], [14, 15, 18, 19]])
     )
@@ -226,7 +263,7 @@ def test_statistics_that_do_not_fit_the_bands_are_refused(mean, std, rgb):
         torch.rand(2, 4, 20, 20),
         torch.rand(3, 20, 20),
         torch.rand(2, 3, 20, 21),
-        torch.zeros(2, 3, 20, 20, dtype=torch.uint8),
+        torch.zeros(2, 3, 20, 20, dtype=torch.int16),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import time
 
+import pytest
 from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, settings
 
 
-def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path):
+@pytest.mark.parametrize("labels", [("relabel_every=2",), ("relabel=reuse", "cache=disk")])
+def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path, labels):
     folder = draw_folder(tmp_path / "images")
-    arguments = [folder, *settings("epochs=5", "relabel_every=2")]
+    arguments = [folder, *settings("epochs=5", *labels)]
     rs_otl("pretrain", *arguments, "--out", tmp_path / "alone")
 
     killed = tmp_path / "killed"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rs_otl.datasets import ImageryDataModule, load_imagery
+from rs_otl.datasets.datamodule import EpochSampler
 from rs_otl.errors import InputError
 
 
@@ -31,7 +32,7 @@ def test_batches_hold_training_images_and_no_label(imagery):
     for batch in batches:
         assert set(batch) == {"image", "index"}
         assert batch["image"].shape == (4, 3, 8, 8)
-        assert torch.equal(batch["image"], imagery.images(TRAIN[batch["index"].numpy()]))
+        assert torch.equal(batch["image"], imagery.squares(TRAIN[batch["index"].numpy()]))
 
 
 def test_labels_are_not_even_read(imagery):
@@ -76,7 +77,7 @@ class _Recorder(lightning.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.shown.setdefault(self.current_epoch, []).extend(batch["index"].tolist())
-        return self.layer(batch["image"].mean().view(1)).sum()
+        return self.layer(batch["image"].float().mean().view(1)).sum()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -109,3 +110,22 @@ def test_labels_that_are_not_there_cannot_be_asked_for(imagery):
     imagery.labels = None
     with pytest.raises(InputError, match="no labels to train with"):
         ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+
+
+def test_processes_share_an_order_without_overlap_in_equal_parts():
+    whole = list(EpochSampler(11, seed=3))
+    parts = [EpochSampler(11, 3, processes=2, rank=rank) for rank in range(2)]
+    assert [len(part) for part in parts] == [5, 5]
+    for part in parts:
+        part.set_epoch(1)
+    first, second = (list(part) for part in parts)
+    assert len({*first, *second}) == 10
+    assert first != whole[::2][:5]
+
+
+def test_images_held_where_training_is_are_those_of_the_batches(imagery):
+    plain = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0)
+    held = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, on_gpu=True)
+    for one, other in zip(plain.train_dataloader(), held.train_dataloader(), strict=True):
+        assert set(other) == {"index"}
+        assert torch.equal(one["image"], held.on_after_batch_transfer(other, 0)["image"])

@@ -159,3 +159,25 @@ def test_depths_meet_at_full_range():
     assert to_square(deep, 4, deep=False, deep_scale=1000)[0, 0, 0] == 255
     assert to_square(np.full((1, 4, 4), 255, np.uint8), 4, True, 3000)[0, 0, 0] == 65535
     assert to_square(np.full((1, 4, 4), -1, np.float32), 4, False, 1)[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"subsampling": 0}),
+        ("RGB", {"subsampling": 1}),
+        ("RGB", {"subsampling": 2}),
+        ("RGB", {"progressive": True}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+def test_jpegs_are_decoded_as_pillow_decodes_them(tmp_path, mode, options):
+    small = np.random.default_rng(0).integers(0, 255, (9, 13, 3)).astype(np.uint8)
+    image = Image.fromarray(small).resize((37, 41)).convert(mode)
+    image.save(tmp_path / "a.jpg", quality=80, **options)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        expected = np.asarray(opened if mode == "L" else opened.convert("RGB"))
+    pixels = decode(tmp_path / "a.jpg")
+    expected = expected[None] if mode == "L" else expected.transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels, expected)

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rs_otl.datasets import load_imagery
+from rs_otl.datasets import _memory, load_imagery
 from rs_otl.errors import InputError
 
 
@@ -96,6 +98,36 @@ def test_images_are_held_up_to_the_budget(two_classes):
     needed = 6 * 3 * 8 * 8
     assert _load(two_classes, cache_bytes=needed).cached
     assert not _load(two_classes, cache_bytes=needed - 1).cached
+
+
+@pytest.mark.parametrize("cache", ["disk", "auto"])
+def test_a_file_holds_what_memory_does_not(two_classes, tmp_path, cache):
+    there = tmp_path / "run"
+    there.mkdir()
+    held = _load(two_classes)
+    mapped = _load(two_classes, cache_bytes=0, cache=cache, cache_folder=there)
+    assert mapped.cached
+    assert isinstance(mapped._cache, np.memmap)
+    assert not list(there.iterdir())  # without a name: nothing is left behind
+    for path in two_classes.rglob("*.png"):
+        path.unlink()
+    assert torch.equal(held.squares(range(6)), mapped.squares(range(6)))
+    assert held.squares([0]).dtype == torch.uint8
+
+
+def test_auto_prefers_memory_and_none_is_none(two_classes):
+    assert not isinstance(_load(two_classes, cache="auto")._cache, np.memmap)
+    assert not _load(two_classes, cache="none").cached
+
+
+def test_a_disk_without_room_is_named_or_done_without(two_classes, tmp_path, monkeypatch):
+    full = SimpleNamespace(free=2**30)
+    monkeypatch.setattr(_memory.shutil, "disk_usage", lambda path: full)
+    with pytest.raises(InputError, match=r"0\.0 GiB of decoded images, 0\.0 GiB free"):
+        _load(two_classes, cache="disk", cache_folder=tmp_path)
+    assert not _load(two_classes, cache_bytes=0, cache="auto", cache_folder=tmp_path).cached
+    with pytest.raises(InputError, match="expected auto, ram, disk or none"):
+        _load(two_classes, cache="tape")
 
 
 def test_workers_can_decode(two_classes):

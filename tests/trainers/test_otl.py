@@ -110,6 +110,62 @@ def test_labels_are_kept_between_renewals():
     assert torch.equal(seen[2], seen[3])
 
 
+def _passes(task):
+    """Sizes of the batches that labels are made from and of those that are learnt from."""
+    found = {"labels": [], "steps": []}
+    look = task.view_outputs
+
+    def watch(images):
+        found["steps" if torch.is_grad_enabled() else "labels"].append(len(images))
+        return look(images)
+
+    task.view_outputs = watch
+    return found
+
+
+def test_reused_outputs_take_a_pass_for_what_was_dropped_alone():
+    task = _task(relabel="reuse")
+    passes = _passes(task)
+    _fit(task, epochs=3)
+    assert passes["steps"] == [16] * 6
+    # All at first; then the 8 that the loader dropped, twice; none for after the last epoch.
+    assert passes["labels"] == [16, 16, 8, 8, 8]
+
+
+def test_reused_labels_are_made_of_what_the_steps_saw():
+    task = _task(relabel="reuse")
+    kept = []
+    keep = task.keep_outputs
+    task.keep_outputs = lambda batch, outputs: (
+        kept.append((task.current_epoch, batch["index"], outputs)),
+        keep(batch, outputs),
+    )
+    _fit(task, epochs=2)
+    _, index, outputs = next(entry for entry in kept if entry[0] == 0)
+    t_free = outputs.argmax(-1)  # translation moves some rows, not most
+    same = (task.labels[:, :, index] == t_free).float().mean()
+    assert same > 0.4  # a guess would have a quarter
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_reused_labels_are_renewed_when_it_is_time(every):
+    task = _task(relabel="reuse", relabel_every=every)
+    seen, logged = [], []
+    task.on_train_epoch_end = lambda: (
+        seen.append(task._made_for),
+        logged.append("changed" in task.trainer.callback_metrics),
+    )
+    _fit(task, epochs=4)
+    assert seen == ([1, 2, 3, 3] if every == 1 else [-1, 2, 2, 2])
+
+
+def test_other_words_for_relabel_are_refused():
+    with pytest.raises(InputError, match=r"'old': expected one of fresh, reuse"):
+        _task(relabel="old")
+    with pytest.raises(InputError, match="reuse with temperature"):
+        _task(relabel="reuse", temperature=0.2)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     weights = []
     for seed in (1, 1, 2):

@@ -1,0 +1,84 @@
+"""Images a second of decoding and views."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from kornia import augmentation as kornia
+
+from rs_otl.augment import augmentation
+from rs_otl.augment.views import STRONG_STEPS
+from rs_otl.bench.paper import PaperImages, decoded
+from rs_otl.bench.table import Row, in_turn
+from rs_otl.datasets import load_imagery
+from rs_otl.datasets._decode import decode
+from rs_otl.errors import InputError
+from rs_otl.spec import RGB, load_size
+
+
+def bench_augment(
+    dataset: str, size: int, images: int = 64, rounds: int = 5, root: Path | None = None
+) -> list[Row]:
+    """Measure decoding and views beside the paper's PIL pipeline and kornia's RandAugment.
+
+    Args:
+        dataset: Name in the catalogue, or a folder, of RGB image files.
+        size: Side of a view in pixels.
+        images: Images in a batch.
+        rounds: Times that each is measured, in turn.
+        root: Where data sets lie.
+
+    Returns:
+        A row each; ratios are to the PIL pipeline that decodes.
+
+    Raises:
+        InputError: If the data set has no image files, or other bands than RGB.
+    """
+    imagery = load_imagery(dataset, load_size(size), root)
+    files = rgb_files(imagery, images)
+    chosen = range(len(files))
+    squares, unit = imagery.squares(chosen), imagery.images(chosen)
+    mean, std = imagery.spec.mean, imagery.spec.std
+    simple, strong = (augmentation(kind, size, mean, std, True) for kind in ("simple", "strong"))
+    crop = kornia.RandomResizedCrop((size, size), (0.2, 1.0))
+    flip = kornia.RandomHorizontalFlip()
+    policy = kornia.auto.RandAugment(n=STRONG_STEPS, m=10)
+    paper = PaperImages(files, size, 1, mean, std)
+    held = PaperImages(files, size, 1, mean, std, held=decoded(files))
+
+    def through(pipeline: PaperImages) -> None:
+        for index in range(len(pipeline)):
+            pipeline[index]
+
+    contestants: dict[str, Any] = {
+        "PIL pipeline of the paper, decoding each time": functools.partial(through, paper),
+        "the same without decoding": functools.partial(through, held),
+        "decode": lambda: [decode(file) for file in files],
+        "decode with Pillow": lambda: decoded(files),
+        "strong views, 8-bit": lambda: strong(squares),
+        "strong views, float32": lambda: strong(unit),
+        "kornia RandAugment, one draw a batch": lambda: policy(flip(crop(unit))),
+        "simple views": lambda: simple(squares),
+    }
+    with torch.no_grad():
+        seconds = in_turn(contestants, rounds)
+    own = next(iter(seconds.values()))
+    return [
+        Row(name, len(files) / taken, None if name.startswith("decode") else own / taken)
+        for name, taken in seconds.items()
+    ]
+
+
+def rgb_files(imagery: Any, limit: int) -> list[Path]:
+    """Return at most so many of the files of an RGB data set, from all over it.
+
+    Raises:
+        InputError: If it has no files or other bands.
+    """
+    if imagery.folder is None or imagery.spec.bands != RGB or imagery.spec.scale != 255:
+        raise InputError(
+            f"{imagery.name}: PIL's pipeline takes 8-bit RGB image files; expected a folder of them"
+        )
+    step = max(1, len(imagery) // limit)
+    return [imagery.folder / path for path in imagery.paths[::step][:limit]]

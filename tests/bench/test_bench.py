@@ -1,0 +1,76 @@
+"""Benchmarks measure what they say, at sizes that take seconds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from command_line import draw_folder
+from PIL import Image
+from typer.testing import CliRunner
+
+from rs_otl.augment.operations import OPERATIONS
+from rs_otl.bench import PaperImages, Row, bench_augment, bench_pretrain, text
+from rs_otl.bench.table import in_turn
+from rs_otl.cli import app
+from rs_otl.errors import InputError
+from rs_otl.recipe import make_recipe
+
+
+def test_contestants_take_turns():
+    calls = []
+    found = in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert set(found) == {"a", "b"}
+
+
+def test_rows_are_shown_as_a_table():
+    shown = text([Row("one", 1234.56, 2.0), Row("two", 1.0, None)])
+    assert shown.splitlines()[2:] == ["| one | 1,234.6 | 2.00 |", "| two | 1.0 |  |"]
+
+
+def test_the_papers_views_are_of_its_shape_and_differ(tmp_path):
+    files = sorted(draw_folder(tmp_path).rglob("*.png"))
+    images = PaperImages(files, 32, 3, (0.5,) * 3, (0.2,) * 3)
+    views, index = images[5]
+    assert views.shape == (3, 3, 32, 32)
+    assert views.dtype == torch.float32
+    assert index == 5
+    assert len(torch.unique(views.flatten(1), dim=0)) == 3
+    assert len(OPERATIONS) == 14
+
+
+def test_views_and_decoding_are_measured_beside_pils(tmp_path):
+    rows = bench_augment(str(draw_folder(tmp_path)), 16, images=4, rounds=1)
+    assert rows[0].ratio == 1
+    assert all(row.rate > 0 for row in rows)
+    assert {row.name for row in rows} >= {"decode", "strong views, 8-bit", "simple views"}
+
+
+def test_an_epoch_is_measured_beside_the_papers_and_torchgeos(tmp_path, recwarn):
+    values = {"dataset": str(draw_folder(tmp_path)), "clusters": 4, "batch_size": 16}
+    values |= {"image_size": 32, "views": 2, "augment": "strong", "precision": "float32"}
+    rows = bench_pretrain(make_recipe(values, "here"), images=32, rounds=1)
+    share, reached = rows[-2].rate, rows[-1].rate
+    assert 0 < share < 100
+    assert 0 < reached < 200
+    assert rows[0].ratio == 1
+    assert rows[2].name == "rs-otl, whole epoch, 2 strong views"
+
+
+def test_the_command_prints_json(tmp_path):
+    words = ["bench", "augment", str(draw_folder(tmp_path)), "--size", "16", "--images", "2"]
+    done = CliRunner().invoke(app, [*words, "--rounds", "1", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0]["ratio"] == 1
+
+
+def test_what_pil_cannot_read_is_refused(tmp_path):
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "grey.png")
+    with pytest.raises(InputError, match="8-bit RGB image files"):
+        bench_augment(str(tmp_path), 16)
+    with pytest.raises(InputError, match="8-bit RGB image files"):
+        bench_augment("synthetic", 16)
+    recipe = make_recipe({"dataset": str(draw_folder(tmp_path / "rgb"))}, "here")
+    with pytest.raises(InputError, match="48 images for batches of 128"):
+        bench_pretrain(recipe)

@@ -1,0 +1,23 @@
+"""Several processes train one encoder."""
+
+import csv
+
+import yaml
+from command_line import draw_folder, rs_otl, settings
+
+
+def test_two_processes_on_one_machine_train_and_write_one_run(tmp_path):
+    folder = draw_folder(tmp_path / "images")
+    run = tmp_path / "run"
+    arguments = ["--devices", 2, "--strategy", "ddp", "--out", run]
+    done = rs_otl("pretrain", folder, *settings("epochs=2", "batch_size=8"), *arguments)
+    assert done.stdout.count("encoder  ") == 1
+    assert (run / "encoder" / "model.safetensors").is_file()
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert [float(row["epoch"]) for row in rows] == [1, 2]
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["batch_size"] == 8
+
+
+def test_devices_that_are_no_number_are_refused(tmp_path):
+    refused = rs_otl("pretrain", draw_folder(tmp_path / "i"), "--devices", "many", check=2)
+    assert "--devices many: expected a number or auto" in refused.stderr
