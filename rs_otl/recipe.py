@@ -37,7 +37,9 @@ class Recipe(BaseModel):
         relabel_every: Epochs that labels are kept for.
         relabel: What labels are renewed from: ``fresh`` views in a pass of their own, as in the
             paper, or ``reuse``: the outputs that the last epoch's steps had anyway.
-        decay: The rate beta of Algorithm 1.
+        labels: How outputs become labels: ``translation``, exactly even; ``translation-paper``;
+            ``sinkhorn``; ``kmeans``; or ``instance``, with ``clusters: null``.
+        decay: The rate beta of Algorithm 1, for ``translation-paper``.
         temperature: Of a cosine head filled from the features of the weights it starts from;
             nothing for heads that are learnt.
         warmup: Steps over which the learning rate rises; with any, it changes every step.
@@ -77,6 +79,9 @@ class Recipe(BaseModel):
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
     relabel: Literal["fresh", "reuse"] = "fresh"
+    labels: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
+        "translation"
+    )
     decay: Annotated[float, Field(gt=1)] = 1.5
     temperature: Annotated[float, Field(gt=0)] | None = None
     warmup: Annotated[int, Field(ge=0)] = 0

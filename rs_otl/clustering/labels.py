@@ -167,7 +167,8 @@ def _paper(problem: Problem, dtype: torch.dtype | None = None) -> Labelling:
 
 
 def _sinkhorn(problem: Problem) -> Labelling:
-    return sinkhorn_labels(problem.outputs, problem.targets, problem.sharpness, problem.rows)
+    p = problem
+    return sinkhorn_labels(p.outputs, p.targets, p.high - p.low, p.sharpness, p.rows)
 
 
 def _kmeans(problem: Problem) -> Labelling:

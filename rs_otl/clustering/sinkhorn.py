@@ -11,12 +11,16 @@ from rs_otl.clustering.processes import Rows
 # SeLa's: the plan is good enough when the scales of the clusters change by less in sum.
 _TOLERANCE = 0.1
 _MOST_ITERATIONS = 1000
+# Sharpness to begin with, by the spread of the outputs, and iterations until it is doubled.
+_FIRST, _PATIENCE = 10.0, 20
 # Share of its due that a cluster gets at least: one that gets nothing comes nearer in steps.
 _LEAST = 1e-12
 _BLOCK_NUMBERS = 1 << 20
 
 
-def sinkhorn_labels(outputs: Tensor, targets: Tensor, sharpness: float, rows: Rows) -> Labelling:
+def sinkhorn_labels(
+    outputs: Tensor, targets: Tensor, spread: float, sharpness: float, rows: Rows
+) -> Labelling:
     """Scale ``softmax(outputs) ** sharpness`` until rows and clusters sum to what they should.
 
     (Asano et al., Self-labelling via simultaneous clustering and representation learning, ICLR
@@ -28,6 +32,7 @@ def sinkhorn_labels(outputs: Tensor, targets: Tensor, sharpness: float, rows: Ro
     Args:
         outputs: ``(n, k)`` floating point, finite: the rows of this process.
         targets: Rows wanted in each cluster ``(k,)`` float64, on the same device.
+        spread: Greatest output less the least.
         sharpness: SeLa's lambda, above 0.
         rows: The rows of all processes.
 
@@ -40,19 +45,25 @@ def sinkhorn_labels(outputs: Tensor, targets: Tensor, sharpness: float, rows: Ro
     # A cluster that wants no row would need a scale of 0: one that a row in a thousand misses.
     goal = targets.clamp_min(1e-3)
     translation = torch.zeros_like(targets)
+    # Sharpened by and by: where a plan is sharp from the start, its scales hardly move.
+    current = min(sharpness, _FIRST / spread) if spread else sharpness
     iterations, change = 0, math.inf
-    while change > _TOLERANCE and iterations < _MOST_ITERATIONS:
+    while iterations < _MOST_ITERATIONS:
+        if change <= _TOLERANCE or iterations % _PATIENCE == _PATIENCE - 1:
+            if current == sharpness and change <= _TOLERANCE:
+                break
+            current = min(sharpness, 2 * current)
         sums = torch.zeros_like(targets)
         for chunk in outputs.split(block):
             # Against the row's best, where float32 is exact enough whatever the sharpness.
             plan = chunk.to(dtype) - translation.to(dtype)
             plan -= plan.amax(1, keepdim=True)
-            plan.mul_(sharpness).exp_()
+            plan.mul_(current).exp_()
             plan /= plan.sum(1, keepdim=True)
             sums += plan.sum(0)
-        step = (rows.summed(sums) / goal).clamp_min(_LEAST).log() / sharpness
+        step = (rows.summed(sums) / goal).clamp_min(_LEAST).log() / current
         translation += step
-        change = float((-sharpness * step).expm1().abs().sum())
+        change = float((-current * step).expm1().abs().sum())
         iterations += 1
     labels = torch.empty(number, dtype=torch.int64, device=outputs.device)
     for start in range(0, number, block):

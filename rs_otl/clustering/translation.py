@@ -43,8 +43,8 @@ from rs_otl.clustering._ties import open_ties, order_tied, tightest_edges
 from rs_otl.clustering.entries import Entries, near_entries
 from rs_otl.clustering.processes import Rows
 
-# Matrices of so few numbers are solved whole.
-_SMALL = 1 << 16
+# Matrices of so few numbers, and so few rows, are solved whole: each row too many takes a path.
+_SMALL, _FEW = 1 << 16, 1 << 10
 # Entries kept of a row at most, and how many clusters shall be near its best on average.
 _WIDTH, _NEAR = 12, 5
 # The entries of every so many rows are brought near even before those of all.
@@ -98,7 +98,7 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         only where rows are tied so that no translation tells them apart.
     """
     k = len(targets)
-    whole = rows.total * k <= _SMALL
+    whole = rows.total * k <= _SMALL and rows.total <= _FEW
     if whole:
         translation, reach, width = np.zeros(k), math.inf, k
     else:
@@ -221,6 +221,7 @@ class _Finish:
         self.targets = targets
         # Slack that is none: what float64 loses in a few sums.
         self.closed = 1e-13 * max(magnitude, 1e-290)
+        self.magnitude = magnitude
         self.near = (entries.labels if labels is None else labels)[entries.rows]
         k = len(targets)
         self.single = _counts(entries.labels, k) - _counts(entries.labels[entries.rows], k)
@@ -300,7 +301,7 @@ class _Finish:
         edges, to, slacks = tightest_edges(
             self.translation, self.starts, self.clusters, self.values, self.chosen
         )
-        start = limit / 4 if math.isfinite(limit) else float(slacks.max(initial=0)) or 1.0
+        start = limit / 4 if math.isfinite(limit) else self.magnitude or 1.0
         gap, groups = open_ties(self.translation, edges, to, slacks, start, self.closed, limit / 2)
         tied = len(np.unique(groups)) < len(groups)
         if tied:

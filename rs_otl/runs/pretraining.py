@@ -262,6 +262,7 @@ def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) 
         hidden=recipe.hidden,
         relabel_every=recipe.relabel_every,
         relabel=recipe.relabel,
+        labeller=recipe.labels,
         decay=recipe.decay,
         temperature=recipe.temperature,
         **settings,

@@ -8,13 +8,14 @@ from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from rs_otl.augment import as_unit
-from rs_otl.clustering import balanced_labels, cluster_directions
+from rs_otl.clustering import LABELLERS, balanced_labels, cluster_directions
 from rs_otl.errors import InputError
 from rs_otl.models import CosineHead, OutputHeads, TestView
 from rs_otl.trainers.views import ViewSettings, ViewTask
@@ -40,6 +41,9 @@ class OTLTask(ViewTask):
     are translated, and all views of an image share its label. With as many clusters as images
     each image is a cluster of its own.
 
+    Of several processes each looks at a share of the images, none twice; their outputs stay where
+    they are, and the labels, those of one process, are known to all.
+
     Args:
         clusters: Outputs k of each head.
         heads: Number of heads, each with labels of its own.
@@ -49,7 +53,8 @@ class OTLTask(ViewTask):
             a pass of its own, as in the paper. ``"reuse"``: the outputs that the epoch's steps
             had anyway, each of the network as it was then; only the first labels, and images
             whose batch was dropped, take a pass.
-        decay: Passed to :func:`rs_otl.clustering.balanced_labels`.
+        labeller: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
+        decay: Likewise.
         temperature: Of a cosine head that is filled from the encoder's features; without one,
             the heads are learnt. It goes with one head and no hidden layer.
         **settings: Those of every :class:`ViewTask`.
@@ -65,6 +70,7 @@ class OTLTask(ViewTask):
         hidden: int = 0,
         relabel_every: int = 1,
         relabel: str = "fresh",
+        labeller: str = "translation",
         decay: float = 1.5,
         temperature: float | None = None,
         **settings: Unpack[ViewSettings],
@@ -82,6 +88,8 @@ class OTLTask(ViewTask):
                 f"relabel = reuse with temperature = {temperature}: labels of a filled head are "
                 "made from the plain view, which no step sees; expected relabel = fresh"
             )
+        if labeller not in LABELLERS:
+            raise InputError(f"labeller = {labeller!r}: expected one of {', '.join(LABELLERS)}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.hparams["seed"])
             self.heads = (
@@ -143,18 +151,25 @@ class OTLTask(ViewTask):
     @torch.no_grad()
     def _relabel(self) -> None:
         """Label every training image (section 3.3), from new outputs or from those kept."""
+        rows = len(self._training_loader().dataset)
+        places = self._own(torch.arange(rows, device=self.device))
         if self._outputs is not None:
-            outputs = self._completed()
+            outputs, places = self._completed()
         elif self.hparams["temperature"] is None:
-            outputs = self._over_images(self.view_outputs)
+            outputs = self._over_images(self.view_outputs, places)
         else:
-            outputs = self._filled_outputs()
-        views, heads, rows, _ = outputs.shape
-        labels = torch.empty(views, heads, rows, dtype=torch.int64, device=outputs.device)
+            outputs = self._filled_outputs(places)
+        views, heads, own, _ = outputs.shape
+        labels = torch.empty(views, heads, own, dtype=torch.int64, device=outputs.device)
         found = []
         for view in range(views):
             for head in range(heads):
-                result = balanced_labels(outputs[view, head], decay=self.hparams["decay"])
+                result = balanced_labels(
+                    outputs[view, head],
+                    method=self.hparams["labeller"],
+                    decay=self.hparams["decay"],
+                    group=dist.group.WORLD if self.trainer.world_size > 1 else None,
+                )
                 labels[view, head] = result.labels
                 found.append(result)
         self._found = {
@@ -162,6 +177,7 @@ class OTLTask(ViewTask):
             "initial_std": float(np.mean([result.initial_std for result in found])),
             "initial_empty": float(np.mean([result.initial_empty for result in found])),
         }
+        labels = self._known_to_all(labels.movedim(-1, 0), places, rows).movedim(0, -1)
         if self.labels is not None:
             self._found["changed"] = float((labels != self.labels).float().mean())
         if views > 1:
@@ -169,17 +185,49 @@ class OTLTask(ViewTask):
         # Labels of the plain view are those of every view.
         self.labels = labels.expand(self.hparams["views"], -1, -1).contiguous()
 
-    def _completed(self) -> Tensor:
-        """Return the kept outputs, those of images that no step has seen made now."""
+    def _own(self, places: Tensor) -> Tensor:
+        """Return this process's share of some images."""
+        return places[self.global_rank :: self.trainer.world_size]
+
+    def _known_to_all(self, values: Tensor, places: Tensor, rows: int) -> Tensor:
+        """Return what all processes found of all images, by index, ``(rows, ...)``.
+
+        Args:
+            values: What this process found, ``(n, ...)``.
+            places: Indices of its images, ``(n,)``, which no other process has.
+            rows: Number of all images.
+        """
+        known = values.new_zeros(rows, *values.shape[1:])
+        known[places] = values
+        return cast(Tensor, self.trainer.strategy.reduce(known, reduce_op="sum"))
+
+    def _completed(self) -> tuple[Tensor, Tensor]:
+        """Return the outputs kept of steps and the images they are of, none twice.
+
+        Images that no process has seen are looked at now.
+        """
         assert self._outputs is not None
         assert self._lacking is not None
-        lacking = self._lacking.nonzero()[:, 0]
+        seen = ~self._lacking
+        # An image is of the first process that has seen it: samplers of others may pad.
+        rank = self.global_rank
+        first = torch.where(seen, rank, self.trainer.world_size)
+        first = cast(Tensor, self.trainer.strategy.reduce(first, reduce_op="min"))
+        lacking = self._own((first == self.trainer.world_size).nonzero()[:, 0])
         if len(lacking):
             self._outputs[:, :, lacking] = self._over_images(self.view_outputs, lacking)
-        return self._outputs
+            first[lacking] = rank
+        places = (first == rank).nonzero()[:, 0]
+        if len(places) == len(seen):
+            return self._outputs, places
+        return self._outputs[:, :, places], places
 
-    def _filled_outputs(self) -> Tensor:
-        """Fill the cosine head from the plain views; return their outputs ``(1, 1, N, k)``."""
+    def _filled_outputs(self, places: Tensor) -> Tensor:
+        """Fill the cosine head from the plain views of all images.
+
+        Returns:
+            The outputs of this process's, ``(1, 1, n, k)``.
+        """
         head = cast(CosineHead, self.heads)
         settings = self.hparams
         view = TestView(settings["size"], settings["mean"], settings["std"]).to(self.device)
@@ -188,24 +236,23 @@ class OTLTask(ViewTask):
             return self.encoder(view(as_unit(images)).contiguous(memory_format=torch.channels_last))
 
         self.eval()
-        features = self._over_images(plain_features)
+        own = self._over_images(plain_features, places)
         self.train()
+        features = self._known_to_all(own, places, len(self._training_loader().dataset))
         head.centre.copy_(features.mean(0))
         directions = head.directions(features)
         head.weight.copy_(cluster_directions(directions, settings["clusters"], settings["seed"]))
-        return head(features)[None]
+        return head(own)[None]
 
     def _training_loader(self) -> Any:
         return self.trainer.train_dataloader
 
-    def _over_images(
-        self, function: Callable[[Tensor], Tensor], places: Tensor | None = None
-    ) -> Tensor:
+    def _over_images(self, function: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:
         """Return ``function`` of training images, by index.
 
         Args:
             function: From images ``(B, C, H, W)`` to ``(..., B, D)``.
-            places: Indices of the n images, ``(n,)`` int64, ascending; all if not given.
+            places: Indices of the n images, ``(n,)`` int64, ascending, at least one.
 
         Returns:
             ``(..., n, D)`` float32.
@@ -220,7 +267,8 @@ class OTLTask(ViewTask):
         # Every image, where the training loader drops the last batch; and shuffled as there:
         # images lie on disk class by class, and batch normalisation over a batch of one class
         # would take away what that class has in common.
-        looked_at = dataset if places is None else Subset(dataset, places.tolist())
+        every = len(places) == len(dataset)
+        looked_at = dataset if every else Subset(dataset, places.tolist())
         everything = DataLoader(
             looked_at,
             batch_size=loader.batch_size,
@@ -243,7 +291,7 @@ class OTLTask(ViewTask):
             if found is None:
                 found = part.new_empty((*part.shape[:-2], len(looked_at), part.shape[-1]))
             rows = batch["index"]
-            found[..., rows if places is None else torch.searchsorted(places, rows), :] = part
+            found[..., rows if every else torch.searchsorted(places, rows), :] = part
         assert found is not None
         return found
 

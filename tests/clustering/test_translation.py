@@ -1,0 +1,236 @@
+"""The exact solver: even, optimal, and the same however it is run."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from rs_otl.clustering import balanced_labels, power_law, translation
+from rs_otl.clustering.entries import near_entries
+
+
+@st.composite
+def matrices(draw, largest=12):
+    """Outputs of many magnitudes, correlated or not, some columns constant, some rows alike."""
+    clusters = draw(st.integers(2, largest))
+    rows = draw(st.integers(clusters, 150))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
+    outputs = torch.randn(rows, clusters, generator=generator, dtype=torch.float64)
+    if draw(st.booleans()):
+        outputs = torch.randn(rows, 2, generator=generator, dtype=torch.float64) @ torch.randn(
+            2, clusters, generator=generator, dtype=torch.float64
+        ) + 3 * torch.randn(clusters, generator=generator, dtype=torch.float64)
+    return outputs * draw(st.sampled_from([1e-200, 1e-30, 1e-3, 1.0, 1e6, 1e30, 1e200]))
+
+
+@st.composite
+def awkward(draw):
+    """Outputs with ties: few levels, constant columns, repeated rows."""
+    clusters = draw(st.integers(2, 8))
+    rows = draw(st.integers(clusters, 80))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
+    outputs = torch.randint(0, draw(st.integers(1, 5)), (rows, clusters), generator=generator)
+    outputs = outputs.double() + draw(st.sampled_from([0.0, 0.1])) * torch.randn(
+        rows, clusters, generator=generator
+    )
+    if draw(st.booleans()):
+        outputs[:, draw(st.integers(0, clusters - 1))] = draw(st.floats(-2, 2))
+    if draw(st.booleans()):
+        outputs = outputs[:1].repeat(rows, 1)
+    return outputs
+
+
+def best_sum(outputs, sizes):
+    """Greatest sum of chosen outputs with clusters of these sizes, by another's solver."""
+    columns = np.repeat(np.arange(outputs.shape[1]), sizes)
+    scores = outputs.numpy()[:, columns]
+    return scores[linear_sum_assignment(scores, maximize=True)].sum()
+
+
+def best_even_sum(outputs):
+    """The same with each cluster at floor or ceil of N / k."""
+    rows, clusters = outputs.shape
+    least, more = divmod(rows, clusters)
+    scores = outputs.numpy()[:, np.repeat(np.arange(clusters), least + (more > 0))]
+    # A row of nobody for each place that stays free; only a cluster's last place may.
+    free = np.full((scores.shape[1] - rows, scores.shape[1]), -1e4 * np.abs(scores).max())
+    free[:, least :: least + 1] = 0
+    scores = np.vstack([scores, free])
+    return scores[linear_sum_assignment(scores, maximize=True)][:].sum()
+
+
+def chosen_sum(outputs, found):
+    return float(outputs.gather(1, found.labels[:, None]).sum())
+
+
+def assert_by_translation(outputs, found):
+    shifted = outputs.double() - found.translation
+    assert torch.equal(found.labels, shifted.argmax(1))
+    assert torch.equal(found.counts, found.labels.bincount(minlength=outputs.shape[1]))
+
+
+@settings(max_examples=60)
+@given(matrices())
+def test_every_cluster_is_even_and_the_sum_is_the_greatest(outputs):
+    found = balanced_labels(outputs)
+    assert_by_translation(outputs, found)
+    assert found.counts.max() - found.counts.min() <= 1
+    scale = float(outputs.abs().max()) * len(outputs)
+    assert chosen_sum(outputs, found) == pytest.approx(best_even_sum(outputs), abs=1e-9 * scale)
+
+
+@settings(max_examples=40)
+@given(matrices(), st.data())
+def test_any_sizes_are_met_with_the_greatest_sum(outputs, data):
+    rows, clusters = outputs.shape
+    cuts = sorted(data.draw(st.lists(st.integers(0, rows), min_size=clusters - 1,
+                                     max_size=clusters - 1)))  # fmt: skip
+    sizes = np.diff([0, *cuts, rows])
+    found = balanced_labels(outputs, targets=torch.from_numpy(sizes))
+    assert_by_translation(outputs, found)
+    assert found.counts.tolist() == sizes.tolist()
+    scale = float(outputs.abs().max()) * rows
+    assert chosen_sum(outputs, found) == pytest.approx(best_sum(outputs, sizes), abs=1e-9 * scale)
+
+
+@pytest.fixture
+def never_whole(monkeypatch):
+    """Small matrices go the way of large ones: by a sample, and by entries near the best."""
+    monkeypatch.setattr(translation, "_SMALL", 0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.usefixtures("never_whole")
+def test_the_way_of_large_matrices_finds_the_same(seed, rank):
+    generator = torch.Generator().manual_seed(seed)
+    rows, clusters = 90 + 31 * seed, 3 + 3 * seed
+    outputs = torch.randn(rows, clusters, generator=generator).double()
+    if rank:
+        outputs = torch.randn(rows, rank, generator=generator).double() @ torch.randn(
+            rank, clusters, generator=generator
+        ).double() + 3 * torch.randn(clusters, generator=generator)
+    found = balanced_labels(outputs)
+    assert_by_translation(outputs, found)
+    assert found.counts.max() - found.counts.min() <= 1
+    assert chosen_sum(outputs, found) == pytest.approx(best_even_sum(outputs), rel=1e-9)
+
+
+@given(awkward())
+def test_rows_that_are_tied_are_spread_no_worse_than_by_the_papers_steps(outputs):
+    found = balanced_labels(outputs)
+    assert_by_translation(outputs, found)
+    assert int(found.counts.sum()) == len(outputs)
+    assert found.std <= found.initial_std + 1e-9
+    steps = balanced_labels(outputs, method="translation-paper")
+    # One row may be worth less than the search for it.
+    assert found.std <= max(steps.std, 1.0) + 1e-9
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 8])
+def test_identical_rows_all_go_to_one_cluster_and_say_so(clusters):
+    found = balanced_labels(torch.full((24, clusters), 0.3))
+    assert sorted(found.counts.tolist()) == [0] * (clusters - 1) + [24]
+    assert found.std == pytest.approx(found.initial_std)
+
+
+def test_groups_of_alike_rows_are_split_where_that_is_most_even():
+    # Ten rows in groups of 3, 4 and 3 along a line: five and five is not to be had.
+    places = torch.tensor([0.0] * 3 + [1.0] * 4 + [2.0] * 3)
+    found = balanced_labels(torch.stack([places, -places], 1))
+    assert sorted(found.counts.tolist()) == [3, 7]
+
+
+def test_as_many_clusters_as_rows_get_a_row_each():
+    outputs = torch.randn(300, 300, generator=torch.Generator().manual_seed(0)).double()
+    found = balanced_labels(outputs)
+    assert found.counts.tolist() == [1] * 300
+    assert chosen_sum(outputs, found) == pytest.approx(best_even_sum(outputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "clusters"), [(24_320, 128), (10_007, 300), (20_001, 2)])
+def test_large_matrices_end_exactly_even(rows, clusters, dtype):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(rows, clusters, generator=generator, dtype=dtype)
+    outputs += 2 * torch.randn(clusters, generator=generator, dtype=dtype)
+    before = outputs.clone()
+    found = balanced_labels(outputs)
+    assert torch.equal(outputs, before)
+    assert_by_translation(outputs, found)
+    assert found.counts.max() - found.counts.min() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_end_even_but_for_rows_on_ties(dtype):
+    outputs = torch.randn(20_000, 100, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = balanced_labels(outputs)
+    assert_by_translation(outputs, found)
+    assert found.std < 1
+    assert found.std <= balanced_labels(outputs.double()).std + 1e-9
+
+
+def test_rows_that_are_no_neighbours_in_memory_are_taken_as_they_are():
+    outputs = torch.randn(64, 3000, generator=torch.Generator().manual_seed(0))
+    found = balanced_labels(outputs.T)
+    assert torch.equal(found.labels, balanced_labels(outputs.T.contiguous()).labels)
+
+
+def test_uneven_sizes_of_the_paper_are_met():
+    outputs = torch.randn(5000, 128, generator=torch.Generator().manual_seed(0))
+    for exponent in (0, 2, 4, 6, 8, 10):
+        sizes = power_law(5000, 128, exponent)
+        assert torch.equal(balanced_labels(outputs, targets=sizes).counts, sizes)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([0.0, 0.3, 1.5, 1e9]),
+    st.integers(2, 9),
+)
+def test_the_compiled_pass_keeps_what_the_plain_one_keeps(seed, dtype, reach, width):
+    generator = torch.Generator().manual_seed(seed)
+    rows, clusters = 1 + seed % 90, 2 + seed % 70
+    outputs = torch.randn(rows, clusters, generator=generator, dtype=dtype)
+    shift = torch.randn(clusters, generator=generator).double().numpy()
+    fast, plain = (
+        near_entries(outputs, shift, reach, width, float(outputs.abs().max()), compiled=compiled)
+        for compiled in (True, False)
+    )
+    assert fast.labels.tolist() == plain.labels.tolist()
+    assert fast.labels.tolist() == (outputs.double() - torch.from_numpy(shift)).argmax(1).tolist()
+    assert fast.rows.tolist() == plain.rows.tolist()
+    assert fast.starts.tolist() == plain.starts.tolist()
+    for start, end in zip(fast.starts[:-1], fast.starts[1:], strict=True):
+        kept = [
+            sorted(zip(e.clusters[start:end], e.values[start:end], strict=True))
+            for e in (fast, plain)
+        ]
+        assert kept[0] == kept[1]
+
+
+def test_it_runs_uncompiled_where_nothing_compiles():
+    program = (
+        "import torch; from rs_otl.clustering import balanced_labels; "
+        "o = torch.randn(60, 7, generator=torch.Generator().manual_seed(3)); "
+        "print(balanced_labels(o).labels.tolist())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"NUMBA_DISABLE_JIT": disabled},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for disabled in "01"
+    ]
+    assert runs[0] == runs[1]
