@@ -1,11 +1,14 @@
 """`rs-otl bench`."""
 
 import json
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rs_otl.cli.options import Json, RecipeName, Root, Set
+from rs_otl.errors import InputError
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.bench import Row
@@ -49,6 +52,71 @@ def pretrain(
 
     chosen, _ = recipe_for(dataset, recipe, set_ or [])
     _print(bench_pretrain(chosen, images, rounds, root), as_json)
+
+
+class _Kind(StrEnum):
+    random = "random"
+    correlated = "correlated"
+
+
+class _DType(StrEnum):
+    float32 = "float32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@bench.command()
+def labels(
+    rows: Annotated[int, typer.Option(min=2, help="Rows N of made-up outputs.")] = 24_320,
+    clusters: Annotated[int, typer.Option(min=2, help="Clusters k.")] = 128,
+    kind: Annotated[_Kind, typer.Option(help="Made-up outputs.")] = _Kind.random,
+    dtype: Annotated[_DType, typer.Option(help="Their precision.")] = _DType.float32,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Take the outputs of this encoder instead, on --on.", show_default=False),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Data set of the catalogue, or a folder.", show_default=False),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Labellers, each by its own --method; else all.", show_default=False),
+    ] = None,
+    rounds: Rounds = 3,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of the paper's figures 4 to 7.", show_default=False),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Labellers beside each other: evenness, time in plain passes over the outputs, memory."""
+    if (encoder is None) != (on is None):
+        raise InputError("--encoder and --on go together: an encoder and the images it looks at")
+
+    from rs_otl.bench import bench_labels, draw_labels, encoder_outputs, labels_text
+    from rs_otl.bench.labels import METHODS, made_up_outputs
+    from rs_otl.clustering import LABELLERS
+    from rs_otl.runs import find_source
+    from rs_otl.runs.places import run_of
+
+    for name in method or ():
+        if name not in LABELLERS:
+            raise InputError(f"--method {name}: expected one of {', '.join(LABELLERS)}")
+    run = None
+    if encoder is None or on is None:
+        outputs = made_up_outputs(kind, rows, clusters, dtype)
+    else:
+        source = find_source(encoder)
+        run = run_of(source)
+        outputs = encoder_outputs(source, on, clusters, root)
+    found = bench_labels(outputs, method or METHODS, rounds)
+    typer.echo(json.dumps([row._asdict() for row in found]) if as_json else labels_text(found))
+    if plot:
+        has_metrics = run is not None and (run / "metrics.csv").exists()
+        for path in draw_labels(outputs, plot, run if has_metrics else None):
+            typer.echo(f"written  {path}", err=True)
 
 
 def _print(rows: "list[Row]", as_json: bool) -> None:

@@ -1,0 +1,311 @@
+"""Labellers beside each other on one matrix of outputs."""
+
+import csv
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rs_otl.bench.table import now
+from rs_otl.clustering import balanced_labels
+from rs_otl.datasets import load_imagery
+from rs_otl.errors import InputError
+from rs_otl.evaluation import extract_features
+from rs_otl.files import written_aside
+from rs_otl.models import OutputHeads, TestView, check_imagery, open_encoder
+from rs_otl.spec import load_size
+
+METHODS = ("translation", "translation-paper", "sinkhorn", "kmeans")
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Result = TypeVar("Result")
+# Rows drawn at once, so that a matrix of halves is never held in float32.
+_DRAWN = 1 << 14
+
+
+class LabelRow(NamedTuple):
+    """What a labeller did.
+
+    Attributes:
+        method: See :func:`rs_otl.clustering.balanced_labels`; ``argmax`` is no labeller but the
+            plain pass over the outputs that the others are held against.
+        std: Standard deviation of the cluster sizes, in rows.
+        least: Rows in the smallest cluster.
+        most: Rows in the largest.
+        score: Mean of the outputs chosen, the greater the better among the equally even.
+        iterations: Phases, steps or scalings.
+        seconds: Of the call, checks and the counts before translation included.
+        passes: These in plain passes.
+        memory: Most memory taken meanwhile beside the outputs, in MiB; ``None`` where it cannot
+            be told.
+    """
+
+    method: str
+    std: float
+    least: int
+    most: int
+    score: float
+    iterations: int
+    seconds: float
+    passes: float
+    memory: float | None
+
+
+def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int = 0) -> Tensor:
+    """Draw outputs.
+
+    Args:
+        kind: ``random``: independent normal numbers; or ``correlated``: of rank 16, with
+            clusters offset against each other, as those of a network that has begun to learn.
+        rows: N.
+        clusters: k.
+        dtype: ``float32``, ``bf16`` or ``fp16``.
+        seed: Of the numbers.
+
+    Returns:
+        ``(N, k)``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    outputs = torch.empty(rows, clusters, dtype=DTYPES[dtype])
+    mixing = torch.randn(16, clusters, generator=generator)
+    offsets = 3 * torch.randn(clusters, generator=generator)
+    for chunk in outputs.split(_DRAWN):
+        if kind == "random":
+            chunk.copy_(torch.randn(len(chunk), clusters, generator=generator))
+        else:
+            factors = torch.randn(len(chunk), 16, generator=generator)
+            chunk.copy_(factors @ mixing + offsets)
+    return outputs
+
+
+def encoder_outputs(
+    source: str | Path, dataset: str, clusters: int, root: Path | None = None
+) -> Tensor:
+    """Return an encoder's outputs on real images, by a linear head as training begins with.
+
+    Args:
+        source: See :func:`rs_otl.models.open_encoder`.
+        dataset: Name in the catalogue, or a folder.
+        clusters: k.
+        root: Where data sets lie.
+
+    Returns:
+        ``(N, k)`` float32.
+    """
+    encoder, config = open_encoder(source)
+    imagery = load_imagery(dataset, load_size(config.image_size), root)
+    check_imagery(config, imagery.spec.bands, imagery.spec.units, str(source))
+    view = TestView(config.image_size, config.spec.mean, config.spec.std)
+    everything = torch.arange(len(imagery)).numpy()
+    features = extract_features(encoder, view, imagery, everything, device="cpu")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return OutputHeads(features.shape[1], clusters)(features)[0]
+
+
+def bench_labels(
+    outputs: Tensor, methods: Sequence[str] = METHODS, rounds: int = 3
+) -> list[LabelRow]:
+    """Label outputs by each method, in turn with plain passes over them.
+
+    Args:
+        outputs: ``(N, k)``.
+        methods: Which.
+        rounds: Times that each is measured; the median is reported.
+
+    Returns:
+        A row for the plain pass, and one for each method.
+    """
+    plain = [_timed(lambda: outputs.argmax(1))[0]]
+    counts = outputs.argmax(1).bincount(minlength=outputs.shape[1])
+    rows = []
+    for method in methods:
+        balanced_labels(outputs[: max(2000, 2 * outputs.shape[1])], method=method)  # compiles
+        seconds = []
+        for _ in range(rounds):
+            plain.append(_timed(lambda: outputs.argmax(1))[0])
+            memory = _PeakMemory()
+            taken, found = _timed(partial(balanced_labels, outputs, method=method))
+            seconds.append(taken)
+        rows.append((method, found, statistics.median(seconds), memory.taken()))
+    a_pass = statistics.median(plain)
+    std = float((counts - len(outputs) / len(counts)).square().mean().sqrt())
+    table = [_row("argmax", outputs, outputs.argmax(1), std, 0, a_pass, a_pass, None)]
+    for method, found, taken, extra in rows:
+        table.append(
+            _row(method, outputs, found.labels, found.std, found.iterations, taken, a_pass, extra)
+        )
+    return table
+
+
+def labels_text(rows: Sequence[LabelRow]) -> str:
+    """Return rows as a Markdown table."""
+    lines = [
+        "| | std | sizes | mean output | iterations | seconds | passes | MiB beside |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        memory = "" if row.memory is None else f"{row.memory:,.0f}"
+        lines.append(
+            f"| {row.method} | {row.std:.2f} | {row.least} to {row.most} | {row.score:.4f} "
+            f"| {row.iterations or ''} | {row.seconds:.3f} | {row.passes:.1f} | {memory} |"
+        )
+    return "\n".join(lines)
+
+
+def draw_labels(outputs: Tensor, folder: Path, run: Path | None = None) -> list[Path]:
+    """Draw the paper's figures 4 to 7 from outputs of one's own.
+
+    ``decay.png``: std of the cluster sizes against the steps of the authors' loop, for several
+    decay rates beta, and where the exact solver ends. ``clusters.png``: the same for several k.
+    ``sinkhorn.png``: std against k, of translation and Sinkhorn-Knopp. ``epochs.png``, for a
+    run: std and the time that labels took in each of its epochs.
+
+    Args:
+        outputs: ``(N, k)``.
+        folder: Where the pictures go; made if need be.
+        run: A run's directory, with its ``metrics.csv``.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        InputError: If a picture is there already, or the run has no metrics.
+    """
+    names = ["decay.png", "clusters.png", "sinkhorn.png"] + (["epochs.png"] if run else [])
+    paths = [folder / name for name in names]
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path} exists already: choose another folder, or remove it")
+    history = _history(run) if run else None
+    folder.mkdir(parents=True, exist_ok=True)
+    k = outputs.shape[1]
+    exact = balanced_labels(outputs)
+    curves = {
+        f"beta = {decay:g}": balanced_labels(outputs, method="translation-paper", decay=decay).stds
+        for decay in (1.5, 2, 4, 6, 10, 50)
+    }
+    _draw_stds(paths[0], curves, f"N = {len(outputs):,}, k = {k}", ("exact", exact.std))
+    numbers = sorted({max(2, k // part) for part in (16, 8, 4, 2, 1)})
+    curves = {
+        f"k = {number}": balanced_labels(outputs[:, :number], method="translation-paper").stds
+        for number in numbers
+    }
+    _draw_stds(paths[1], curves, f"N = {len(outputs):,}, beta = 1.5", None)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    numbers = sorted({max(2, k * part // 8) for part in range(1, 9)})
+    for method in ("sinkhorn", "translation-paper", "translation"):
+        stds = [balanced_labels(outputs[:, :n].contiguous(), method=method).std for n in numbers]
+        axes.plot(numbers, stds, ".-", label=method)
+    axes.set_yscale("symlog", linthresh=0.5)
+    axes.set_ylim(bottom=0)
+    _finish(figure, paths[2], "clusters k", "std of cluster sizes (rows)")
+    if history:
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        upper.plot(history["epoch"], history["initial_std"], ".-", label="before translation")
+        upper.plot(history["epoch"], history["std"], ".-", label="after")
+        upper.set_yscale("symlog", linthresh=1)
+        upper.set_ylim(bottom=0)
+        upper.set_ylabel("std of cluster sizes (images)")
+        lower.plot(history["epoch"], history["label_seconds"], ".-", label="pass and labels")
+        lower.set_ylim(bottom=0)
+        _finish(figure, paths[3], "epoch", "seconds")
+    return paths
+
+
+def _timed(call: Callable[[], Result]) -> tuple[float, Result]:
+    began = now()
+    found = call()
+    return now() - began, found
+
+
+def _row(
+    method: str,
+    outputs: Tensor,
+    labels: Tensor,
+    std: float,
+    iterations: int,
+    seconds: float,
+    a_pass: float,
+    memory: float | None,
+) -> LabelRow:
+    counts = labels.bincount(minlength=outputs.shape[1])
+    chosen = outputs.gather(1, labels[:, None])
+    return LabelRow(
+        method,
+        std,
+        int(counts.min()),
+        int(counts.max()),
+        float(chosen.double().mean()),
+        iterations,
+        seconds,
+        seconds / a_pass,
+        memory,
+    )
+
+
+class _PeakMemory:
+    """The most memory that this process takes, from now on, beside what it has."""
+
+    def __init__(self) -> None:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
+            self._had: int | None = _status("VmRSS")
+        except OSError:
+            self._had = None  # not Linux
+
+    def taken(self) -> float | None:
+        """Return MiB."""
+        return None if self._had is None else (_status("VmHWM") - self._had) / 1024
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def _history(run: Path) -> dict[str, list[float]]:
+    try:
+        with (run / "metrics.csv").open() as file:
+            epochs = list(csv.DictReader(file))
+        names = ("epoch", "initial_std", "std", "label_seconds")
+        return {name: [float(epoch[name]) for epoch in epochs] for name in names}
+    except (OSError, KeyError, ValueError):
+        raise InputError(f"{run}: expected a run with a metrics.csv of its labels") from None
+
+
+def _draw_stds(
+    path: Path,
+    curves: Mapping[str, NDArray[np.float64]],
+    title: str,
+    level: tuple[str, float] | None,
+) -> None:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, stds in curves.items():
+        axes.plot(range(len(stds)), stds, label=name)
+    if level:
+        axes.axhline(level[1], color="black", linestyle="--", label=level[0])
+    axes.set_yscale("symlog", linthresh=0.5)
+    axes.set_ylim(bottom=0)
+    axes.set_title(title)
+    _finish(figure, path, "step", "std of cluster sizes (rows)")
+
+
+def _finish(figure: Figure, path: Path, x: str, y: str) -> None:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.axes[-1].set_xlabel(x)
+    figure.axes[-1].set_ylabel(y)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=120)

@@ -1,0 +1,81 @@
+"""Train small tasks on some processes and save what came out: run by a test as a program."""
+
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from rs_otl.datasets.datamodule import EpochSampler
+from rs_otl.models import TestView
+from rs_otl.spec import PAPER_MEAN, PAPER_STD
+from rs_otl.trainers import OTLTask
+
+IMAGES, BATCH = 45, 16
+
+
+class _Images(Dataset):
+    """Images of four colours, by their place."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        colours = torch.rand(4, 3, 1, 1, generator=generator)
+        noise = torch.rand(IMAGES, 3, 37, 37, generator=generator)
+        self.images = 0.6 * colours[torch.arange(IMAGES) % 4] + 0.4 * noise
+
+    def __len__(self):
+        return IMAGES
+
+    def __getitem__(self, place):
+        return {"image": self.images[place], "index": torch.tensor(place)}
+
+
+class _Plain(OTLTask):
+    """Views without chance and batch normalisation that stays: nothing depends on the batch."""
+
+    def __init__(self, **settings):
+        super().__init__(clusters=4, views=2, size=32, augment="simple", lr=0.05, **settings)
+        self.augment = TestView(32, PAPER_MEAN, PAPER_STD)
+        self.kept = []
+
+    def on_train_epoch_end(self):
+        self.kept.append(self.labels.clone())
+
+
+RUNS = {
+    "fresh": {"relabel": "fresh"},
+    "reuse": {"relabel": "reuse"},
+    "filled": {"temperature": 0.2},
+}
+
+
+def main(out, processes):
+    torch.set_num_threads(1)
+    found = {}
+    for name, settings in RUNS.items():
+        task = _Plain(freeze_batch_norm=True, **settings)
+        trainer = Trainer(
+            max_epochs=3,
+            accelerator="cpu",
+            devices=processes,
+            strategy="ddp" if processes > 1 else "auto",
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        sampler = EpochSampler(IMAGES, 0, processes, trainer.global_rank)
+        loader = DataLoader(_Images(), BATCH // processes, sampler=sampler, drop_last=True)
+        trainer.fit(task, loader)
+        found[name] = {
+            "labels": torch.stack(task.kept),
+            "weights": task.encoder.state_dict(),
+            "std": trainer.callback_metrics["std"],
+        }
+    torch.save(found, Path(out) / f"{processes}-{trainer.global_rank}.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
