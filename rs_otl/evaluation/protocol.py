@@ -81,15 +81,15 @@ def evaluate(
         )
 
     def features(indices: NDArray[np.int64]) -> Tensor:
-        key = features_key(encoder, view, imagery.hashes[indices], imagery.size)
-        found = remembered(
-            features_folder,
-            key,
-            lambda: extract_features(
+        def extract() -> Tensor:
+            return extract_features(
                 encoder, view, imagery, indices, device=device, progress=progress
-            ),
-        )
-        return found.to(device)
+            )
+
+        if features_folder is None:
+            return extract().to(device)
+        key = features_key(encoder, view, imagery.hashes[indices], imagery.size)
+        return remembered(features_folder / f"{key}.safetensors", extract).to(device)
 
     train_labels = torch.from_numpy(labels[division.train]).to(device)
     truth = torch.from_numpy(labels[division.test])

@@ -16,21 +16,17 @@ if TYPE_CHECKING:
     from rs_otl.models import TestView
 
 
-def remembered(folder: Path | None, key: str, extract: Callable[[], Tensor]) -> Tensor:
-    """Return the features of a key, extracted at most once.
+def remembered(path: Path, extract: Callable[[], Tensor]) -> Tensor:
+    """Return the features kept in a file, made if it is not there yet.
 
     Args:
-        folder: Where they are kept, a file a key; ``None`` keeps nothing.
-        key: From :func:`features_key`.
+        path: The file, named by :func:`features_key`.
         extract: Gives the features, ``(n, D)`` float32 on the CPU.
     """
-    if folder is None:
-        return extract()
-    path = folder / f"{key}.safetensors"
     if path.is_file():
         return load_file(path)["features"]
     features = extract()
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as aside:
         save_file({"features": features.contiguous()}, aside)
     return features

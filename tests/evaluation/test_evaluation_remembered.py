@@ -1,7 +1,6 @@
 """Features are extracted once for an encoder and its images."""
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
@@ -38,15 +37,14 @@ def test_a_key_is_the_same_for_the_same_and_another_for_whatever_differs():
     assert _key() == keys[0]
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_features_are_extracted_once_where_they_are_kept(tmp_path, kept):
+def test_features_are_extracted_once(tmp_path):
     calls = []
 
     def extract():
         calls.append(1)
         return torch.arange(6.0).reshape(2, 3).T
 
-    folder = tmp_path / "features" if kept else None
-    first, second = (remembered(folder, "abc", extract) for _ in range(2))
+    path = tmp_path / "features" / "abc.safetensors"
+    first, second = (remembered(path, extract) for _ in range(2))
     assert torch.equal(first, second)
-    assert len(calls) == (1 if kept else 2)
+    assert len(calls) == 1
