@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from rs_otl.evaluation.few_shot import few_shot
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
 from rs_otl.evaluation.linear import linear_predict
+from rs_otl.evaluation.remembered import features_key, remembered
 from rs_otl.evaluation.report import Evaluation, FewShot, Score
 
 if TYPE_CHECKING:  # evaluating needs none of what reads images
@@ -34,6 +36,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     seed: int = 0,
     progress: bool = False,
+    features_folder: Path | None = None,
 ) -> Evaluation:
     """Judge a frozen encoder by nearest neighbours and a linear classifier (section 4).
 
@@ -51,6 +54,8 @@ def evaluate(
         device: Where to compute.
         seed: Of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
+        features_folder: Where features are kept, by encoder and images, to be extracted once;
+            nowhere if not given.
 
     Returns:
         Scores, accuracy by class, confusion matrix, and notes on whatever limits them.
@@ -76,8 +81,15 @@ def evaluate(
         )
 
     def features(indices: NDArray[np.int64]) -> Tensor:
-        found = extract_features(encoder, view, imagery, indices, device=device, progress=progress)
-        return found.to(device)
+        def extract() -> Tensor:
+            return extract_features(
+                encoder, view, imagery, indices, device=device, progress=progress
+            )
+
+        if features_folder is None:
+            return extract().to(device)
+        key = features_key(encoder, view, imagery.hashes[indices], imagery.size)
+        return remembered(features_folder / f"{key}.safetensors", extract).to(device)
 
     train_labels = torch.from_numpy(labels[division.train]).to(device)
     truth = torch.from_numpy(labels[division.test])

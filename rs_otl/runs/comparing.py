@@ -26,7 +26,7 @@ from rs_otl.models import (
     read_config,
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.places import find_source, run_directory, run_of
+from rs_otl.runs.places import RUNS, find_source, run_directory, run_of
 from rs_otl.runs.telling import tell
 from rs_otl.spec import EncoderConfig, load_size
 
@@ -157,6 +157,7 @@ def compare(
                 device=device,
                 seed=seed,
                 progress=progress,
+                features_folder=RUNS / "features",
             )
         )
     report = EvaluationReport(encoders=tuple(judged), skipped=refused)

@@ -177,6 +177,18 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_eight_bit_images_train_what_the_same_images_in_float32_do():
+    weights = []
+    for dtype in (torch.uint8, torch.float32):
+        images, task = _Images(), _task()
+        levels = (images.images * 255).round()
+        images.images = levels.to(torch.uint8) if dtype == torch.uint8 else levels / 255
+        torch.manual_seed(0)
+        _fit(task, dataset=images)
+        weights.append(task.encoder.conv1.weight.detach().clone())
+    assert torch.equal(*weights)
+
+
 def test_stacked_views_are_each_drawn_anew():
     task = _task(views=3)
     images = _Images(4).images
