@@ -51,7 +51,7 @@ def even_out(
         limit was passed, phases ran out, or no path was found.
     """
     k = len(spare)
-    nodes, rows = k + 1, len(chosen)
+    nodes = k + 1
     distance = np.empty(nodes)
     settled = np.empty(nodes, np.bool_)
     via_node = np.empty(nodes, np.int64)
@@ -59,9 +59,6 @@ def even_out(
     via_entry = np.empty(nodes, np.int64)
     used = np.empty(nodes, np.bool_)
     met = np.empty(nodes, np.int64)
-    begins = np.empty(k + 1, np.int64)
-    ends = np.empty(k, np.int64)
-    order = np.empty(rows, np.int64)
     keys = np.empty(4 * nodes)
     heap = np.empty(4 * nodes, np.int64)
     phases, moved_by = 0, 0.0
@@ -71,17 +68,7 @@ def even_out(
             lacking -= min(excess[node], 0)
         if lacking == 0 or moved_by > limit or phases == most:
             break
-        begins[:] = 0
-        for row in range(rows):
-            begins[clusters[chosen[row]] + 1] += 1
-        for cluster in range(k):
-            begins[cluster + 1] += begins[cluster]
-            ends[cluster] = begins[cluster]
-        for row in range(rows):
-            cluster = clusters[chosen[row]]
-            order[ends[cluster]] = row
-            ends[cluster] += 1
-
+        begins, order = rows_by_cluster(clusters, chosen, k)
         distance[:] = np.inf
         settled[:] = False
         used[:] = False
@@ -118,7 +105,7 @@ def even_out(
                 if far < distance[k]:
                     distance[k], via_node[k] = far, node
                     size = _push(keys, heap, size, far, k)
-            for place in range(begins[node], ends[node]):
+            for place in range(begins[node], begins[node + 1]):
                 row = order[place]
                 own = chosen[row]
                 base = values[own] - translation[node]
@@ -166,6 +153,34 @@ def even_out(
                     chosen[via_row[node]] = via_entry[node]
                 node = before
     return phases, moved_by
+
+
+@njit(cache=True)
+def rows_by_cluster(
+    clusters: NDArray[np.int32], chosen: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort rows by the cluster that they are in.
+
+    Args:
+        clusters: Of the entries ``(E,)``.
+        chosen: Place of the entry that each row is in ``(A,)``.
+        k: Number of clusters.
+
+    Returns:
+        Where the rows of each cluster begin ``(k + 1,)``, and the rows ``(A,)``.
+    """
+    begins = np.zeros(k + 1, np.int64)
+    for place in chosen:
+        begins[clusters[place] + 1] += 1
+    for cluster in range(k):
+        begins[cluster + 1] += begins[cluster]
+    ends = begins.copy()
+    order = np.empty(len(chosen), np.int64)
+    for row in range(len(chosen)):
+        cluster = clusters[chosen[row]]
+        order[ends[cluster]] = row
+        ends[cluster] += 1
+    return begins, order
 
 
 @njit(cache=True)

@@ -4,6 +4,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rs_otl.clustering._paths import rows_by_cluster
+
 
 @njit(cache=True)
 def tightest_edges(
@@ -26,18 +28,8 @@ def tightest_edges(
         Where the edges of each cluster begin ``(k + 1,)``, where they lead ``(F,)``, and their
         slack ``(F,)``.
     """
-    k, rows = len(translation), len(chosen)
-    begins = np.zeros(k + 1, np.int64)
-    for row in range(rows):
-        begins[clusters[chosen[row]] + 1] += 1
-    for cluster in range(k):
-        begins[cluster + 1] += begins[cluster]
-    order = np.empty(rows, np.int64)
-    ends = begins[:k].copy()
-    for row in range(rows):
-        cluster = clusters[chosen[row]]
-        order[ends[cluster]] = row
-        ends[cluster] += 1
+    k = len(translation)
+    begins, order = rows_by_cluster(clusters, chosen, k)
     edges = np.zeros(k + 1, np.int64)
     to = np.empty(len(clusters), np.int32)
     slacks = np.empty(len(clusters), np.float64)
