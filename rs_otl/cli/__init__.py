@@ -7,6 +7,7 @@ import typer
 
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.doctor import doctor
+from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.pretrain import pretrain
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, transfer, evaluate, export, views, doctor):
+for _command in (datasets, pretrain, transfer, evaluate, export, embed, views, doctor):
     app.command()(_command)
 
 
