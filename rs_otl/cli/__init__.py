@@ -10,7 +10,9 @@ from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
+from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.search import search
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.views import views
 from rs_otl.errors import InputError
@@ -25,8 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, transfer, evaluate, export, embed, views, doctor):
+for _command in (datasets, pretrain, transfer, evaluate, export, embed, search, views, doctor):
     app.command()(_command)
+app.command("map")(map_)
 
 
 @app.callback()

@@ -1,6 +1,29 @@
-"""Scenes in, embeddings, few-shot maps and similar places out, as files that a GIS opens."""
+"""Scenes in, embeddings, few-shot maps and similar places out, as files that a GIS opens.
 
-from rs_otl.geo.embedding import embed
-from rs_otl.geo.encoder import TileEncoder
+Names are imported when first used: each brings libraries that the others do without.
+"""
 
-__all__ = ["TileEncoder", "embed"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs_otl.geo.embedding import embed
+    from rs_otl.geo.encoder import TileEncoder
+    from rs_otl.geo.mapping import map_scene as map
+    from rs_otl.geo.searching import search
+
+__all__ = ["TileEncoder", "embed", "map", "search"]
+
+_PLACES = {
+    "TileEncoder": ("encoder", "TileEncoder"),
+    "embed": ("embedding", "embed"),
+    "map": ("mapping", "map_scene"),
+    "search": ("searching", "search"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -159,7 +159,7 @@ def embed(
         projection = None
         if pca is not None:
             projection = fit_projection((row for store in stores for row in store.rows()), pca)
-        tags = [_tags(each, encoder, projection) for each in passes]
+        tags = [description(each, encoder) for each in passes]
         paths = [out] * len(passes)
         if suffix in _PARQUET:
             with clocks[0].running():
@@ -199,10 +199,10 @@ def _facts(passes: Sequence[Pass], encoder: TileEncoder) -> dict[str, Any]:
     }
 
 
-def _tags(each: Pass, encoder: TileEncoder, projection: Projection | None) -> dict[str, str]:
+def description(each: Pass, encoder: TileEncoder) -> dict[str, str]:
     """Return what a file says of how it was made."""
     spec = encoder.config.spec
-    tags = {
+    return {
         "RS_OTL_VERSION": metadata.version("rs-otl"),
         "RS_OTL_ENCODER": encoder.source,
         "RS_OTL_ARCHITECTURE": encoder.config.encoder,
@@ -218,9 +218,6 @@ def _tags(each: Pass, encoder: TileEncoder, projection: Projection | None) -> di
         "RS_OTL_PRECISION": encoder.precision,
         "RS_OTL_SCENE": Path(each.scene.name).name,
     }
-    if projection is not None:
-        tags["RS_OTL_PCA_EXPLAINED"] = json.dumps(projection.explained.round(6).tolist())
-    return tags
 
 
 def _refuse_several_crs(passes: Sequence[Pass]) -> None:

@@ -79,7 +79,8 @@ def write_cog(
         "BIGTIFF": "IF_SAFER",
     }
     if colours:
-        profile["photometric"] = "palette"
+        # Left to itself, GDAL takes the band after a palette for its opacity.
+        profile |= {"photometric": "palette", "ALPHA": "NO"}
     try:
         with quiet_georeference():
             with rasterio.open(plain, "w", **profile) as file:
