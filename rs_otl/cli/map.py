@@ -25,9 +25,7 @@ def map_(
     labels: Annotated[
         Path, typer.Option(help="Labelled points or polygons: GeoJSON or GeoPackage, any CRS.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="GeoTIFF to write; must be new.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="GeoTIFF to write; must be new.")],
     field: Annotated[
         str | None,
         typer.Option(

@@ -30,9 +30,7 @@ def search(
             help="What to look for: x,y or left,bottom,right,top in a scene's CRS, or an image."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="GeoJSON to write; must be new.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="GeoJSON to write; must be new.")],
     count: Annotated[int, typer.Option("-n", min=1, help="Hits wanted.")] = 50,
     query_crs: Annotated[
         str | None,

@@ -24,6 +24,7 @@ from rs_otl.datasets._decode import (
 from rs_otl.datasets._memory import default_cache_bytes
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, kind_of, list_folder
+from rs_otl.datasets.scenes import are_scenes, find_tiles, read_tile
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.datasets.synthetic import draw_scene
 from rs_otl.errors import InputError
@@ -286,6 +287,8 @@ def _from_catalogue(entry: Entry, root: Path, size: int) -> _Source:
 
 def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
     listing = list_folder(folder)
+    if listing.classes is None and are_scenes(folder, listing.paths):
+        return _from_scenes(folder, listing.paths, size)
     with quiet_reading():
         kind = kind_of(folder, tracked(listing.paths, "Looking at headers", progress))
     read = functools.partial(_decode_below, folder, keep_alpha=kind.keep_alpha)
@@ -305,6 +308,32 @@ def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
             resolution=None,
             mean=(0,) * len(kind.bands),
             std=(1,) * len(kind.bands),
+        ),
+        estimate=True,
+    )
+
+
+def _from_scenes(folder: Path, paths: list[str], size: int) -> _Source:
+    found = find_tiles(folder, paths, size)
+    bands, scale = found.bands, found.deep_scale
+    return _Source(
+        name=folder.resolve().name,
+        folder=folder,
+        paths=found.tiles,
+        labels=None,
+        classes=None,
+        left_out=[LeftOut(path, reason) for path, reason in found.left_out],
+        missing=None,
+        reader=Reader(
+            functools.partial(read_tile, folder, size), len(bands), size, found.deep, scale
+        ),
+        spec=ImageSpec(
+            bands=bands,
+            units=found.units,
+            scale=scale if found.deep else 255,
+            resolution=found.resolution,
+            mean=(0,) * len(bands),
+            std=(1,) * len(bands),
         ),
         estimate=True,
     )

@@ -99,6 +99,11 @@ class Scene:
         """Whether the file says where it lies, if only by a transform."""
         return self.crs is not None or self.transform != Affine.identity()
 
+    @property
+    def may_lack_data(self) -> bool:
+        """Whether pixels may be without data: there is nodata, a mask, alpha, or fractions."""
+        return self._masked or self.dtype.kind == "f"
+
     def __enter__(self) -> "Scene":
         """Give itself, to be closed at the end of the block."""
         return self
@@ -139,8 +144,8 @@ class Scene:
         except (RasterioError, OSError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
             raise InputError(
-                f"{self.name}: truncated or damaged at rows {top:,} to {top + height:,} ({reason}); "
-                "get the file again"
+                f"{self.name}: truncated or damaged at rows {top:,} to {top + height:,} "
+                f"({reason}); get the file again"
             ) from error
         return pixels, valid
 

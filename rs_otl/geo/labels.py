@@ -112,7 +112,9 @@ def _read(path: Path) -> Any:
         return geopandas.read_file(path)
     except Exception as error:  # GeoPandas' readers have no common kind
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read, expected GeoJSON or GeoPackage ({reason})") from None
+        raise InputError(
+            f"{path}: cannot be read, expected GeoJSON or GeoPackage ({reason})"
+        ) from None
 
 
 def _attributes(frame: Any) -> list[str]:

@@ -204,9 +204,7 @@ def _fitted(
     return lambda rows: classifier.predict_proba(_unit(rows))
 
 
-def _left_out(
-    truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]
-) -> tuple[int, int]:
+def _left_out(truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]) -> tuple[int, int]:
     """Leave out each label, with all its tiles, in turn.
 
     The only label of a class cannot be told by the others, and two classes must be left.

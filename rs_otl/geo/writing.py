@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyproj
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
 from rasterio import Affine
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy as translate
 from rasterio.windows import Window
@@ -79,8 +80,7 @@ def write_cog(
         "BIGTIFF": "IF_SAFER",
     }
     if colours:
-        # Left to itself, GDAL takes the band after a palette for its opacity.
-        profile |= {"photometric": "palette", "ALPHA": "NO"}
+        profile["photometric"] = "palette"
     try:
         with quiet_georeference():
             with rasterio.open(plain, "w", **profile) as file:
@@ -88,6 +88,8 @@ def write_cog(
                 file.update_tags(**tags)
                 if colours:
                     file.write_colormap(1, colours)
+                    # Left to itself, GDAL takes the band after a palette for its opacity.
+                    file.colorinterp = [ColorInterp.palette] + [ColorInterp.gray] * (bands - 1)
                 for number, row in enumerate(rows):
                     file.write(row[:, None], window=Window(0, number, width, 1))
             with written_aside(out) as aside:
@@ -167,4 +169,4 @@ def write_geoparquet(
 
 
 def _projjson(crs: CRS) -> dict[str, Any]:
-    return ProjCRS.from_user_input(crs.to_wkt()).to_json_dict()
+    return pyproj.CRS.from_user_input(crs.to_wkt()).to_json_dict()
