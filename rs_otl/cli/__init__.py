@@ -5,6 +5,7 @@ import traceback
 
 import typer
 
+from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
@@ -30,6 +31,7 @@ app = typer.Typer(
 for _command in (datasets, pretrain, transfer, evaluate, export, embed, search, views, doctor):
     app.command()(_command)
 app.command("map")(map_)
+app.add_typer(bench, name="bench")
 
 
 @app.callback()

@@ -1,7 +1,8 @@
 """Files that a GIS opens."""
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from rs_otl.datasets.scene import quiet_georeference
 from rs_otl.errors import InputError
 from rs_otl.files import written_aside
 
+# A tile of the TIFF holds all its bands: many bands, small tiles.
 _BLOCK_BYTES = 16 * 2**20
+_STRIP_BYTES = 64 * 2**20
 # Rows of a Parquet file that are written, and read, at once.
 _GROUP_ROWS = 8192
 
@@ -66,6 +69,7 @@ def write_cog(
     block = 512
     while block > 64 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
+    strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
     plain = out.with_name(f".{out.stem}.plain.tif")
     profile = {
         "driver": "GTiff",
@@ -76,7 +80,9 @@ def write_cog(
         "nodata": nodata,
         "crs": crs,
         "transform": transform,
-        "interleave": "pixel",
+        # Strips of one band: what GDAL reads fastest band by band, as overviews are made.
+        "interleave": "band",
+        "blockysize": strip_rows,
         "BIGTIFF": "IF_SAFER",
     }
     if colours:
@@ -90,8 +96,10 @@ def write_cog(
                     file.write_colormap(1, colours)
                     # Left to itself, GDAL takes the band after a palette for its opacity.
                     file.colorinterp = [ColorInterp.palette] + [ColorInterp.gray] * (bands - 1)
-                for number, row in enumerate(rows):
-                    file.write(row[:, None], window=Window(0, number, width, 1))
+                top = 0
+                for strip in _strips(rows, strip_rows):
+                    file.write(strip, window=Window(0, top, width, strip.shape[1]))
+                    top += strip.shape[1]
             with written_aside(out) as aside:
                 translate(
                     plain,
@@ -109,6 +117,13 @@ def write_cog(
     finally:
         plain.unlink(missing_ok=True)
         plain.with_name(f"{plain.name}.aux.xml").unlink(missing_ok=True)
+
+
+def _strips(rows: Iterable[NDArray[Any]], height: int) -> Iterator[NDArray[Any]]:
+    """Join rows (bands, width) to strips (bands, height, width); the last may be lower."""
+    remaining = iter(rows)
+    while strip := list(itertools.islice(remaining, height)):
+        yield np.stack(strip, axis=1)
 
 
 def write_geoparquet(
