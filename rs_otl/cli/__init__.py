@@ -14,7 +14,9 @@ from rs_otl.cli.export import export
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
 from rs_otl.cli.search import search
+from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
+from rs_otl.cli.view import view
 from rs_otl.cli.views import views
 from rs_otl.errors import InputError
 
@@ -28,9 +30,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, transfer, evaluate, export, embed, search, views, doctor):
+for _command in (datasets, pretrain, transfer, evaluate, export):
     app.command()(_command)
+app.command()(embed)
 app.command("map")(map_)
+for _command in (search, view, tile, views, doctor):
+    app.command()(_command)
 app.add_typer(bench, name="bench")
 
 

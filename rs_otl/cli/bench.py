@@ -43,8 +43,8 @@ def bench_embed(
         print_json(found)
         return
     typer.echo(
-        f"{found.pixels:,} x {found.pixels:,} pixels, {found.tiles:,} tiles: {found.seconds:.1f} s, "
-        f"{found.tiles / found.seconds:.0f} tiles a second, "
+        f"{found.pixels:,} x {found.pixels:,} pixels, {found.tiles:,} tiles: "
+        f"{found.seconds:.1f} s, {found.tiles / found.seconds:.0f} tiles a second, "
         f"{100 * found.encoder_seconds / found.seconds:.0f} % of the time in the encoder, "
         f"at most {found.peak_mib:,.0f} MiB"
     )

@@ -100,6 +100,11 @@ class Scene:
         return self.crs is not None or self.transform != Affine.identity()
 
     @property
+    def nodata(self) -> float | None:
+        """The value that means there is no data, if there is one."""
+        return self._dataset.nodata
+
+    @property
     def may_lack_data(self) -> bool:
         """Whether pixels may be without data: there is nodata, a mask, alpha, or fractions."""
         return self._masked or self.dtype.kind == "f"

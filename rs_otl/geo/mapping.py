@@ -1,5 +1,6 @@
 """A handful of labels in, a class map out."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def map_scene(
             opened.crs,
             each.grid.transform(opened.transform),
             ("class", "confidence in per cent"),
-            description(each, encoder) | {"RS_OTL_CLASSES": "; ".join(classes)},
+            description(each, encoder) | {"RS_OTL_CLASSES": json.dumps(classes)},
             {0: (0, 0, 0, 0), **colours},
             "NEAREST",
         )
@@ -207,19 +208,19 @@ def _fitted(
 def _left_out(truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]) -> tuple[int, int]:
     """Leave out each label, with all its tiles, in turn.
 
-    The only label of a class cannot be told by the others, and two classes must be left.
+    The only label of a class is not tried: the others cannot tell it.
 
     Returns:
         Labels tried, and how many of them were told right.
     """
     counts = np.bincount(truth)
     tested = correct = 0
-    for number in np.flatnonzero(counts[truth] > 1):
-        others = np.arange(len(truth)) != number
-        predict = _fitted(truth[others], [features[other] for other in np.flatnonzero(others)])
+    for number in np.flatnonzero(counts[truth] > 1).tolist():
+        others = np.delete(truth, number)
+        predict = _fitted(others, [*features[:number], *features[number + 1 :]])
         chances = predict(features[number]).mean(0)
         tested += 1
-        correct += int(np.unique(truth[others])[chances.argmax()] == truth[number])
+        correct += int(np.unique(others)[chances.argmax()] == truth[number])
     return tested, correct
 
 

@@ -24,7 +24,7 @@ from rs_otl.datasets.scene import quiet_georeference
 from rs_otl.errors import InputError
 from rs_otl.files import written_aside
 
-# A tile of the TIFF holds all its bands: many bands, small tiles.
+# A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
 _STRIP_BYTES = 64 * 2**20
 # Rows of a Parquet file that are written, and read, at once.
@@ -67,7 +67,7 @@ def write_cog(
     bands, height, width = shape
     size = np.dtype(dtype).itemsize
     block = 512
-    while block > 64 and bands * size * block**2 > _BLOCK_BYTES:
+    while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
     plain = out.with_name(f".{out.stem}.plain.tif")
@@ -94,12 +94,15 @@ def write_cog(
                 file.update_tags(**tags)
                 if colours:
                     file.write_colormap(1, colours)
-                    # Left to itself, GDAL takes the band after a palette for its opacity.
-                    file.colorinterp = [ColorInterp.palette] + [ColorInterp.gray] * (bands - 1)
                 top = 0
                 for strip in _strips(rows, strip_rows):
                     file.write(strip, window=Window(0, top, width, strip.shape[1]))
                     top += strip.shape[1]
+            if colours:
+                # Left to itself, GDAL takes the band after a palette for its opacity; told while
+                # the file is written, it forgets.
+                with rasterio.open(plain, "r+") as file:
+                    file.colorinterp = [ColorInterp.palette] + [ColorInterp.gray] * (bands - 1)
             with written_aside(out) as aside:
                 translate(
                     plain,
