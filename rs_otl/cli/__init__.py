@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -30,12 +31,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, transfer, evaluate, export):
-    app.command()(_command)
-app.command()(embed)
-app.command("map")(map_)
-for _command in (search, view, tile, views, doctor):
-    app.command()(_command)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    datasets,
+    pretrain,
+    transfer,
+    evaluate,
+    export,
+    embed,
+    map_,
+    search,
+    view,
+    tile,
+    views,
+    doctor,
+)
+for _command in _COMMANDS:
+    app.command(_command.__name__.rstrip("_"))(_command)
 app.add_typer(bench, name="bench")
 
 

@@ -192,16 +192,13 @@ class Scene:
         except (RasterioError, OSError) as error:
             raise InputError(f"{self.name}: truncated or damaged ({error})") from error
 
-    def position(self, x: float, y: float) -> tuple[float, float]:
-        """Return the column and row, with fractions, of a coordinate of the scene's CRS."""
-        inverse = ~self.transform
-        return (
-            inverse.a * x + inverse.b * y + inverse.c,
-            inverse.d * x + inverse.e * y + inverse.f,
-        )
+    def position(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return column and row, with fractions, of coordinates: numbers, or arrays of them."""
+        t = ~self.transform
+        return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
-    def coordinate(self, column: float, row: float) -> tuple[float, float]:
-        """Return the coordinate, in the scene's CRS, of a column and row with fractions."""
+    def coordinate(self, column: Any, row: Any) -> tuple[Any, Any]:
+        """Return x and y of columns and rows with fractions: numbers, or arrays of them."""
         t = self.transform
         return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
 

@@ -38,16 +38,18 @@ def fit_projection(rows: Iterable[NDArray[np.float32]], count: int) -> Projectio
     Raises:
         InputError: There are fewer dimensions, or fewer embeddings, than components.
     """
-    total, products, number = np.zeros(()), np.zeros(()), 0
-    shift = None
+    total, products, number = np.zeros(0), np.zeros((0, 0)), 0
+    shift: NDArray[np.float64] | None = None
     for array in rows:
         held = array[np.isfinite(array[:, 0])].astype(np.float64)
         if not len(held):
             continue
-        shift = held.mean(0) if shift is None else shift  # keeps the products well conditioned
+        if shift is None:  # keeps the products well conditioned
+            shift = held.mean(0)
+            total, products = np.zeros(held.shape[1]), np.zeros((held.shape[1],) * 2)
         held -= shift
         total, products, number = total + held.sum(0), products + held.T @ held, number + len(held)
-    width = products.shape[0] if products.ndim else 0
+    width = len(total)
     if not 1 <= count <= min(width, number):
         raise InputError(
             f"--pca {count}: expected 1 to {min(width, number)}, for {number:,} tiles of {width} "

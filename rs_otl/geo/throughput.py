@@ -185,7 +185,7 @@ def _plain(
         num_workers=workers,
         collate_fn=_stacked,
     )
-    module = copy.deepcopy(encoder.module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module = copy.deepcopy(encoder.module).to(memory_format=torch.contiguous_format)
     found = {}
     with torch.inference_mode():
         for images, corners in loader:

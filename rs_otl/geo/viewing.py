@@ -55,7 +55,7 @@ def view(
     with Scene(scene) as opened:
         cells = _Cells(Path(embeddings), opened)
         values = cells.read()
-        held = np.isfinite(values).all(axis=-1)
+        held = np.asarray(np.isfinite(values).all(axis=-1))
         if not held.any():
             raise InputError(f"{embeddings}: holds no data, all is nodata")
         scale = min(1.0, _SIDE / max(opened.width, opened.height))

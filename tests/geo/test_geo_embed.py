@@ -38,28 +38,24 @@ def test_the_value_at_a_coordinate_is_the_embedding_of_the_tile_around_it(
     pixels = draw(101, 150).astype(np.uint8)
     path = write(tmp_path / "scene.tif", pixels, place)
     embed(path, encoder, tmp_path / "out.tif", tile=32, stride=16)
-    with quiet_georeference(), rasterio.open(path) as scene:
-        with rasterio.open(tmp_path / "out.tif") as out:
-            assert out.crs == scene.crs
-            # In the middle, left of and right of a cell's border, and in each corner.
-            for row, column in (
-                (40, 72),
-                (40, 79),
-                (40, 80),
-                (0, 0),
-                (100, 0),
-                (0, 149),
-                (100, 149),
-            ):
-                x, y = scene.transform @ (column + 0.5, row + 0.5)
-                (value,) = out.sample([(x, y)])
-                top = min(max(row // 16 * 16 - 8, 0), 101 - 32)
-                left = min(max(column // 16 * 16 - 8, 0), 150 - 32)
-                expected = reference(encoder_folder, pixels, top, left)
-                np.testing.assert_allclose(value, expected, atol=2e-4)
-                # The next tile is another: the test could tell a shift of a pixel.
-                other = reference(encoder_folder, pixels, top, left + (1 if left < 100 else -1))
-                assert np.abs(other - expected).max() > 2e-3
+    # In the middle, left of and right of a cell's border, and in each corner.
+    places = ((40, 72), (40, 79), (40, 80), (0, 0), (100, 0), (0, 149), (100, 149))
+    with (
+        quiet_georeference(),
+        rasterio.open(path) as scene,
+        rasterio.open(tmp_path / "out.tif") as out,
+    ):
+        assert out.crs == scene.crs
+        for row, column in places:
+            x, y = scene.transform @ (column + 0.5, row + 0.5)
+            (value,) = out.sample([(x, y)])
+            top = min(max(row // 16 * 16 - 8, 0), 101 - 32)
+            left = min(max(column // 16 * 16 - 8, 0), 150 - 32)
+            expected = reference(encoder_folder, pixels, top, left)
+            np.testing.assert_allclose(value, expected, atol=2e-4)
+            # The next tile is another: the test could tell a shift of a pixel.
+            other = reference(encoder_folder, pixels, top, left + (1 if left < 100 else -1))
+            assert np.abs(other - expected).max() > 2e-3
     assert ("no CRS" in capsys.readouterr().err) == (place == "no CRS")
 
 
