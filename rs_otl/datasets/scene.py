@@ -23,8 +23,9 @@ from rs_otl.spec import RGB, EncoderConfig
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
 SceneLike = Any
 
-# GDAL would keep a twentieth of the machine's memory in decoded blocks.
-_ENVIRONMENT = {"GDAL_CACHEMAX": 256 * 2**20}
+# GDAL would keep a twentieth of the machine's memory in decoded blocks. It asks once, before the
+# first raster is read.
+_CACHE_BYTES = 256 * 2**20
 _UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 
 
@@ -143,7 +144,7 @@ class Scene:
         window = Window(left, top, width, height)
         chosen = self._indexes if bands is None else [self._indexes[i] for i in bands]
         try:
-            with rasterio.Env(**_ENVIRONMENT):
+            with bounded_cache():
                 pixels = self._dataset.read(chosen, window=window)
                 valid = self._valid(pixels, window=window)
         except (RasterioError, OSError) as error:
@@ -186,7 +187,7 @@ class Scene:
         rows, columns = (max(1, round(length / step)) for length in (self.height, self.width))
         shape = (len(self._indexes), rows, columns)
         try:
-            with rasterio.Env(**_ENVIRONMENT):
+            with bounded_cache():
                 pixels = self._dataset.read(self._indexes, out_shape=shape)
                 return pixels, self._valid(pixels, out_shape=shape)
         except (RasterioError, OSError) as error:
@@ -258,6 +259,11 @@ class Scene:
         )
 
 
+def bounded_cache() -> rasterio.Env:
+    """Return the environment in which GDAL's cache of blocks takes 256 MiB at most."""
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
+
+
 @contextmanager
 def quiet_georeference() -> Iterator[None]:
     """Silence rasterio's warning of a scene without georeference, which is told in our words."""
@@ -271,7 +277,7 @@ def _opened(path: Path) -> rasterio.DatasetReader:
         raise InputError(f"{path}: no such file, expected a raster such as a GeoTIFF")
     driver, _ = driver_of(path)
     try:
-        with quiet_georeference():
+        with quiet_georeference(), bounded_cache():
             return rasterio.open(path, driver=driver)
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).replace(str(path), "the file").split())

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +41,12 @@ class Clock:
     tiles: int = 0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count the block's seconds."""
-        began = time.perf_counter()
+    def running(self, encoder: TileEncoder) -> Iterator[None]:
+        """Count the block's seconds, and the encoder's within."""
+        began, before = time.perf_counter(), encoder.seconds
         yield
         self.total += time.perf_counter() - began
+        self.encoder += encoder.seconds - before
 
 
 def embed_rows(
@@ -57,7 +59,7 @@ def embed_rows(
 ) -> Iterator[NDArray[np.float32]]:
     """Embed the cells of a scene, row by row, from the top.
 
-    Slabs are read and normalised by a thread while the encoder is busy with the one before.
+    Slabs are read by a thread while the encoder is busy with the one before.
     Memory does not depend on the scene's height, and on its width only by the rows given.
 
     Args:
@@ -78,19 +80,17 @@ def embed_rows(
     clock = clock or Clock()
     parts = list(_parts(grid, len(bands), first))
 
-    def prepare(part: Part) -> tuple[Tensor, NDArray[np.bool_]]:
-        left, top, width, height = _window(grid, part)
-        pixels, valid = scene.read(left, top, width, height, bands)
-        return encoder.normalise(pixels, valid), valid
+    def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        return scene.read(*_window(grid, part), bands)
 
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(prepare, parts[0]) if parts else None
+        coming = reader.submit(read, parts[0]) if parts else None
         rows = np.empty((0, 0, 0), np.float32)
         for number, part in enumerate(parts):
             assert coming is not None
             pixels, valid = coming.result()
             if number + 1 < len(parts):
-                coming = reader.submit(prepare, parts[number + 1])
+                coming = reader.submit(read, parts[number + 1])
             if part[1].start == 0:
                 shape = (part[0].stop - part[0].start, grid.columns, encoder.width)
                 rows = np.full(shape, np.nan, np.float32)
@@ -120,15 +120,15 @@ def embed_tiles(
     """
     found = np.full((len(corners), encoder.width), np.nan, np.float32)
     for start in range(0, len(corners), encoder.batch_size):
-        chosen, images = [], []
+        chosen: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
         for number in range(start, min(start + encoder.batch_size, len(corners))):
             top, left = (int(value) for value in corners[number])
             pixels, valid = scene.read(left, top, tile, tile, bands)
             if valid.mean() >= VALID_SHARE:
-                chosen.append(number)
-                images.append(encoder.normalise(pixels, valid))
+                chosen.append((number, pixels, valid))
         if chosen:
-            found[chosen] = encoder(torch.stack(images)).numpy()
+            numbers, pixels, valid = (np.stack(parts) for parts in zip(*chosen, strict=True))
+            found[numbers] = encoder(_tensor(pixels), torch.from_numpy(valid)).numpy()
     return found
 
 
@@ -156,7 +156,7 @@ def _embed_part(
     grid: TileGrid,
     encoder: TileEncoder,
     part: Part,
-    pixels: Tensor,
+    pixels: NDArray[Any],
     valid: NDArray[np.bool_],
     into: NDArray[np.float32],
     clock: Clock,
@@ -170,17 +170,24 @@ def _embed_part(
     np.logical_or.at(wanted, (row_of[:, None], column_of[None]), cells)
     found = np.full((*wanted.shape, encoder.width), np.nan, np.float32)
     places = np.argwhere(wanted)
+    tile, whole = grid.tile, bool(valid.all())
+    source, held = _tensor(pixels), torch.from_numpy(valid)
     for start in range(0, len(places), encoder.batch_size):
         batch = places[start : start + encoder.batch_size]
-        tiles = torch.empty(len(batch), grid.tile, grid.tile, pixels.shape[-1])
-        for tile, (row, column) in zip(tiles, batch, strict=True):
-            y, x = int(tops[row]), int(lefts[column])
-            tile.copy_(pixels[y : y + grid.tile, x : x + grid.tile])
-        began = time.perf_counter()
-        found[batch[:, 0], batch[:, 1]] = encoder(tiles).numpy()
-        clock.encoder += time.perf_counter() - began
+        corners = [(int(tops[row]), int(lefts[column])) for row, column in batch]
+        tiles = torch.stack([source[:, y : y + tile, x : x + tile] for y, x in corners])
+        masks = None
+        if not whole:
+            masks = torch.stack([held[y : y + tile, x : x + tile] for y, x in corners])
+        found[batch[:, 0], batch[:, 1]] = encoder(tiles, masks).numpy()
         clock.tiles += len(batch)
     into[cells] = found[row_of[:, None], column_of[None]][cells]
+
+
+def _tensor(pixels: NDArray[Any]) -> Tensor:
+    """Share raw values with torch, which knows fewer types than rasters have."""
+    known = (np.uint8, np.int16, np.float32)
+    return torch.from_numpy(pixels if pixels.dtype in known else pixels.astype(np.float32))
 
 
 def _cells_with_data(grid: TileGrid, part: Part, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -152,7 +152,7 @@ def embed(
         stores = []
         for number, (each, clock) in enumerate(zip(passes, clocks, strict=True)):
             path = folder / f"{number}.f32"
-            with clock.running():
+            with clock.running(encoder):
                 stores.append(
                     fill_store(path, each.scene, each.grid, encoder, each.bands, clock, progress)
                 )
@@ -162,10 +162,10 @@ def embed(
         tags = [description(each, encoder) for each in passes]
         paths = [out] * len(passes)
         if suffix in _PARQUET:
-            with clocks[0].running():
+            with clocks[0].running(encoder):
                 _write_parquet(out, passes, stores, projection, tags[0])
         elif suffix in _TIFF:
-            with clocks[0].running():
+            with clocks[0].running(encoder):
                 _write_tiff(out, passes[0], stores[0], projection, tags[0])
         else:
             made = folder / "made"
@@ -174,7 +174,7 @@ def embed(
             for name, each, store, tag, clock in zip(
                 names, passes, stores, tags, clocks, strict=True
             ):
-                with clock.running():
+                with clock.running(encoder):
                     _write_tiff(made / name, each, store, projection, tag)
             made.rename(out)
             paths = [out / name for name in names]

@@ -1,10 +1,10 @@
 """An encoder ready to see the tiles of scenes."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class TileEncoder:
         config: Its bands, units, normalisation, and image size.
         precision: ``float32`` or ``bf16``.
         device: Where it computes.
+        seconds: What its forward passes have taken so far.
     """
 
     source: str
@@ -35,6 +36,7 @@ class TileEncoder:
     config: EncoderConfig
     precision: str
     device: torch.device
+    seconds: float = 0.0
 
     @classmethod
     def open(
@@ -79,30 +81,15 @@ class TileEncoder:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def normalise(self, pixels: np.ndarray, valid: np.ndarray) -> Tensor:
-        """Scale raw values to [0, 1], clip, normalise; pixels without data get the mean.
-
-        Args:
-            pixels: (C, h, w), raw, in the encoder's bands.
-            valid: (h, w), which hold data.
-
-        Returns:
-            (h, w, C) float32 on the CPU, so that tiles cut from it are channels-last.
-        """
-        spec = self.config.spec
-        scaled = torch.from_numpy(np.ascontiguousarray(pixels.transpose(1, 2, 0))).float()
-        mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
-        scaled = scaled.div_(spec.scale).clamp_(0, 1).sub_(mean).div_(std)
-        if not valid.all():
-            scaled[torch.from_numpy(~valid)] = 0
-        return scaled
-
-    def __call__(self, tiles: Tensor) -> Tensor:
+    def __call__(self, tiles: Tensor, valid: Tensor | None = None) -> Tensor:
         """Embed tiles.
 
+        They are scaled to [0, 1], clipped, normalised, and resized if they are not of the
+        encoder's image size (bilinear, antialiased).
+
         Args:
-            tiles: (n, T, T, C), normalised; resized if T is not the encoder's image size
-                (bilinear, antialiased).
+            tiles: (n, C, T, T), raw values in the encoder's bands.
+            valid: (n, T, T), which pixels hold data; the others get the mean. By default all.
 
         Returns:
             (n, D) float32 on the CPU.
@@ -111,17 +98,32 @@ class TileEncoder:
             InputError: The features are no finite vector a tile.
         """
         size = self.config.image_size
-        images = tiles.permute(0, 3, 1, 2).to(self.device)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-        ):
+        with torch.inference_mode():
+            images = self._normalised(tiles, valid)
             if images.shape[-1] != size:
                 images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-            features = self.module(images).float().cpu()
-        if features.ndim != 2 or not features.isfinite().all():
+            began = time.perf_counter()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features = self.module(images)
+            features = features.float().cpu()
+            self.seconds += time.perf_counter() - began
+        finite = bool(features.isfinite().all())
+        if features.ndim != 2 or not finite:
             raise InputError(
-                f"{self.source}: expected a finite vector a tile, not {tuple(features.shape)}"
-                f"{'' if features.isfinite().all() else ' with values that are not finite'}"
+                f"{self.source}: expected a vector of finite numbers a tile, got "
+                f"{tuple(features.shape)}{'' if finite else ', not all of them finite'}"
             )
         return features
+
+    def _normalised(self, tiles: Tensor, valid: Tensor | None) -> Tensor:
+        """Return float32 on the device, channels last."""
+        spec = self.config.spec
+        mean, std = (
+            torch.tensor(values, device=self.device).view(-1, 1, 1)
+            for values in (spec.mean, spec.std)
+        )
+        images = tiles.to(self.device).to(torch.float32, memory_format=torch.channels_last)
+        images.div_(spec.scale).clamp_(0, 1).sub_(mean).div_(std)
+        if valid is not None:
+            images.masked_fill_(~valid.to(self.device)[:, None], 0)
+        return images

@@ -168,14 +168,13 @@ def _numbers(query: Any) -> tuple[float, ...] | None:
 
 def _of_image(path: Path, encoder: TileEncoder) -> NDArray[np.float32]:
     spec, size = encoder.config.spec, encoder.config.image_size
-    image = read_image(path, size).numpy()
+    image = read_image(path, size)
     if len(image) != len(spec.bands):
         raise InputError(
             f"{path}: {len(image)} bands, {encoder.source} was trained on "
             f"{', '.join(spec.bands)}: expected the same"
         )
-    pixels = encoder.normalise(image * np.float32(spec.scale), np.ones(image.shape[1:], bool))
-    return encoder(pixels[None])[0].numpy()
+    return encoder(image[None] * spec.scale)[0].numpy()
 
 
 def _find(passes: Sequence[Pass], numbers: tuple[float, ...], crs: str | None) -> _Place:

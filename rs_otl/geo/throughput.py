@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
-from rs_otl.datasets.scene import Scene
+from rs_otl.datasets.scene import Scene, bounded_cache
 from rs_otl.geo.embedding import embed, plan
 from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
@@ -145,7 +145,7 @@ def draw_scene(path: Path, pixels: int, bands: int, seed: int = 0) -> None:
         "compress": "deflate",
         "photometric": "rgb" if bands == 3 else "minisblack",
     }
-    with rasterio.open(path, "w", **profile) as file:
+    with bounded_cache(), rasterio.open(path, "w", **profile) as file:
         for top in range(0, pixels, _BLOCK):
             for left in range(0, pixels, _BLOCK):
                 height, width = min(_BLOCK, pixels - top), min(_BLOCK, pixels - left)

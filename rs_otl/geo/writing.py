@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy as translate
 from rasterio.windows import Window
 
-from rs_otl.datasets.scene import quiet_georeference
+from rs_otl.datasets.scene import bounded_cache, quiet_georeference
 from rs_otl.errors import InputError
 from rs_otl.files import written_aside
 
@@ -88,7 +88,7 @@ def write_cog(
     if colours:
         profile["photometric"] = "palette"
     try:
-        with quiet_georeference():
+        with quiet_georeference(), bounded_cache():
             with rasterio.open(plain, "w", **profile) as file:
                 file.descriptions = tuple(names)
                 file.update_tags(**tags)

@@ -35,7 +35,7 @@ def test_copies_of_the_place_asked_for_come_first(place, tmp_path, encoder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as scene:
-            x, y = scene.transform @ (128 + 16, 64 + 16)
+            x, y = scene.transform @ (128 + 16.5, 64 + 16.5)
             crs = scene.crs
     hits = search(path, encoder, (x, y), tmp_path / "hits.geojson", count=8, tile=32, stride=16)
     # Cells of 16 pixels have tiles 8 pixels off a multiple of 16, but in the corner.
@@ -107,7 +107,7 @@ def test_scenes_in_several_crs_are_searched_together(tmp_path, encoder):
     one = write(tmp_path / "one.tif", planted(COPIES[:1], seed=1), "utm")
     other = write(tmp_path / "other.tif", planted(COPIES[1:3], seed=2), "degrees")
     with rasterio.open(other) as scene:
-        x, y = scene.transform @ (32 + 16, 128 + 16)
+        x, y = scene.transform @ (32 + 16.5, 128 + 16.5)
     out, query = tmp_path / "hits.geojson", f"{x},{y}"
     hits = search(
         [one, other], encoder, query, out, count=5, query_crs="EPSG:4326", tile=32, stride=32
