@@ -311,5 +311,7 @@ def _written(array: Any, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]
         )
     memory = MemoryFile(ext=".tif")
     with quiet_georeference():
-        array.rio.to_raster(memory.name, driver="GTiff", tiled=True)
+        # Named, since rioxarray keeps the blocks of the file that the array came from.
+        blocks = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+        array.rio.to_raster(memory.name, driver="GTiff", **blocks)
         return memory, memory.open()

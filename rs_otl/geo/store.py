@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
@@ -77,7 +78,10 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
     try:
         yield folder
     except InputError as error:
-        if not isinstance(error.__cause__, OSError):
+        full = isinstance(error.__cause__, OSError) and not isinstance(
+            error.__cause__, RasterioError
+        )
+        if not full:
             shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)

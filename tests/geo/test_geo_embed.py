@@ -5,6 +5,7 @@ import subprocess
 import duckdb
 import geopandas
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import torch
@@ -126,8 +127,9 @@ def test_principal_components_are_those_of_the_whole_embedding(count, scene, tmp
 def test_parquet_holds_a_row_a_tile_for_geopandas_and_duckdb(tmp_path, encoder, encoder_folder):
     pixels = draw(101, 150).astype(np.uint8)
     path = write(tmp_path / "scene.tif", pixels, "rotated")
-    embed(path, encoder, tmp_path / "out.parquet", tile=32, stride=16)
-    frame = geopandas.read_parquet(tmp_path / "out.parquet")
+    out = tmp_path / "out.parquet"
+    embed(path, encoder, out, tile=32, stride=16)
+    frame = geopandas.read_parquet(out)
     assert len(frame) == 54
     assert frame.crs == "EPSG:32633"
     assert set(frame["scene"]) == {"scene.tif"}
@@ -140,13 +142,10 @@ def test_parquet_holds_a_row_a_tile_for_geopandas_and_duckdb(tmp_path, encoder, 
     np.testing.assert_allclose(
         one["embedding"], reference(encoder_folder, pixels, 24, 40), atol=2e-4
     )
-    rows = duckdb.sql(
-        f"select count(*), min(len(embedding)), max(len(embedding)) from '{tmp_path}/out.parquet'"
-    ).fetchone()
+    query = f"select count(*), min(len(embedding)), max(len(embedding)) from '{out}'"
+    rows = duckdb.connect().execute(query).fetchone()
     assert rows == (54, 512, 512)
-    import pyarrow.parquet as pq
-
-    kind = pq.read_schema(tmp_path / "out.parquet").field("embedding").type
+    kind = pq.read_schema(out).field("embedding").type
     assert kind.list_size == 512
 
 
