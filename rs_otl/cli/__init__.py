@@ -66,7 +66,7 @@ def main() -> None:
         _report(f"rs-otl: {error}", 2)
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:  # Typer's answer to control-C, but for the word
-            _report("rs-otl: interrupted; a pretraining run goes on with --resume", _INTERRUPTED)
+            _report("rs-otl: interrupted; pretrain and embed go on with --resume", _INTERRUPTED)
         raise
     except BrokenPipeError:
         sys.exit(0)  # the reader of stdout has seen enough

@@ -20,6 +20,8 @@ from rs_otl.geo.grid import TileGrid
 # as wide as so many values allow.
 _SLAB_ROWS = 1024
 _SLAB_VALUES = 2**24
+# Embeddings of rows of cells that wait to be whole.
+_ROWS_BYTES = 2**26
 # A cell is nodata if less than this share of it, or of its tile, holds data.
 VALID_SHARE = 0.5
 
@@ -78,7 +80,7 @@ def embed_rows(
         InputError: The file is truncated or damaged, or the encoder gives no finite numbers.
     """
     clock = clock or Clock()
-    parts = list(_parts(grid, len(bands), first))
+    parts = list(_parts(grid, len(bands), encoder.width, first))
 
     def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         return scene.read(*_window(grid, part), bands)
@@ -132,9 +134,10 @@ def embed_tiles(
     return found
 
 
-def _parts(grid: TileGrid, bands: int, first: int) -> Iterator[Part]:
-    """Cut cells into parts whose slabs are of bounded size: across, then down."""
-    height = max(1, (_SLAB_ROWS - grid.tile) // grid.stride + 1)
+def _parts(grid: TileGrid, bands: int, features: int, first: int) -> Iterator[Part]:
+    """Cut cells into parts whose slabs and embeddings are of bounded size: across, then down."""
+    most = _ROWS_BYTES // (4 * features * grid.columns)
+    height = max(1, min(most, (_SLAB_ROWS - grid.tile) // grid.stride + 1))
     high = min((height - 1) * grid.stride + grid.tile, grid.height)
     width = max(1, (_SLAB_VALUES // (bands * high) - grid.tile) // grid.stride + 1)
     for row in range(first, grid.rows, height):

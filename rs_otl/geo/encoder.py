@@ -49,15 +49,17 @@ class TileEncoder:
 
         Args:
             source: A run, an exported directory, a checkpoint file, ``timm/NAME``, the name of
-                torchgeo weights, or an encoder opened before.
+                torchgeo weights, or an encoder opened before, which is given back.
             image_size: Side that tiles are resized to; by default the encoder's own.
             precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, or no such precision.
         """
         if isinstance(source, TileEncoder):
             return source
+        if precision not in ("auto", "float32", "bf16"):
+            raise InputError(f"--precision {precision}: expected auto, float32 or bf16")
         module, config = open_encoder(find_source(str(source)), image_size)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

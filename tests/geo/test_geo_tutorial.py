@@ -6,23 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from command_line import rs_otl
+from command_line import rs_otl, settings
 from geo_scenes import draw, write
 from rasterio import Affine
 from test_geo_map import labels
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial-map.md"
-# Made short for the test.
-SHORT = [
-    "--set",
-    "epochs=1",
-    "--set",
-    "image_size=32",
-    "--set",
-    "precision=float32",
-    "--set",
-    "clusters=16",
-]
 # Where the page's scene lies.
 AERIAL = Affine(0.5971640348434448, 0, 14321853.1157, 0, -0.5971640348434448, 4533021.5254)
 
@@ -46,7 +35,7 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path):
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "rs-otl"
-        rs_otl(*words, *(SHORT if words[0] == "pretrain" else ()), cwd=tmp_path)
+        rs_otl(*words, *(settings("epochs=1") if words[0] == "pretrain" else ()), cwd=tmp_path)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert set(np.unique(file.read(1))) == {1, 2}
     for name in ("embedding.tif", "map-imagenet.tif", "hits.geojson", "page.html"):
