@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -182,12 +183,16 @@ def load_imagery(
     cache_bytes: int | None = None,
     progress: bool = False,
 ) -> Imagery:
-    """Load a data set of the catalogue or any folder of images.
+    """Load a data set of the catalogue, any folder of images, or one of georeferenced scenes.
 
     Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); what
     cannot be used is left out and named. Labels come from folder names alone. Images of a folder
     that have other bands than most are left out, except 8-bit grey ones among RGB. 8-bit values
     are divided by 255, deeper ones by the catalogue's scale or a folder's robust maximum.
+
+    A folder without class sub-folders, most of whose images are georeferenced TIFFs of 256 pixels
+    or more on both sides, is one of scenes: its images are tiles of them, see
+    :func:`rs_otl.datasets.scenes.find_tiles`. What folder it was taken for is said on stderr.
 
     Args:
         name_or_path: Name in the catalogue, or a folder.
@@ -315,6 +320,12 @@ def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
 
 def _from_scenes(folder: Path, paths: list[str], size: int) -> _Source:
     found = find_tiles(folder, paths, size)
+    used = len({tile.partition(":r")[0] for tile in found.tiles})
+    print(
+        f"{folder}: a folder of georeferenced scenes; {len(found.tiles):,} tiles of {size} pixels "
+        f"from {used:,} of them",
+        file=sys.stderr,
+    )
     bands, scale = found.bands, found.deep_scale
     return _Source(
         name=folder.resolve().name,
