@@ -258,6 +258,8 @@ def _write_legend(
     with written_aside(out.with_name(f"{out.name}.aux.xml")) as aside:
         aside.write_text(
             f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
+            # Left to itself, GDAL takes the band after a palette for its opacity.
+            '</PAMRasterBand><PAMRasterBand band="2"><ColorInterp>Gray</ColorInterp>'
             "</PAMRasterBand></PAMDataset>\n",
             encoding="utf-8",
         )

@@ -15,7 +15,6 @@ import shapely
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy as translate
 from rasterio.windows import Window
@@ -98,11 +97,6 @@ def write_cog(
                 for strip in _strips(rows, strip_rows):
                     file.write(strip, window=Window(0, top, width, strip.shape[1]))
                     top += strip.shape[1]
-            if colours:
-                # Left to itself, GDAL takes the band after a palette for its opacity; told while
-                # the file is written, it forgets.
-                with rasterio.open(plain, "r+") as file:
-                    file.colorinterp = [ColorInterp.palette] + [ColorInterp.gray] * (bands - 1)
             with written_aside(out) as aside:
                 translate(
                     plain,

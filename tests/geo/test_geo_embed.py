@@ -230,11 +230,11 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     calls = []
     real = TileEncoder.__call__
 
-    def stopping(self, tiles):
+    def stopping(self, tiles, valid=None):
         calls.append(len(tiles))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return real(self, tiles)
+        return real(self, tiles, valid)
 
     monkeypatch.setattr("rs_otl.geo.cells._SLAB_ROWS", 40)
     monkeypatch.setattr(TileEncoder, "__call__", stopping)

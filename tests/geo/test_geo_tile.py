@@ -38,7 +38,7 @@ def test_chips_of_mostly_nodata_are_left_out(tmp_path):
     assert (done.chips, done.nodata) == (4, 2)
     empty = write(tmp_path / "empty.tif", np.zeros_like(pixels), nodata=0)
     with pytest.raises(InputError, match="all is nodata"):
-        tile(empty, tmp_path / "none")
+        tile(empty, tmp_path / "none", size=32)
     with pytest.raises(InputError, match="exists already"):
         tile(path, tmp_path / "chips")
     with pytest.raises(InputError, match="two scenes are called scene"):

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+import rasterio
 from browser import CHROMIUM, browser
 from geo_scenes import draw, write
 from test_geo_map import THREE, labels, stripes
@@ -48,8 +49,16 @@ def test_a_click_in_a_browser_shows_the_most_similar_places(page, tmp_path, enco
         ]
         scores = [float(line.split()[0]) for line in lines]
         assert scores == sorted(scores, reverse=True)
-        assert all(4 <= column <= 7 for column, _ in places[:2])
-        assert (5, 4) not in places
+        with rasterio.open(tmp_path / "out.tif") as file:
+            vectors = file.read() / np.linalg.norm(file.read(), axis=0)
+        true = np.einsum("drc,d->rc", vectors, vectors[:, 4, 5])
+        apart = [max(abs(column - 5), abs(row - 4)) for column, row in places]
+        assert min(apart) >= 2
+        rows, columns = np.indices(true.shape)
+        best = true[np.maximum(abs(rows - 4), abs(columns - 5)) >= 2].max()
+        assert true[places[0][::-1]] > best - 0.05
+        for (column, row), score in zip(places, scores, strict=True):
+            assert score == pytest.approx(true[row, column], abs=0.1)
         assert window.evaluate("document.querySelector('input:checked').value") == "similarity"
         # What the picture shows is there: neither white nor one colour.
         shades = window.evaluate(
@@ -86,7 +95,7 @@ def test_similarities_of_the_page_are_near_the_true_ones():
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows @ rows.T
 
-    assert np.abs(cosines(packed) - cosines(values)).max() < 0.05
+    assert np.abs(cosines(packed) - cosines(values)).max() < 0.1
 
 
 def test_files_of_another_scene_are_refused(page, tmp_path, encoder):
