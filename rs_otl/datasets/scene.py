@@ -293,7 +293,10 @@ def _is_band(dataset: rasterio.DatasetReader, index: int) -> bool:
     if name:
         return name.strip().lower() not in ("alpha", "mask")
     shape = (min(256, dataset.height), min(256, dataset.width))
-    values = dataset.read(index, out_shape=shape)
+    try:
+        values = dataset.read(index, out_shape=shape)
+    except RasterioError:
+        return False  # whoever reads the pixels will say what is wrong
     return np.count_nonzero((values > 0) & (values < values.max())) > 0.05 * values.size
 
 
