@@ -25,7 +25,7 @@ SceneLike = Any
 
 # GDAL would keep a twentieth of the machine's memory in decoded blocks. It asks once, before the
 # first raster is read.
-_CACHE_BYTES = 256 * 2**20
+_CACHE_BYTES = 128 * 2**20
 _UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 
 
@@ -260,7 +260,7 @@ class Scene:
 
 
 def bounded_cache() -> rasterio.Env:
-    """Return the environment in which GDAL's cache of blocks takes 256 MiB at most."""
+    """Return the environment in which GDAL's cache of blocks takes 128 MiB at most."""
     return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
 
 
