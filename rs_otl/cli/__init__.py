@@ -2,16 +2,22 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
 from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.doctor import doctor
+from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
+from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.search import search
+from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
+from rs_otl.cli.view import view
 from rs_otl.cli.views import views
 from rs_otl.errors import InputError
 
@@ -25,8 +31,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (datasets, pretrain, transfer, evaluate, export, views, doctor):
-    app.command()(_command)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    datasets,
+    pretrain,
+    transfer,
+    evaluate,
+    export,
+    embed,
+    map_,
+    search,
+    view,
+    tile,
+    views,
+    doctor,
+)
+for _command in _COMMANDS:
+    app.command(_command.__name__.rstrip("_"))(_command)
 app.add_typer(bench, name="bench")
 
 
@@ -46,7 +66,7 @@ def main() -> None:
         _report(f"rs-otl: {error}", 2)
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:  # Typer's answer to control-C, but for the word
-            _report("rs-otl: interrupted; a pretraining run goes on with --resume", _INTERRUPTED)
+            _report("rs-otl: interrupted; pretrain and embed go on with --resume", _INTERRUPTED)
         raise
     except BrokenPipeError:
         sys.exit(0)  # the reader of stdout has seen enough

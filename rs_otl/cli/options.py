@@ -1,7 +1,9 @@
 """Options that several commands share."""
 
+import dataclasses
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,3 +94,62 @@ def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> 
     else:
         report.table(Console())
         typer.echo(f"written  {directory}")
+
+
+SceneEncoder = Annotated[
+    str,
+    typer.Option(
+        help="A run, an encoder directory, a checkpoint file, a data set pretrained on before, "
+        "timm/NAME, or the name of torchgeo weights."
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Side of a tile in pixels of the scene; else the encoder's image size.",
+        show_default=False,
+    ),
+]
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pixels from one tile to the next, the output's pixel; else half a tile.",
+        show_default=False,
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BAND,...",
+        help="The scene's bands that are the encoder's, by number from 1 or name, in its order; "
+        "else found by name.",
+        show_default=False,
+    ),
+]
+TileImageSize = Annotated[
+    int | None,
+    typer.Option(
+        min=16, help="Side that tiles are resized to; else the encoder's own.", show_default=False
+    ),
+]
+Precision = Annotated[
+    str, typer.Option(help="float32, bf16, or auto: bf16 where the processor has it.")
+]
+
+
+def listed(names: str | None) -> list[str] | None:
+    """Return the parts of ``a,b,c``."""
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def print_json(results: object) -> None:
+    """Print dataclasses for a machine."""
+    typer.echo(json.dumps(results, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)

@@ -19,7 +19,12 @@ from rs_otl.cli.options import (
 
 
 def pretrain(
-    dataset: Annotated[str, typer.Argument(help="Data set of the catalogue, or a folder.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="Data set of the catalogue, a folder of images, or one of GeoTIFF scenes."
+        ),
+    ],
     recipe: RecipeName = None,
     set_: Set = None,
     init: Annotated[

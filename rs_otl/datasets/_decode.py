@@ -197,13 +197,7 @@ def _failures_named(path: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> Image.Image | rasterio.DatasetReader:
     """Open a file with Pillow if that reads it whole, without losing bits; else with rasterio."""
-    with path.open("rb") as file:
-        start = file.read(26)
-    if not start:
-        raise UnreadableError(path, "empty (0 bytes)")
-    driver = next((driver for magic, driver in _DRIVERS.items() if start.startswith(magic)), None)
-    if driver is None:
-        raise UnreadableError(path, "not an image, whatever its name")
+    driver, start = driver_of(path)
     sixteen_bit_png = driver == "PNG" and start[24:25] == b"\x10"
     if driver in _PILLOW_READS and not sixteen_bit_png:
         try:
@@ -214,6 +208,22 @@ def _opened(path: Path) -> Image.Image | rasterio.DatasetReader:
             return image
         image.close()
     return rasterio.open(path, driver=driver)
+
+
+def driver_of(path: Path) -> tuple[str, bytes]:
+    """Return GDAL's driver for a file by its first bytes, and these.
+
+    Raises:
+        UnreadableError: The file is empty, or no image.
+    """
+    with path.open("rb") as file:
+        start = file.read(26)
+    if not start:
+        raise UnreadableError(path, "empty (0 bytes)")
+    driver = next((driver for magic, driver in _DRIVERS.items() if start.startswith(magic)), None)
+    if driver is None:
+        raise UnreadableError(path, "not an image, whatever its name")
+    return driver, start
 
 
 def _eight_bit_mode(image: Image.Image) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from rs_otl.datasets._decode import (
 from rs_otl.datasets._memory import default_cache_bytes, hold
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, kind_of, list_folder
+from rs_otl.datasets.scenes import are_scenes, find_tiles, read_tile
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.datasets.synthetic import draw_scene
 from rs_otl.errors import InputError
@@ -200,12 +202,16 @@ def load_imagery(
     cache: str = "ram",
     cache_folder: Path | None = None,
 ) -> Imagery:
-    """Load a data set of the catalogue or any folder of images.
+    """Load a data set of the catalogue, any folder of images, or one of georeferenced scenes.
 
     Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); what
     cannot be used is left out and named. Labels come from folder names alone. Images of a folder
     that have other bands than most are left out, except 8-bit grey ones among RGB. 8-bit values
     are divided by 255, deeper ones by the catalogue's scale or a folder's robust maximum.
+
+    A folder without class sub-folders, most of whose images are georeferenced TIFFs of 256 pixels
+    or more on both sides, is one of scenes: its images are tiles of them, see
+    :func:`rs_otl.datasets.scenes.find_tiles`. What folder it was taken for is said on stderr.
 
     Args:
         name_or_path: Name in the catalogue, or a folder.
@@ -314,6 +320,8 @@ def _from_catalogue(entry: Entry, root: Path, size: int) -> _Source:
 
 def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
     listing = list_folder(folder)
+    if listing.classes is None and are_scenes(folder, listing.paths):
+        return _from_scenes(folder, listing.paths, size)
     with quiet_reading():
         kind = kind_of(folder, tracked(listing.paths, "Looking at headers", progress))
     read = functools.partial(_decode_below, folder, keep_alpha=kind.keep_alpha)
@@ -333,6 +341,38 @@ def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
             resolution=None,
             mean=(0,) * len(kind.bands),
             std=(1,) * len(kind.bands),
+        ),
+        estimate=True,
+    )
+
+
+def _from_scenes(folder: Path, paths: list[str], size: int) -> _Source:
+    found = find_tiles(folder, paths, size)
+    used = len({tile.partition(":r")[0] for tile in found.tiles})
+    print(
+        f"{folder}: a folder of georeferenced scenes; {len(found.tiles):,} tiles of {size} pixels "
+        f"from {used:,} of them",
+        file=sys.stderr,
+    )
+    bands, scale = found.bands, found.deep_scale
+    return _Source(
+        name=folder.resolve().name,
+        folder=folder,
+        paths=found.tiles,
+        labels=None,
+        classes=None,
+        left_out=[LeftOut(path, reason) for path, reason in found.left_out],
+        missing=None,
+        reader=Reader(
+            functools.partial(read_tile, folder, size), len(bands), size, found.deep, scale
+        ),
+        spec=ImageSpec(
+            bands=bands,
+            units=found.units,
+            scale=scale if found.deep else 255,
+            resolution=found.resolution,
+            mean=(0,) * len(bands),
+            std=(1,) * len(bands),
         ),
         estimate=True,
     )

@@ -1,0 +1,74 @@
+"""`rs-otl embed`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import (
+    Bands,
+    Json,
+    Precision,
+    SceneEncoder,
+    Stride,
+    Tile,
+    TileImageSize,
+    listed,
+    print_json,
+)
+
+
+def embed(
+    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    encoder: SceneEncoder,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .tif for one scene, a .parquet, or a folder for a GeoTIFF of each scene; "
+            "must be new.",
+        ),
+    ],
+    tile: Tile = None,
+    stride: Stride = None,
+    pca: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Keep so many principal components; 3 make a picture.", show_default=False
+        ),
+    ] = None,
+    bands: Bands = None,
+    image_size: TileImageSize = None,
+    precision: Precision = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pass.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed scenes: a GeoTIFF of a pixel a cell, or a GeoParquet of a row a tile."""
+    from rs_otl.geo import embed as run
+
+    done = run(
+        scenes,
+        encoder,
+        output,
+        tile=tile,
+        stride=stride,
+        pca=pca,
+        bands=listed(bands),
+        image_size=image_size,
+        precision=precision,
+        resume=resume,
+        progress=sys.stderr.isatty(),
+    )
+    if as_json:
+        print_json(done)
+        return
+    for each in done:
+        kept = "" if each.explained is None else f", {100 * each.explained:.1f} % of the variance"
+        typer.echo(
+            f"{each.path}: {each.cells[0]:,} x {each.cells[1]:,} cells of {each.features} "
+            f"features{kept}, {100 * each.nodata:.1f} % nodata; {each.tiles:,} tiles in "
+            f"{each.seconds:.1f} s, {100 * each.encoder_seconds / each.seconds:.0f} % of it in the "
+            "encoder"
+        )

@@ -1,0 +1,80 @@
+"""`rs-otl map`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import (
+    Bands,
+    Json,
+    Precision,
+    SceneEncoder,
+    Stride,
+    Tile,
+    TileImageSize,
+    listed,
+    print_json,
+)
+
+
+def map_(
+    scene: Annotated[Path, typer.Argument(help="A georeferenced raster, such as a GeoTIFF.")],
+    encoder: SceneEncoder,
+    labels: Annotated[
+        Path, typer.Option(help="Labelled points or polygons: GeoJSON or GeoPackage, any CRS.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="GeoTIFF to write; must be new.")],
+    field: Annotated[
+        str | None,
+        typer.Option(
+            help="Attribute that holds the class; else the only one, `class` or `label`.",
+            show_default=False,
+        ),
+    ] = None,
+    tile: Tile = None,
+    stride: Stride = None,
+    bands: Bands = None,
+    image_size: TileImageSize = None,
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Map a scene by a handful of labelled places."""
+    from rs_otl.geo import map as run
+
+    done = run(
+        scene,
+        encoder,
+        labels,
+        output,
+        field=field,
+        tile=tile,
+        stride=stride,
+        bands=listed(bands),
+        image_size=image_size,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+    )
+    for each in done.skipped:
+        typer.echo(f"skipped {each.name}: {each.reason}", err=True)
+    if as_json:
+        print_json(done)
+        return
+    held = sum(done.cells.values())
+    for name in done.classes:
+        typer.echo(
+            f"{name:<24} {100 * done.cells[name] / max(held, 1):5.1f} % of the cells, "
+            f"{done.labels[name]:,} labels"
+        )
+    if done.tested:
+        assert done.low is not None
+        assert done.high is not None
+        typer.echo(
+            f"left out one by one, {done.correct} of {done.tested} labels are told right: "
+            f"{100 * done.correct / done.tested:.0f} %, 95 % interval {100 * done.low:.0f} to "
+            f"{100 * done.high:.0f} %"
+        )
+    else:
+        typer.echo("no class has two labels: none can be left out to see how good the map is")
+    typer.echo(f"written  {done.path}, {done.path}.aux.xml, {done.path.with_suffix('.qml')}")

@@ -1,0 +1,73 @@
+"""`rs-otl search`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import (
+    Bands,
+    Json,
+    Precision,
+    SceneEncoder,
+    Stride,
+    Tile,
+    TileImageSize,
+    listed,
+    print_json,
+)
+
+_SHOWN = 10
+
+
+def search(
+    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    encoder: SceneEncoder,
+    query: Annotated[
+        str,
+        typer.Option(
+            help="What to look for: x,y or left,bottom,right,top in a scene's CRS, or an image."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="GeoJSON to write; must be new.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="Hits wanted.")] = 50,
+    query_crs: Annotated[
+        str | None,
+        typer.Option(
+            help="CRS of the query's coordinates, such as EPSG:4326; else the scene's.",
+            show_default=False,
+        ),
+    ] = None,
+    tile: Tile = None,
+    stride: Stride = None,
+    bands: Bands = None,
+    image_size: TileImageSize = None,
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the places of scenes that look most like one, or like an image."""
+    from rs_otl.geo import search as run
+
+    hits = run(
+        scenes,
+        encoder,
+        query,
+        output,
+        count=count,
+        query_crs=query_crs,
+        tile=tile,
+        stride=stride,
+        bands=listed(bands),
+        image_size=image_size,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+    )
+    if as_json:
+        print_json(hits)
+        return
+    for rank, hit in enumerate(hits[:_SHOWN], start=1):
+        typer.echo(f"{rank:>3}  {hit.score:.3f}  {hit.scene}  {hit.x:.6f} {hit.y:.6f}")
+    if len(hits) > _SHOWN:
+        typer.echo(f"     and {len(hits) - _SHOWN} more")
+    typer.echo(f"written  {output}")

@@ -1,0 +1,33 @@
+"""`rs-otl tile`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import Json, print_json
+
+
+def tile(
+    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; must be new.")],
+    size: Annotated[int, typer.Option("--tile", min=1, help="Side of a chip in pixels.")] = 256,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pixels from one chip to the next; else its side.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Cut scenes into GeoTIFF chips; those that are mostly nodata are left out."""
+    from rs_otl.geo import tile as run
+
+    done = run(scenes, output, size=size, stride=stride, progress=sys.stderr.isatty())
+    if as_json:
+        print_json(done)
+        return
+    for each in done:
+        typer.echo(f"{each.scene}: {each.chips:,} chips, {each.nodata:,} left out as nodata")
+    typer.echo(f"written  {output}")

@@ -1,0 +1,30 @@
+"""`rs-otl view`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def view(
+    scene: Annotated[Path, typer.Argument(help="A georeferenced raster, such as a GeoTIFF.")],
+    embeddings: Annotated[Path, typer.Option(help="The GeoTIFF that `rs-otl embed` made of it.")],
+    class_map: Annotated[
+        Path | None,
+        typer.Option("--map", help="The GeoTIFF that `rs-otl map` made of it.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Page to write; must be new. Else the embeddings' name with .html.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a page that needs no network: the scene, its embedding, its map, similar places."""
+    from rs_otl.geo import view as run
+
+    out = output or embeddings.with_suffix(".html")
+    typer.echo(run(scene, embeddings, out, class_map=class_map))

@@ -1,0 +1,33 @@
+"""Scenes in, embeddings, few-shot maps and similar places out, as files that a GIS opens.
+
+Names are imported when first used: each brings libraries that the others do without.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rs_otl.geo.embedding import embed
+    from rs_otl.geo.encoder import TileEncoder
+    from rs_otl.geo.mapping import map_scene as map
+    from rs_otl.geo.searching import search
+    from rs_otl.geo.tiling import tile
+    from rs_otl.geo.viewing import view
+
+__all__ = ["TileEncoder", "embed", "map", "search", "tile", "view"]
+
+_PLACES = {
+    "TileEncoder": ("encoder", "TileEncoder"),
+    "embed": ("embedding", "embed"),
+    "map": ("mapping", "map_scene"),
+    "search": ("searching", "search"),
+    "tile": ("tiling", "tile"),
+    "view": ("viewing", "view"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -1,0 +1,221 @@
+"""From a scene to the embeddings of its cells, a few rows at a time."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rs_otl.datasets.scene import Scene
+from rs_otl.geo.encoder import TileEncoder
+from rs_otl.geo.grid import TileGrid
+
+# A slab is what is read of a scene at once: high enough to cut few blocks of a file in two, and
+# as wide as so many values allow.
+_SLAB_ROWS = 1024
+_SLAB_VALUES = 2**24
+# Embeddings of rows of cells that wait to be whole.
+_ROWS_BYTES = 2**26
+# A cell is nodata if less than this share of it, or of its tile, holds data.
+VALID_SHARE = 0.5
+
+Part = tuple[slice, slice]
+
+
+@dataclass
+class Clock:
+    """Where the time of a pass went.
+
+    Attributes:
+        encoder: Seconds in the encoder's forward pass.
+        total: Seconds in all, within :meth:`running`.
+        tiles: Tiles embedded.
+    """
+
+    encoder: float = 0.0
+    total: float = 0.0
+    tiles: int = 0
+
+    @contextmanager
+    def running(self, encoder: TileEncoder) -> Iterator[None]:
+        """Count the block's seconds, and the encoder's within."""
+        began, before = time.perf_counter(), encoder.seconds
+        yield
+        self.total += time.perf_counter() - began
+        self.encoder += encoder.seconds - before
+
+
+def embed_rows(
+    scene: Scene,
+    grid: TileGrid,
+    encoder: TileEncoder,
+    bands: Sequence[int],
+    first: int = 0,
+    clock: Clock | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Embed the cells of a scene, row by row, from the top.
+
+    Slabs are read by a thread while the encoder is busy with the one before.
+    Memory does not depend on the scene's height, and on its width only by the rows given.
+
+    Args:
+        scene: The scene.
+        grid: Its cells and tiles.
+        encoder: The encoder.
+        bands: Positions of the scene's bands that are the encoder's.
+        first: The row of cells to begin with.
+        clock: Is told the seconds.
+
+    Yields:
+        For each row of cells the embeddings of their tiles, (columns, D), not a number where
+        less than half of the cell, or of its tile, holds data.
+
+    Raises:
+        InputError: The file is truncated or damaged, or the encoder gives no finite numbers.
+    """
+    clock = clock or Clock()
+    parts = list(_parts(grid, len(bands), encoder.width, first))
+
+    def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        return scene.read(*_window(grid, part), bands)
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, parts[0]) if parts else None
+        rows = np.empty((0, 0, 0), np.float32)
+        for number, part in enumerate(parts):
+            assert coming is not None
+            pixels, valid = coming.result()
+            if number + 1 < len(parts):
+                coming = reader.submit(read, parts[number + 1])
+            if part[1].start == 0:
+                shape = (part[0].stop - part[0].start, grid.columns, encoder.width)
+                rows = np.full(shape, np.nan, np.float32)
+            _embed_part(grid, encoder, part, pixels, valid, rows[:, part[1]], clock)
+            if part[1].stop == grid.columns:
+                yield from rows
+
+
+def embed_tiles(
+    scene: Scene,
+    corners: NDArray[np.int64],
+    tile: int,
+    encoder: TileEncoder,
+    bands: Sequence[int],
+) -> NDArray[np.float32]:
+    """Embed tiles anywhere in a scene.
+
+    Args:
+        scene: The scene.
+        corners: First row and first column of each tile, (n, 2), within the scene.
+        tile: Side of a tile in pixels.
+        encoder: The encoder.
+        bands: Positions of the scene's bands that are the encoder's.
+
+    Returns:
+        (n, D), not a number where less than half of the tile holds data.
+    """
+    found = np.full((len(corners), encoder.width), np.nan, np.float32)
+    for start in range(0, len(corners), encoder.batch_size):
+        chosen: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
+        for number in range(start, min(start + encoder.batch_size, len(corners))):
+            top, left = (int(value) for value in corners[number])
+            pixels, valid = scene.read(left, top, tile, tile, bands)
+            if valid.mean() >= VALID_SHARE:
+                chosen.append((number, pixels, valid))
+        if chosen:
+            numbers, pixels, valid = (np.stack(parts) for parts in zip(*chosen, strict=True))
+            found[numbers] = encoder(_tensor(pixels), torch.from_numpy(valid)).numpy()
+    return found
+
+
+def _parts(grid: TileGrid, bands: int, features: int, first: int) -> Iterator[Part]:
+    """Cut cells into parts whose slabs and embeddings are of bounded size: across, then down."""
+    most = _ROWS_BYTES // (4 * features * grid.columns)
+    height = max(1, min(most, (_SLAB_ROWS - grid.tile) // grid.stride + 1))
+    high = min((height - 1) * grid.stride + grid.tile, grid.height)
+    width = max(1, (_SLAB_VALUES // (bands * high) - grid.tile) // grid.stride + 1)
+    for row in range(first, grid.rows, height):
+        for column in range(0, grid.columns, width):
+            yield (
+                slice(row, min(row + height, grid.rows)),
+                slice(column, min(column + width, grid.columns)),
+            )
+
+
+def _window(grid: TileGrid, part: Part) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what the tiles of a part cover."""
+    tops, lefts = grid.tops()[part[0]], grid.lefts()[part[1]]
+    left, top = int(lefts[0]), int(tops[0])
+    return left, top, int(lefts[-1]) + grid.tile - left, int(tops[-1]) + grid.tile - top
+
+
+def _embed_part(
+    grid: TileGrid,
+    encoder: TileEncoder,
+    part: Part,
+    pixels: NDArray[Any],
+    valid: NDArray[np.bool_],
+    into: NDArray[np.float32],
+    clock: Clock,
+) -> None:
+    """Embed the distinct tiles of a part, and give each cell that of its tile."""
+    left, top, _, _ = _window(grid, part)
+    tops, row_of = np.unique(grid.tops()[part[0]] - top, return_inverse=True)
+    lefts, column_of = np.unique(grid.lefts()[part[1]] - left, return_inverse=True)
+    cells = _cells_with_data(grid, part, valid)
+    wanted = np.zeros((len(tops), len(lefts)), bool)
+    np.logical_or.at(wanted, (row_of[:, None], column_of[None]), cells)
+    found = np.full((*wanted.shape, encoder.width), np.nan, np.float32)
+    places = np.argwhere(wanted)
+    tile, whole = grid.tile, bool(valid.all())
+    source, held = _tensor(pixels), torch.from_numpy(valid)
+    for start in range(0, len(places), encoder.batch_size):
+        batch = places[start : start + encoder.batch_size]
+        corners = [(int(tops[row]), int(lefts[column])) for row, column in batch]
+        tiles = torch.stack([source[:, y : y + tile, x : x + tile] for y, x in corners])
+        masks = None
+        if not whole:
+            masks = torch.stack([held[y : y + tile, x : x + tile] for y, x in corners])
+        found[batch[:, 0], batch[:, 1]] = encoder(tiles, masks).numpy()
+        clock.tiles += len(batch)
+    into[cells] = found[row_of[:, None], column_of[None]][cells]
+
+
+def _tensor(pixels: NDArray[Any]) -> Tensor:
+    """Share raw values with torch, which knows fewer types than rasters have."""
+    known = (np.uint8, np.int16, np.float32)
+    return torch.from_numpy(pixels if pixels.dtype in known else pixels.astype(np.float32))
+
+
+def _cells_with_data(grid: TileGrid, part: Part, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which cells of a part, and their tiles, hold enough data."""
+    left, top, _, _ = _window(grid, part)
+    sums = np.pad(valid.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+
+    def share(
+        top: NDArray[np.int64],
+        bottom: NDArray[np.int64],
+        left: NDArray[np.int64],
+        right: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        bottom, top = bottom[:, None], top[:, None]
+        held = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return held / ((bottom - top) * (right - left))
+
+    tops, lefts = grid.tops()[part[0]] - top, grid.lefts()[part[1]] - left
+    tiles = share(tops, tops + grid.tile, lefts, lefts + grid.tile)
+    rows = np.arange(part[0].start, part[0].stop) * grid.stride
+    columns = np.arange(part[1].start, part[1].stop) * grid.stride
+    cells = share(
+        rows - top,
+        np.minimum(rows + grid.stride, grid.height) - top,
+        columns - left,
+        np.minimum(columns + grid.stride, grid.width) - left,
+    )
+    return (tiles >= VALID_SHARE) & (cells >= VALID_SHARE)

@@ -1,0 +1,84 @@
+"""Which tile each cell of a scene stands for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import Affine
+
+from rs_otl.datasets.scene import Scene
+from rs_otl.errors import InputError
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """A grid of cells over a scene, each with the tile around it.
+
+    A cell is a square of ``stride`` pixels; cell (0, 0) begins at the scene's upper left pixel,
+    and the last row and column may reach over its edge. Its tile, a square of ``tile`` pixels,
+    is centred on it, to the pixel (half a pixel up and left where ``tile - stride`` is odd).
+    Along the scene's edges, where such a tile would reach out, the nearest one within the scene
+    stands for it: every tile is real pixels.
+
+    Attributes:
+        width: Of the scene in pixels.
+        height: Of the scene in pixels.
+        tile: Side of a tile in pixels.
+        stride: Side of a cell in pixels.
+    """
+
+    width: int
+    height: int
+    tile: int
+    stride: int
+
+    @classmethod
+    def over(cls, scene: Scene, tile: int, stride: int | None = None) -> "TileGrid":
+        """Lay a grid over a scene.
+
+        Args:
+            scene: The scene.
+            tile: Side of a tile in pixels.
+            stride: Side of a cell in pixels; by default half a tile.
+
+        Raises:
+            InputError: The scene is smaller than a tile, or a number is out of range.
+        """
+        stride = max(1, tile // 2) if stride is None else stride
+        if not 1 <= stride <= tile:
+            raise InputError(
+                f"--tile {tile} --stride {stride}: expected a stride of 1 to {tile} pixels"
+            )
+        if min(scene.width, scene.height) < tile:
+            raise InputError(
+                f"{scene.name}: {scene.width:,} x {scene.height:,} pixels, smaller than a tile of "
+                f"{tile}; --tile {min(scene.width, scene.height)} or less would fit"
+            )
+        return cls(scene.width, scene.height, tile, stride)
+
+    @property
+    def rows(self) -> int:
+        """Rows of cells."""
+        return -(-self.height // self.stride)
+
+    @property
+    def columns(self) -> int:
+        """Columns of cells."""
+        return -(-self.width // self.stride)
+
+    def tops(self) -> NDArray[np.int64]:
+        """First row, in pixels, of the tile of each row of cells: (rows,), ascending."""
+        return self._starts(self.rows, self.height)
+
+    def lefts(self) -> NDArray[np.int64]:
+        """First column, in pixels, of the tile of each column of cells: (columns,), ascending."""
+        return self._starts(self.columns, self.width)
+
+    def _starts(self, cells: int, length: int) -> NDArray[np.int64]:
+        centred = np.arange(cells) * self.stride - (self.tile - self.stride + 1) // 2
+        return np.clip(centred, 0, length - self.tile)
+
+    def transform(self, scene: Affine) -> Affine:
+        """Return the transform of the cells, from that of the scene's pixels."""
+        s = self.stride
+        return Affine(scene.a * s, scene.b * s, scene.c, scene.d * s, scene.e * s, scene.f)

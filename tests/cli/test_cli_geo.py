@@ -1,0 +1,98 @@
+"""Scenes through the true command line."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from command_line import rs_otl
+from geo_scenes import make_encoder, write
+from test_geo_map import THREE, labels, stripes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("scenes")
+    write(root / "scene.tif", stripes())
+    labels(root / "points.geojson", root / "scene.tif", [*THREE, ("far", 900, 9)], "EPSG:4326")
+    make_encoder(root / "encoder")
+    return root
+
+
+def test_embed_map_search_view_and_tile(folder):
+    encoder = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
+    told = rs_otl("embed", "scene.tif", *encoder, "-o", "out.tif", "--pca", 3, cwd=folder)
+    assert "4 x 6 cells of 3 features" in told.stdout
+    told = rs_otl(
+        "map", "scene.tif", *encoder, "--labels", "points.geojson", "-o", "map.tif", cwd=folder
+    )
+    assert "skipped label 6 (far): lies outside the scene" in told.stderr
+    assert "4 of 4 labels are told right: 100 %, 95 % interval 51 to 100 %" in told.stdout
+    told = rs_otl(
+        "search", "scene.tif", *encoder, "--query", "400200,4999500", "-n", 3, "-o", "hits.geojson",
+        "--json", cwd=folder,
+    )  # fmt: skip
+    assert len(json.loads(told.stdout)) == 3
+    told = rs_otl("view", "scene.tif", "--embeddings", "out.tif", "--map", "map.tif", cwd=folder)
+    assert told.stdout.strip() == "out.html"
+    told = rs_otl("tile", "scene.tif", "-o", "chips", "--tile", 64, cwd=folder)
+    assert "scene.tif: 6 chips, 0 left out as nodata" in told.stdout
+    again = rs_otl("embed", "scene.tif", *encoder, "-o", "out.tif", check=2, cwd=folder)
+    assert again.stderr == "rs-otl: out.tif exists already: name another, or delete it\n"
+
+
+def test_bench_embed_measures_both_ways(folder):
+    told = rs_otl(
+        "bench", "embed", "--encoder", "encoder", "--image-size", 32, "--pixels", 192,
+        "--plain-pixels", 128, "--precision", "float32", "--json", cwd=folder,
+    )  # fmt: skip
+    found = json.loads(told.stdout)
+    assert found["tiles"] > 100
+    assert found["plain_rate"] > 0
+    assert found["beside_rate"] > 0
+    # The same tiles, to the pixel, through both.
+    assert found["similarity"] > 0.9999
+
+
+def test_all_real_scenes_go_through_embed_map_and_search(real_data, tmp_path):
+    """In three CRS, with nodata, and six bands of which three are chosen."""
+    import geopandas
+    from rio_cogeo.cogeo import cog_validate
+
+    from rs_otl.geo import TileEncoder, embed, search
+    from rs_otl.geo import map as map_scene
+
+    encoder = TileEncoder.open(make_encoder(tmp_path / "encoder"), precision="float32")
+    for name, bands, share in (
+        ("cogeo", None, 0.0),
+        ("RGB.byte", None, 0.3),
+        ("L7_ETMs", ["3", "2", "1"], 0.0),
+        ("rmnp-rgb", None, 0.05),
+    ):
+        path = real_data / "scenes" / f"{name}.tif"
+        settings = {"tile": 32, "stride": 32, "bands": bands}
+        (done,) = embed(path, encoder, tmp_path / f"{name}.tif", pca=3, **settings)
+        assert done.nodata == pytest.approx(share, abs=0.06)
+        embed(path, encoder, tmp_path / f"{name}.parquet", **settings)
+        frame = geopandas.read_parquet(tmp_path / f"{name}.parquet")
+        with rasterio.open(path) as scene:
+            assert frame.crs == scene.crs
+            area = frame.geometry.iloc[0].area / abs(scene.transform.a * scene.transform.e)
+            assert area == pytest.approx(32 * 32)
+            middle = (scene.height // 2, scene.width // 2)
+            x, y = scene.xy(*middle)
+            places = [("a", middle[1], middle[0]), ("b", middle[1] + 60, middle[0] - 40)]
+        given = labels(tmp_path / f"{name}.gpkg", path, places)
+        map_scene(path, encoder, given, tmp_path / f"{name}-map.tif", **settings)
+        hits = search(path, encoder, (x, y), tmp_path / f"{name}.geojson", count=5, **settings)
+        assert len(hits) == 5
+        assert len(geopandas.read_file(tmp_path / f"{name}.geojson")) == 5
+        for made in (f"{name}.tif", f"{name}-map.tif"):
+            valid, errors, _ = cog_validate(tmp_path / made)
+            assert valid, errors
+            with rasterio.open(tmp_path / made) as file, rasterio.open(path) as scene:
+                assert file.crs == scene.crs
+                assert (file.transform.c, file.transform.f) == pytest.approx(
+                    (scene.transform.c, scene.transform.f), abs=1e-9
+                )
+                assert np.isfinite(file.read()).any()

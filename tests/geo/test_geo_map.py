@@ -1,0 +1,205 @@
+import json
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from geo_scenes import PLACES, write
+from rio_cogeo.cogeo import cog_validate
+from scipy import stats
+
+from rs_otl.datasets.scene import Scene
+from rs_otl.errors import InputError
+from rs_otl.geo import map as map_scene
+
+
+def stripes(width=192, height=128):
+    """Dark, green and bright thirds, each of its own texture."""
+    random = np.random.default_rng(0)
+    pixels = np.zeros((3, height, width))
+    third = width // 3
+    for number, (colour, noise) in enumerate(
+        (((20, 40, 90), 5), ((60, 140, 50), 30), ((200,) * 3, 15))
+    ):
+        part = np.array(colour)[:, None, None] + random.normal(0, noise, (3, height, third))
+        pixels[:, :, number * third : (number + 1) * third] = part
+    return np.clip(pixels, 1, 255).astype(np.uint8)
+
+
+def labels(path, scene, places, crs=None, field="class"):
+    """Write (class, column, row) or (class, geometry in pixels) as labels."""
+    with Scene(scene) as opened:
+        shapes = [
+            shapely.transform(
+                place[1] if len(place) == 2 else shapely.Point(*place[1:]),
+                lambda xy: np.stack(opened.coordinate(xy[:, 0], xy[:, 1]), axis=1),
+            )
+            for place in places
+        ]
+        frame = geopandas.GeoDataFrame(
+            {field: [place[0] for place in places]}, geometry=shapes, crs=opened.crs
+        )
+    if crs:
+        frame = frame.to_crs(crs)
+    frame.to_file(path)
+    return path
+
+
+THREE = [
+    ("water", 20, 30),
+    ("water", 40, 100),
+    ("wood", 90, 20),
+    ("wood", 100, 100),
+    ("roof", 160, 64),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "crs"),
+    [
+        ("utm", "points.geojson", "EPSG:4326"),
+        ("web mercator", "points.gpkg", "EPSG:32633"),
+        ("degrees", "points.gpkg", None),
+        ("rotated", "points.gpkg", "EPSG:3857"),
+        ("no CRS", "points.gpkg", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_five_labels_make_a_map_in_any_crs(place, name, crs, tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes(), place)
+    given = labels(tmp_path / name, scene, THREE, crs)
+    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    assert done.classes == ("roof", "water", "wood")
+    assert done.labels == {"roof": 1, "water": 2, "wood": 2}
+    assert not done.skipped
+    with rasterio.open(tmp_path / "map.tif") as file:
+        chart, confidence = file.read()
+        assert file.crs == PLACES[place][0]
+        assert file.nodata == 0
+        assert file.colormap(1)[1] != file.colormap(1)[2]
+        assert file.descriptions == ("class", "confidence in per cent")
+        assert [kind.name for kind in file.colorinterp] == ["palette", "gray"]
+    expected = np.repeat([[2, 2, 3, 3, 1, 1]], 4, axis=0)
+    np.testing.assert_array_equal(chart, expected)
+    assert confidence.min() > 100 / 3
+    assert confidence.max() <= 100
+    assert done.cells == {"roof": 8, "water": 8, "wood": 8}
+
+
+def test_each_label_is_left_out_but_the_only_one_of_its_class(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    given = labels(tmp_path / "points.gpkg", scene, THREE)
+    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    assert (done.correct, done.tested) == (4, 4)
+    interval = stats.binomtest(4, 4).proportion_ci(method="wilson")
+    assert (done.low, done.high) == pytest.approx((interval.low, interval.high))
+    # A label that contradicts the scene is told wrong when it is left out.
+    given = labels(tmp_path / "wrong.gpkg", scene, [*THREE, ("roof", 150, 20), ("water", 170, 90)])
+    done = map_scene(scene, encoder, given, tmp_path / "other.tif", tile=32)
+    assert done.tested == 7
+    assert done.correct < 7
+
+
+def test_the_legend_is_one_that_a_gis_shows(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    given = labels(tmp_path / "points.gpkg", scene, [("a & b", 20, 30), ("<c>", 160, 30)])
+    map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    valid, *told = cog_validate(tmp_path / "map.tif")
+    assert valid, told
+    names = ElementTree.parse(tmp_path / "map.tif.aux.xml").findall(".//Category")
+    assert [name.text for name in names] == [None, "<c>", "a & b"]
+    entries = ElementTree.parse(tmp_path / "map.qml").findall(".//paletteEntry")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        colours = file.colormap(1)
+    assert {entry.get("label"): entry.get("color") for entry in entries} == {
+        name: "#{:02x}{:02x}{:02x}".format(*colours[value][:3])
+        for value, name in ((1, "<c>"), (2, "a & b"))
+    }
+    if shutil.which("gdalinfo"):
+        told = subprocess.run(
+            ["gdalinfo", tmp_path / "map.tif"], capture_output=True, text=True, check=True
+        ).stdout
+        assert "1: <c>\n      2: a & b" in told
+
+
+def test_polygons_stand_for_the_cells_within(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes(), "degrees")
+    places = [
+        (1, shapely.box(4, 4, 60, 120)),
+        (10, shapely.MultiPolygon([shapely.box(70, 4, 124, 60), shapely.box(70, 70, 120, 120)])),
+        (2, shapely.box(150, 60, 152, 62)),
+    ]
+    given = labels(tmp_path / "areas.gpkg", scene, places, field="landuse")
+    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    # Numbers are classes too, in the order of numbers.
+    assert done.classes == ("1", "2", "10")
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1), np.repeat([[1, 1, 3, 3, 2, 2]], 4, axis=0))
+    assert done.tested == 0
+    assert done.low is None
+
+
+def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
+    pixels = stripes()
+    pixels[:, :40, :40] = 0
+    scene = write(tmp_path / "scene.tif", pixels, nodata=0)
+    line = shapely.LineString([(0, 0), (50, 50)])
+    places = [*THREE, ("water", 500, 10), ("wood", 5, 5), (None, 50, 50), ("line", line)]
+    given = labels(tmp_path / "points.gpkg", scene, places)
+    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    assert {each.name: each.reason for each in done.skipped} == {
+        "label 1 (water)": "lies on nodata",
+        "label 6 (water)": "lies outside the scene",
+        "label 7 (wood)": "lies on nodata",
+        "label 8 (no class)": "has no class",
+        "label 9 (line)": "is a LineString, not a point or polygon",
+    }
+    assert done.labels == {"roof": 1, "water": 1, "wood": 2}
+
+
+def test_nodata_stays_nodata(tmp_path, encoder):
+    pixels = stripes()
+    pixels[:, :, 128:] = 0
+    scene = write(tmp_path / "scene.tif", pixels, nodata=0)
+    given = labels(tmp_path / "points.gpkg", scene, THREE[:4])
+    map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        chart, confidence = file.read()
+    assert (chart[:, :4] > 0).all()
+    assert not chart[:, 4:].any()
+    assert not confidence[:, 4:].any()
+
+
+def test_bad_labels_are_one_clear_line_and_leave_nothing(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    labels(tmp_path / "far.gpkg", scene, [("a", 900, 900), ("b", -90, 3)])
+    labels(tmp_path / "one.gpkg", scene, [("a", 20, 20), ("a", 90, 90)])
+    labels(tmp_path / "named.gpkg", scene, THREE, field="landuse")
+    frame = geopandas.read_file(tmp_path / "named.gpkg")
+    frame["other"] = 1
+    frame.to_file(tmp_path / "two.gpkg")
+    (tmp_path / "text.geojson").write_text("not JSON")
+    (tmp_path / "empty.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": []})
+    )
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for name, field, message in (
+        ("far.gpkg", None, r"none of 2 labels can be used .*label 1 \(a\) lies outside the scene"),
+        ("one.gpkg", None, r"1 class on .* \(a\), expected 2"),
+        ("named.gpkg", "kind", "no attribute 'kind', expected one of landuse"),
+        ("two.gpkg", None, "which attribute holds the class"),
+        ("text.geojson", None, "cannot be read, expected GeoJSON"),
+        ("empty.geojson", None, "no labels"),
+        ("gone.geojson", None, "no such file"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            map_scene(scene, encoder, tmp_path / name, tmp_path / "map.tif", field=field, tile=32)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    with pytest.raises(InputError, match="exists already"):
+        map_scene(scene, encoder, tmp_path / "named.gpkg", scene)

@@ -1,0 +1,165 @@
+import json
+import sys
+import warnings
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from geo_scenes import PLACES, draw, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pyproj import Transformer
+
+from rs_otl.errors import InputError
+from rs_otl.geo import embed, search
+from rs_otl.geo.similar import most_similar
+
+
+def planted(copies, seed=0):
+    """A scene with the same 32-pixel picture at several places (row, column)."""
+    pixels = draw(192, 256, seed=seed)
+    picture = draw(32, 32, seed=99)
+    for row, column in copies:
+        pixels[:, row : row + 32, column : column + 32] = picture
+    return pixels.astype(np.uint8)
+
+
+COPIES = [(0, 0), (64, 128), (128, 32), (144, 208)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_copies_of_the_place_asked_for_come_first(place, tmp_path, encoder):
+    path = write(tmp_path / "scene.tif", planted(COPIES), place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path) as scene:
+            x, y = scene.transform @ (128 + 16.5, 64 + 16.5)
+            crs = scene.crs
+    hits = search(path, encoder, (x, y), tmp_path / "hits.geojson", count=8, tile=32, stride=16)
+    # Cells of 16 pixels have tiles 8 pixels off a multiple of 16, but in the corner.
+    assert (hits[0].row, hits[0].column) == (0, 0)
+    assert hits[0].score == pytest.approx(1, abs=1e-4)
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    found = json.loads((tmp_path / "hits.geojson").read_text())["features"]
+    assert [feature["properties"]["rank"] for feature in found] == list(range(1, 9))
+    ring = np.array(found[0]["geometry"]["coordinates"][0])
+    corners = [(0, 0), (0, 32), (32, 32), (32, 0), (0, 0)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path) as scene:
+            outline = np.array([scene.transform @ (column, row) for row, column in corners])
+    if crs:
+        to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+        outline = np.stack(to_degrees.transform(*outline.T), axis=1)
+    np.testing.assert_allclose(ring, outline, atol=1e-6)
+    assert len(geopandas.read_file(tmp_path / "hits.geojson")) == 8
+
+
+def test_no_two_hits_overlap_nor_any_the_place_asked_for(tmp_path, encoder):
+    path = write(tmp_path / "scene.tif", planted(COPIES), "no CRS")
+    hits = search(path, encoder, "144,80", tmp_path / "hits.geojson", tile=32, stride=8)
+    places = np.array([(hit.row, hit.column) for hit in hits] + [(64, 128)])
+    apart = np.abs(places[:, None] - places[None]).max(-1)
+    assert (apart[~np.eye(len(places), dtype=bool)] >= 32).all()
+
+
+def test_hits_are_those_of_a_search_through_all_embeddings(tmp_path, encoder):
+    """Greedy suppression over every tile, written down once more, plainly."""
+    path = write(tmp_path / "scene.tif", draw(160, 160).astype(np.uint8), "no CRS")
+    embed(path, encoder, tmp_path / "all.parquet", tile=32, stride=8)
+    frame = geopandas.read_parquet(tmp_path / "all.parquet")
+    rows = np.stack(frame["embedding"]).astype(float)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    asked = (frame["row"] == 4) & (frame["column"] == 4)
+    scores = rows @ rows[asked.to_numpy()][0]
+    taken, expected = [(4, 4)], []
+    for number in np.argsort(-scores):
+        place = (int(frame["row"][number]), int(frame["column"][number]))
+        if all(max(abs(place[0] - r), abs(place[1] - c)) >= 32 for r, c in taken):
+            taken.append(place)
+            expected.append(scores[number])
+    hits = search(path, encoder, (20, 20), tmp_path / "hits.geojson", count=6, tile=32, stride=8)
+    np.testing.assert_allclose([hit.score for hit in hits], expected[:6], atol=1e-4)
+
+
+def test_a_box_is_the_mean_of_its_tiles_and_an_image_is_a_tile(tmp_path, encoder):
+    pixels = planted(COPIES)
+    path = write(tmp_path / "scene.tif", pixels, "utm")
+    with rasterio.open(path) as scene:
+        left, top = scene.transform @ (100, 40)
+        right, bottom = scene.transform @ (170, 110)
+    box = (left, bottom, right, top)
+    hits = search(path, encoder, box, tmp_path / "box.geojson", count=3, tile=32, stride=16)
+    assert all(hit.score < 1 for hit in hits)
+    assert all(abs(hit.row - 64) >= 32 or abs(hit.column - 128) >= 32 for hit in hits)
+    Image.fromarray(draw(32, 32, seed=99).astype(np.uint8).transpose(1, 2, 0)).save(
+        tmp_path / "picture.png"
+    )
+    picture = tmp_path / "picture.png"
+    hits = search(path, encoder, picture, tmp_path / "image.geojson", count=3, tile=32, stride=32)
+    assert {(hit.row, hit.column) for hit in hits} >= {(0, 0), (64, 128), (128, 32)}
+
+
+def test_scenes_in_several_crs_are_searched_together(tmp_path, encoder):
+    one = write(tmp_path / "one.tif", planted(COPIES[:1], seed=1), "utm")
+    other = write(tmp_path / "other.tif", planted(COPIES[1:3], seed=2), "degrees")
+    with rasterio.open(other) as scene:
+        x, y = scene.transform @ (32 + 16.5, 128 + 16.5)
+    out, query = tmp_path / "hits.geojson", f"{x},{y}"
+    hits = search(
+        [one, other], encoder, query, out, count=5, query_crs="EPSG:4326", tile=32, stride=32
+    )
+    assert {(hit.scene, hit.row, hit.column) for hit in hits[:2]} == {
+        ("one.tif", 0, 0),
+        ("other.tif", 64, 128),
+    }
+
+
+def test_bad_queries_are_one_clear_line(tmp_path, encoder):
+    pixels = planted(COPIES)
+    pixels[:, 100:, 100:] = 0
+    path = write(tmp_path / "scene.tif", pixels, "no CRS", nodata=0)
+    Image.fromarray(pixels[0]).save(tmp_path / "grey.png")
+    out = tmp_path / "hits.geojson"
+    for query, more, message in (
+        ("900,900", {}, "lies outside"),
+        ("180,160", {}, "lies on nodata"),
+        ("1,2,3", {}, "expected x,y or left,bottom,right,top"),
+        ("picture.png", {}, "expected x,y"),
+        (str(tmp_path / "grey.png"), {}, "1 bands, .* was trained on red, green, blue"),
+        ("20,20", {"query_crs": "EPSG:4326"}, "no CRS to go to"),
+        ("20,20", {"count": 0}, "expected at least 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            search(path, encoder, query, out, tile=32, **more)
+        assert not out.exists()
+    with pytest.raises(InputError, match=r"hits\.geojson"):
+        search(path, encoder, "20,20", tmp_path / "hits.shp")
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_the_most_similar_rows_are_those_of_a_full_sort(n, count, width, seed):
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(n, width)).astype(np.float32)
+    query = random.normal(size=width).astype(np.float32)
+    scores, positions = most_similar(rows, query, count)
+    cosines = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+    assert len(scores) == min(n, count)
+    np.testing.assert_allclose(scores, np.sort(cosines)[::-1][:count], atol=1e-5)
+    np.testing.assert_allclose(cosines[positions], scores, atol=1e-5)
+
+
+def test_faiss_and_pytorch_agree(monkeypatch):
+    pytest.importorskip("faiss")
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(5000, 64)).astype(np.float32)
+    by_faiss = most_similar(rows, rows[7], 20)
+    monkeypatch.setattr("rs_otl.geo.similar.importlib.util.find_spec", lambda name: None)
+    by_torch = most_similar(rows, rows[7], 20)
+    np.testing.assert_allclose(by_faiss[0], by_torch[0], atol=1e-5)
+    np.testing.assert_array_equal(by_faiss[1], by_torch[1])
+    assert "faiss" in sys.modules
