@@ -304,7 +304,7 @@ def _finish(figure: Figure, path: Path, x: str, y: str) -> None:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(edgecolor="none", framealpha=0.9)
     figure.axes[-1].set_xlabel(x)
     figure.axes[-1].set_ylabel(y)
     with written_aside(path) as aside:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from rs_otl.clustering._scan import PARTS, scan
 
-# Outputs read at once: 8 MiB of float32.
-_CHUNK = 1 << 21
+# Outputs read at once: 2 MiB of float32.
+_CHUNK = 1 << 19
 # Beyond these, differences of float32 could overflow or vanish: float64 then.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
@@ -66,29 +67,38 @@ def near_entries(
     if compiled is None:
         compiled = outputs.device.type == "cpu"
     near = _compiled if compiled else _plain
-    parts = []
+    labels, rows, sizes, clusters, values = [], [], [], [], []
+    crowded, begin = 0, 0
     for chunk in _chunks(outputs, torch.from_numpy(rounded).dtype):
-        parts.append(near(chunk, translation, rounded, reach + margin, min(width, k)))
-    offset = 0
-    rows, sizes = [], []
-    for labels, size, *_ in parts:
-        several = np.flatnonzero(size)
-        rows.append((several + offset).astype(np.int32))
-        sizes.append(size[several])
-        offset += len(labels)
+        part = near(chunk, translation, rounded, reach + margin, min(width, k))
+        several = np.flatnonzero(part.sizes)
+        labels.append(part.labels)
+        rows.append((several + begin).astype(np.int32))
+        sizes.append(part.sizes[several])
+        clusters.append(part.clusters)
+        values.append(part.values)
+        crowded += part.crowded
+        begin += len(part.labels)
     starts = np.zeros(sum(map(len, rows)) + 1, np.int64)
     np.cumsum(_joined(sizes, np.int32), out=starts[1:])
     return Entries(
-        labels=_joined([part[0] for part in parts], np.int32),
-        rows=_joined(rows, np.int32),
-        starts=starts,
-        clusters=_joined([part[2] for part in parts], np.int32),
-        values=_joined([part[3] for part in parts], dtype),
-        crowded=sum(part[4] for part in parts),
+        _joined(labels, np.int32),
+        _joined(rows, np.int32),
+        starts,
+        _joined(clusters, np.int32),
+        _joined(values, dtype),
+        crowded,
     )
 
 
-_Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray, int]
+class _Part(NamedTuple):
+    """What a chunk holds: labels and sizes ``(n,)``, clusters and values of all entries."""
+
+    labels: NDArray[np.int32]
+    sizes: NDArray[np.int32]
+    clusters: NDArray[np.int32]
+    values: NDArray
+    crowded: int
 
 
 def _compiled(
@@ -105,7 +115,7 @@ def _compiled(
     )  # fmt: skip
     begins = [part * n // PARTS * width for part in range(PARTS)]
     used = [slice(begin, begin + size) for begin, size in zip(begins, filled, strict=True)]
-    return (
+    return _Part(
         labels,
         sizes,
         np.concatenate([clusters[part] for part in used]),
@@ -131,7 +141,7 @@ def _plain(
     sizes = near.sum(1)
     crowded = int((sizes == width).sum()) if width < chunk.shape[1] else 0
     near &= (sizes > 1)[:, None]
-    return (
+    return _Part(
         labels.to("cpu", torch.int32).numpy(),
         sizes.where(sizes > 1, 0).to("cpu", torch.int32).numpy(),
         clusters[near].to("cpu", torch.int32).numpy(),
@@ -143,12 +153,15 @@ def _plain(
 def _chunks(outputs: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
     rows = max(1, _CHUNK // outputs.shape[1])
     if outputs.device.type != "cpu":
-        rows *= 64  # a kernel's launch costs more there, and memory is wider
+        rows *= 256  # a kernel's launch costs more there, and memory is wider
     elif outputs.dtype == dtype and outputs.is_contiguous():
-        rows *= 8  # nothing is copied
+        rows *= 16  # nothing is copied
     for chunk in outputs.split(rows):
         yield chunk.to(dtype).contiguous()
 
 
 def _joined(parts: list[NDArray], dtype: type) -> NDArray:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
+    """Return the parts in one, and let go of them: both at once would take twice the memory."""
+    whole = np.concatenate(parts) if parts else np.empty(0, dtype)
+    parts.clear()
+    return whole

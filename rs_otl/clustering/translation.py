@@ -55,6 +55,8 @@ _FALLING = (1.0, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12, 0.06)
 _STEPS, _TEMPERATURE = 12, 0.05
 # What of the reach is looked at first for paths: most rows are decided by far more.
 _NARROW = 0.15
+# What of the reach the passes that check look at.
+_CHECKED = 0.3
 # Share of what clusters lack that a phase of shortest paths goes out for.
 _SHARE = 0.5
 # Passes over the matrix after which it ends with the most even labels met; and how many more
@@ -102,7 +104,7 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
     if whole:
         translation, reach, width = np.zeros(k), math.inf, k
     else:
-        translation, reach = _sampled(outputs, targets, rows)
+        translation, reach = _sampled(outputs, targets, magnitude, rows)
         epsilon = torch.finfo(torch.promote_types(outputs.dtype, torch.float32)).eps
         reach, width = max(reach, 16 * magnitude * epsilon), min(k, _WIDTH)
         part = outputs[::_PART]
@@ -133,12 +135,15 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
             most = min(most, passes + _PASSES_TIED)
         predicted = finish.labels()
         phases += finish.phases
-        if not even or passes % 4 == 0:
+        if even and passes == 1:
+            # Henceforth only what stands near a tie can have been missed.
+            reach *= _CHECKED
+        elif not even or passes % 4 == 0:
             reach, width = 2 * reach, min(k, 2 * width)
 
 
 def _sampled(
-    outputs: Tensor, targets: NDArray[np.float64], rows: Rows
+    outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows: Rows
 ) -> tuple[NDArray[np.float64], float]:
     """Return a first translation from a sample of rows, and how far other clusters are near."""
     k = len(targets)
@@ -147,15 +152,16 @@ def _sampled(
     spaced = (np.arange(size) + np.random.default_rng(0).random(size)) * rows.total / size
     places = spaced.astype(np.int64) - rows.own.start
     places = places[(places >= 0) & (places < len(outputs))]
-    sample = outputs[torch.from_numpy(places).to(outputs.device)].cpu().double()
-    mean = rows.summed(sample.sum(0)) / size
-    sample -= mean
-    scale = float(rows.highest(sample.abs().amax() if len(sample) else mean.new_zeros(())))
-    sample /= scale or 1.0
-    spread = scale * math.sqrt(float(rows.summed(sample.square().sum())) / (size * k))
+    sample = outputs[torch.from_numpy(places).to(outputs.device)].cpu()
+    # Of magnitude 1, whatever the outputs' is, float32 is enough for a first guess.
+    wide = torch.promote_types(sample.dtype, torch.float32)
+    sample = sample.to(wide).div_(magnitude or 1.0).float()
+    mean = rows.summed(sample.sum(0, dtype=torch.float64)) / size
+    sample -= mean.float()
+    spread = math.sqrt(float(rows.summed(sample.square().sum(dtype=torch.float64))) / (size * k))
     if spread == 0:
-        return mean.numpy(), 0.0
-    numbers = (sample * (scale / spread)).float().numpy()
+        return magnitude * mean.numpy(), 0.0
+    numbers = sample.div_(spread).numpy()
     translation = np.zeros(k)
     counts = np.empty((PARTS, k))
     goal = np.maximum(targets, 0.5) * size / rows.total
@@ -163,10 +169,11 @@ def _sampled(
         dense_soft_counts(numbers, translation.astype(np.float32), temperature, counts)
         total = rows.total_of(counts.sum(0))
         translation += temperature * np.log(np.maximum(total, 1e-3 * goal) / goal)
-    shifted = torch.from_numpy(numbers - translation.astype(np.float32))
-    near = shifted.topk(min(k, _NEAR), dim=1).values
-    gap = rows.summed((near[:, 0] - near[:, -1]).sum().double()) / size
-    return mean.numpy() + spread * translation, spread * float(gap)
+    few = sample[:_FEW] - torch.from_numpy(translation).float()
+    near = few.topk(min(k, _NEAR), dim=1).values
+    gaps = rows.summed(torch.stack([(near[:, 0] - near[:, -1]).sum(), torch.tensor(len(few))]))
+    gap = float(gaps[0] / gaps[1])
+    return magnitude * (mean.numpy() + spread * translation), magnitude * spread * gap
 
 
 def _soften(
