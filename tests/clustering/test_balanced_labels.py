@@ -124,6 +124,8 @@ def test_outputs_that_are_not_finite_are_refused(value, place):
         (torch.zeros(5, 2, dtype=torch.int64), {}, "int64"),
         (torch.zeros(5, 1), {}, "k = 1"),
         (torch.zeros(3, 4), {}, "4 clusters for 3 rows"),
+        (torch.zeros(1, 2), {}, "2 clusters for 1 rows"),
+        (torch.zeros(0, 2), {}, "2 clusters for 0 rows"),
         (torch.zeros(5, 2), {"decay": 1.0}, "decay"),
         (torch.zeros(5, 2), {"method": "magic"}, "magic"),
         (torch.zeros(5, 2), {"targets": torch.tensor([1, 2, 2])}, r"\(3,\)"),
