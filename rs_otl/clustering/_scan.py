@@ -25,7 +25,6 @@ def scan(
     clusters: NDArray[np.int32],
     values: NDArray,
     filled: NDArray[np.int64],
-    crowded: NDArray[np.int64],
 ) -> None:
     """Find the best cluster of each row, and those within reach of it.
 
@@ -43,7 +42,6 @@ def scan(
             ``(n * width,)``: part p begins at its first row times ``width``.
         values: Filled with their outputs, likewise.
         filled: Filled with the number kept in each part ``(PARTS,)``.
-        crowded: Filled with the number of rows in each part with more in reach than ``width``.
     """
     n, k = outputs.shape
     blocks = k // _BLOCK
@@ -51,7 +49,6 @@ def scan(
         begin, end = part * n // PARTS, (part + 1) * n // PARTS
         highest = np.empty(blocks + 1, outputs.dtype)
         place = begin * width
-        crowded[part] = 0
         for row in range(begin, end):
             out = outputs[row]
             top = out[0] - rounded[0]
@@ -70,7 +67,7 @@ def scan(
                 highest[blocks] = high
                 top = max(top, high)
             least = top - reach
-            best, label, size, over = -np.inf, 0, 0, False
+            best, label, size = -np.inf, 0, 0
             for block in range(blocks + 1):
                 if highest[block] < least:
                     continue
@@ -84,7 +81,6 @@ def scan(
                         clusters[place + size], values[place + size] = i, out[i]
                         size += 1
                         continue
-                    over = True
                     worst = 0
                     low = np.inf
                     for j in range(width):
@@ -94,8 +90,6 @@ def scan(
                     if value > low:
                         clusters[place + worst], values[place + worst] = i, out[i]
             labels[row] = label
-            if over:
-                crowded[part] += 1
             sizes[row] = 0
             if size > 1:
                 sizes[row] = size

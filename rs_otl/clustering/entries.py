@@ -27,7 +27,6 @@ class Entries:
         starts: Where the entries of each of these start ``(A + 1,)``.
         clusters: ``(E,)``.
         values: Outputs, untranslated ``(E,)``.
-        crowded: Rows that had more than could be kept.
     """
 
     labels: NDArray[np.int32]
@@ -35,7 +34,6 @@ class Entries:
     starts: NDArray[np.int64]
     clusters: NDArray[np.int32]
     values: NDArray
-    crowded: int
 
 
 def near_entries(
@@ -68,7 +66,7 @@ def near_entries(
         compiled = outputs.device.type == "cpu"
     near = _compiled if compiled else _plain
     labels, rows, sizes, clusters, values = [], [], [], [], []
-    crowded, begin = 0, 0
+    begin = 0
     for chunk in _chunks(outputs, torch.from_numpy(rounded).dtype):
         part = near(chunk, translation, rounded, reach + margin, min(width, k))
         several = np.flatnonzero(part.sizes)
@@ -77,7 +75,6 @@ def near_entries(
         sizes.append(part.sizes[several])
         clusters.append(part.clusters)
         values.append(part.values)
-        crowded += part.crowded
         begin += len(part.labels)
     starts = np.zeros(sum(map(len, rows)) + 1, np.int64)
     np.cumsum(_joined(sizes, np.int32), out=starts[1:])
@@ -87,7 +84,6 @@ def near_entries(
         starts,
         _joined(clusters, np.int32),
         _joined(values, dtype),
-        crowded,
     )
 
 
@@ -98,7 +94,6 @@ class _Part(NamedTuple):
     sizes: NDArray[np.int32]
     clusters: NDArray[np.int32]
     values: NDArray
-    crowded: int
 
 
 def _compiled(
@@ -108,10 +103,10 @@ def _compiled(
     labels, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
     clusters = np.empty(n * width, np.int32)
     values = np.empty(n * width, rounded.dtype)
-    filled, crowded = np.empty(PARTS, np.int64), np.empty(PARTS, np.int64)
+    filled = np.empty(PARTS, np.int64)
     scan(
         chunk.numpy(), translation, rounded, reach, width,
-        labels, sizes, clusters, values, filled, crowded,
+        labels, sizes, clusters, values, filled,
     )  # fmt: skip
     begins = [part * n // PARTS * width for part in range(PARTS)]
     used = [slice(begin, begin + size) for begin, size in zip(begins, filled, strict=True)]
@@ -120,7 +115,6 @@ def _compiled(
         sizes,
         np.concatenate([clusters[part] for part in used]),
         np.concatenate([values[part] for part in used]),
-        int(crowded.sum()),
     )
 
 
@@ -132,21 +126,15 @@ def _plain(
     shift = torch.from_numpy(rounded).to(device)
     behind, clusters = (chunk - shift).topk(width, dim=1)
     values = chunk.gather(1, clusters)
-    exact = values.double() - torch.from_numpy(translation).to(device)[clusters]
     near = behind >= behind[:, :1] - reach
-    exact = exact.masked_fill(~near, -torch.inf)
-    best = exact.amax(1, keepdim=True)
-    # The first of several alike, as torch.argmax has it.
-    labels = clusters.masked_fill(exact < best, chunk.shape[1]).amin(1)
+    labels = (chunk.double() - torch.from_numpy(translation).to(device)).argmax(1)
     sizes = near.sum(1)
-    crowded = int((sizes == width).sum()) if width < chunk.shape[1] else 0
     near &= (sizes > 1)[:, None]
     return _Part(
         labels.to("cpu", torch.int32).numpy(),
         sizes.where(sizes > 1, 0).to("cpu", torch.int32).numpy(),
         clusters[near].to("cpu", torch.int32).numpy(),
         values[near].cpu().numpy(),
-        crowded,
     )
 
 

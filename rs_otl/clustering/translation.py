@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import config, set_num_threads
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -99,6 +100,9 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         A translation that maximises the sum of the outputs chosen. Clusters miss their targets
         only where rows are tied so that no translation tells them apart.
     """
+    # As many threads as torch has been allowed, here as elsewhere.
+    most_threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    set_num_threads(min(torch.get_num_threads(), most_threads))
     k = len(targets)
     whole = rows.total * k <= _SMALL and rows.total <= _FEW
     if whole:
