@@ -19,8 +19,9 @@ demo: install
 	$(BIN)/rs-otl evaluate runs/demo --on synthetic
 	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
 
+# Two processes of a thread each: more threads than cores would wait for each other.
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=15
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,10 +1,14 @@
 """What all tests share."""
 
+import logging
 import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Compiling logs by the megabyte where anything has turned debugging on.
+logging.getLogger("numba").setLevel(logging.WARNING)
 
 # Machines that run tests are shared: a slow example is no failure.
 hypothesis.settings.register_profile("rs-otl", deadline=None)
