@@ -187,7 +187,7 @@ class OTLTask(ViewTask):
 
     def _own(self, places: Tensor) -> Tensor:
         """Return this process's share of some images."""
-        return places[self.global_rank :: self.trainer.world_size]
+        return places[self.global_rank :: self.trainer.world_size].contiguous()
 
     def _known_to_all(self, values: Tensor, places: Tensor, rows: int) -> Tensor:
         """Return what all processes found of all images, by index, ``(rows, ...)``.
