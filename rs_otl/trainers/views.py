@@ -244,7 +244,6 @@ class ViewTask(LightningModule):
             lr=settings["lr"],
             momentum=settings["momentum"],
             weight_decay=settings["weight_decay"],
-            fused=True,
         )
         epochs = self.trainer.max_epochs or 1
 
