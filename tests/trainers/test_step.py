@@ -1,6 +1,5 @@
-"""A step in parts, compiled or fused is the same step."""
+"""A step in parts or compiled is the same step."""
 
-import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
@@ -78,20 +77,3 @@ def test_a_failed_compilation_is_said_and_done_without(capfd):
     assert outputs.shape == (1, 2, 5)
     assert capfd.readouterr().err == "torch.compile failed, going on without it: no compiler\n"
     assert not hasattr(task.encoder, "_orig_mod")
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_fused_optimiser_is_the_plain_one_to_the_bit(layout):
-    weights = []
-    for fused in (False, True):
-        torch.manual_seed(0)
-        layer = torch.nn.Conv2d(3, 17, 3).to(memory_format=layout)
-        optimizer = torch.optim.SGD(
-            layer.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4, fused=fused
-        )
-        for _ in range(5):
-            optimizer.zero_grad()
-            layer(torch.rand(2, 3, 8, 8)).square().mean().backward()
-            optimizer.step()
-        weights.append(layer.weight.detach().clone())
-    assert torch.equal(*weights)
