@@ -141,7 +141,8 @@ def paper_epoch(
     with torch.no_grad():
         for views, index in loader:
             everything[:, index] = outputs(views).cpu()
-    labels = torch.stack([balanced_labels(view).labels for view in everything]).to(device)
+    found = [balanced_labels(view, method="translation-paper") for view in everything]
+    labels = torch.stack([each.labels for each in found]).to(device)
     for views, index in loader:
         if len(views) < batch_size:
             continue

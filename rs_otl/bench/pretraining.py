@@ -181,9 +181,7 @@ class _Step:
             self.task.features, recipe.clusters, recipe.heads, recipe.hidden
         )
         self.task.to(self.device)
-        self.optimizer = torch.optim.SGD(
-            self.task.parameters(), recipe.lr, momentum=0.9, fused=True
-        )
+        self.optimizer = torch.optim.SGD(self.task.parameters(), recipe.lr, momentum=0.9)
         spec = imagery.spec
         self.augment = augmentation(
             recipe.augment, recipe.image_size, spec.mean, spec.std, True

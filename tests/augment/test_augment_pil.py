@@ -5,41 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 
 from rs_otl.augment import SimpleViews, StrongDraw, StrongViews
 from rs_otl.augment.geometry import random_crops, resample
 from rs_otl.augment.operations import OPERATIONS, grey_weights, operate
+from rs_otl.bench.paper import operate as pil_operate
 
 SIDE = 48
 NAMES = list(OPERATIONS)
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 RGB_WEIGHTS = grey_weights(3, rgb=True)
-
-
-def pil_operate(name, image, value):
-    """The paper's operation as its authors run it."""
-    affine = {
-        "shear_x": (1, value, 0, 0, 1, 0),
-        "shear_y": (1, 0, 0, value, 1, 0),
-        "translate_x": (1, 0, value * image.width, 0, 1, 0),
-        "translate_y": (1, 0, 0, 0, 1, value * image.height),
-    }
-    if name in affine:
-        return image.transform(image.size, Image.Transform.AFFINE, affine[name])
-    match name:
-        case "identity":
-            return image
-        case "rotate":
-            return image.rotate(value)
-        case "autocontrast" | "equalize":
-            return getattr(ImageOps, name)(image)
-        case "solarize":
-            return ImageOps.solarize(image, value)
-        case "posterize":
-            return ImageOps.posterize(image, int(value))
-        case _:
-            return getattr(ImageEnhance, name.capitalize())(image).enhance(value)
 
 
 def pil_strong(image, draw, i, size):
