@@ -110,6 +110,12 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _an_instance_is_a_cluster(self) -> Self:
+        if self.labels == "instance" and self.clusters is not None:
+            raise ValueError("labels = instance goes with clusters = null: a cluster an image")
+        return self
+
+    @model_validator(mode="after")
     def _a_filled_head_is_one(self) -> Self:
         if self.temperature is not None and (self.heads > 1 or self.hidden):
             raise ValueError(

@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
+from rs_otl.files import written_aside
 from rs_otl.geo.cells import Clock, embed_rows
 from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
@@ -73,10 +74,17 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
                     f"{folder}: begun with {key} {begun.get(key)}, not {value}; say the same "
                     "again, or delete it"
                 )
-    folder.mkdir(exist_ok=True)
-    state.write_text(json.dumps(facts))
     try:
+        folder.mkdir(exist_ok=True)
+        with written_aside(state) as aside:
+            aside.write_text(json.dumps(facts))
         yield folder
+    except RasterioError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror or error}); --resume goes on when it can"
+        ) from error
     except InputError as error:
         full = isinstance(error.__cause__, OSError) and not isinstance(
             error.__cause__, RasterioError

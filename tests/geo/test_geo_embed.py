@@ -251,6 +251,22 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tif", "scene.tif", "whole.tif"]
 
 
+def test_a_disk_that_takes_no_more_is_named_and_the_pass_goes_on_later(scene, tmp_path, encoder):
+    resource = pytest.importorskip("resource", reason="no limits on files here")
+    out = tmp_path / "out.tif"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"out\.tif\.part.*cannot be written .*--resume"):
+            embed(scene, encoder, out, tile=32, stride=16)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not out.exists()
+    embed(scene, encoder, out, tile=32, stride=16, resume=True)
+    embed(scene, encoder, tmp_path / "whole.tif", tile=32, stride=16)
+    np.testing.assert_allclose(read(out)[0], read(tmp_path / "whole.tif")[0], atol=1e-4)
+
+
 def test_scenes_of_several_places_go_to_a_folder_with_one_projection(tmp_path, encoder):
     paths = [
         write(tmp_path / f"{name}.tif", draw(64, 96, seed=seed).astype(np.uint8), place)
