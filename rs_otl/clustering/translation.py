@@ -100,9 +100,13 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         A translation that maximises the sum of the outputs chosen. Clusters miss their targets
         only where rows are tied so that no translation tells them apart.
     """
-    # As many threads as torch has been allowed, here as elsewhere.
+    # As many threads as torch has been allowed, here as elsewhere. The first call for numba's
+    # threads sets OpenMP's for the whole process, torch's with them: put back, since their
+    # number decides the last bits of sums, and a resumed run would differ from one left alone.
+    threads = torch.get_num_threads()
     most_threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    set_num_threads(min(torch.get_num_threads(), most_threads))
+    set_num_threads(min(threads, most_threads))
+    torch.set_num_threads(threads)
     k = len(targets)
     whole = rows.total * k <= _SMALL and rows.total <= _FEW
     if whole:

@@ -234,3 +234,14 @@ def test_it_runs_uncompiled_where_nothing_compiles():
         for disabled in "01"
     ]
     assert runs[0] == runs[1]
+
+
+def test_torch_keeps_the_threads_that_it_was_given():
+    # In a process of its own: numba starts its threads once.
+    program = (
+        "import torch; from rs_otl.clustering import balanced_labels;"
+        "balanced_labels(torch.randn(64, 4)); print(torch.get_num_threads())"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    printed = subprocess.check_output([sys.executable, "-c", program], env=environment)
+    assert printed == b"1\n"
