@@ -19,9 +19,10 @@ demo: install
 	$(BIN)/rs-otl evaluate runs/demo --on synthetic
 	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
 
-# Two processes of a thread each: more threads than cores would wait for each other.
+# Two processes of a thread each: more threads than cores would wait for each other. In the order
+# of the files, since the other one leaves slow files with few tests to the end.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,11 +1,19 @@
 """Writing files so that a reader never meets half of one."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
 
 from rs_otl.errors import InputError
+
+# What writers raise when a disk is full; torch's own raises RuntimeError without saying so,
+# which is what write_checkpoint is for.
+WRITE_ERRORS = (OSError, SafetensorError)
 
 
 @contextmanager
@@ -28,8 +36,36 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         os.replace(aside, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except WRITE_ERRORS as error:
+        raise unwritten(path, error) from error
     finally:
         with suppress(OSError):  # the same disk or folder again
             aside.unlink(missing_ok=True)
+
+
+def unwritten(path: Path, error: Exception) -> InputError:
+    """Say in one line that a path cannot be written and why.
+
+    Args:
+        path: File or folder that was to be written.
+        error: One of ``WRITE_ERRORS``.
+    """
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return InputError(f"{path}: cannot be written ({reason})")
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write what ``torch.load`` reads.
+
+    Args:
+        checkpoint: Tensors, and what else ``torch.save`` takes.
+        path: An existing file is replaced.
+
+    Raises:
+        OSError: If it cannot be written; ``torch.save`` would raise an error without the reason.
+    """
+    import torch  # takes seconds
+
+    whole = io.BytesIO()
+    torch.save(checkpoint, whole)
+    path.write_bytes(whole.getbuffer())

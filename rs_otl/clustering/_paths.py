@@ -17,7 +17,7 @@ def even_out(
     translation: NDArray[np.float64],
     excess: NDArray[np.int64],
     spare: NDArray[np.int8],
-    may_spare: NDArray[np.int8],
+    pooled: bool,
     starts: NDArray[np.int64],
     clusters: NDArray[np.int32],
     values: NDArray[np.float64],
@@ -37,7 +37,7 @@ def even_out(
         translation: ``(k + 1,)``, the pool last.
         excess: Rows too many ``(k + 1,)``; it sums to 0.
         spare: Whether a cluster holds a row of the pool ``(k,)``.
-        may_spare: Whether it may ``(k,)``.
+        pooled: Whether there is a pool, which any cluster may take a row of.
         starts: Where the entries of each contested row start ``(A + 1,)``.
         clusters: ``(E,)``.
         values: Outputs of the entries ``(E,)``.
@@ -100,7 +100,7 @@ def even_out(
                             distance[other], via_node[other] = far, k
                             size = _push(keys, heap, size, far, other)
                 continue
-            if may_spare[node] and not spare[node]:
+            if pooled and not spare[node]:
                 far = near + max(0.0, translation[k] - translation[node])
                 if far < distance[k]:
                     distance[k], via_node[k] = far, node

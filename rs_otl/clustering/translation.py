@@ -273,7 +273,6 @@ class _Finish:
         k = len(self.targets)
         base = np.floor(self.targets + 1e-9).astype(np.int64)
         pool = self.rows.total - int(base.sum())
-        may_spare = np.full(k, pool > 0, np.int8)
         spare = np.zeros(k, np.int8)
         falling = np.argsort(-self.translation, kind="stable")
         spare[falling[:pool]] = 1
@@ -287,7 +286,7 @@ class _Finish:
             excess[k] = spare.sum() - pool
             most = max(_MOST_PHASES, k)
             phases, moved = even_out(
-                prices, excess, spare, may_spare,
+                prices, excess, spare, pool > 0,
                 self.starts, self.clusters, self.values, self.chosen, limit, _SHARE, most,
             )  # fmt: skip
             self.phases += phases

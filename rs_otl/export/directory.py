@@ -16,6 +16,7 @@ from rs_otl.export.card import CardScore, model_card
 from rs_otl.export.item import model_item
 from rs_otl.export.onnx_model import require_onnx, write_onnx
 from rs_otl.export.segmentation import segmentation_backbone
+from rs_otl.files import WRITE_ERRORS, unwritten, write_checkpoint
 from rs_otl.spec import EncoderConfig, load_size
 
 CHECKPOINT = "encoder.pth"
@@ -63,7 +64,7 @@ def export_encoder(
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         _write_timm(encoder, config, aside)
-        torch.save(_checkpoint(encoder, config), aside / CHECKPOINT)
+        write_checkpoint(_checkpoint(encoder, config), aside / CHECKPOINT)
         if onnx:
             write_onnx(encoder, config, aside / ONNX)
         item = model_item(encoder, config, recipe, sorted(path.name for path in aside.iterdir()))
@@ -72,8 +73,8 @@ def export_encoder(
         card = model_card(config, directory.name, recipe, scores, backbone, onnx)
         (aside / "README.md").write_text(card, encoding="utf-8")
         os.replace(aside, directory)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be written ({error.strerror or error})") from None
+    except WRITE_ERRORS as error:
+        raise unwritten(directory, error) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -1,16 +1,14 @@
 """Where Lightning's defaults do not keep the project's promises."""
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from rs_otl.files import written_aside
+from rs_otl.files import write_checkpoint, written_aside
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -26,11 +24,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint beside ``path`` and rename it into place."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Through memory, since torch's own writer does not say that a disk is full.
-        whole = io.BytesIO()
-        torch.save(checkpoint, whole)
         with written_aside(path) as aside:
-            aside.write_bytes(whole.getbuffer())
+            write_checkpoint(checkpoint, aside)
 
 
 class StderrProgressBar(TQDMProgressBar):

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import draw_folder, rs_otl, settings
+from command_line import draw_folder, rs_otl, rs_otl_here, settings
 from PIL import Image
 
 from rs_otl.bench import bench_labels, draw_labels, labels_text, made_up_outputs
@@ -42,7 +42,7 @@ def test_made_up_outputs_are_the_same_each_time_and_of_their_kind():
 def test_the_command_prints_a_table_or_json():
     done = rs_otl("bench", "labels", *SMALL, "--method", "translation")
     assert done.stdout.startswith("| | std | sizes |")
-    printed = json.loads(rs_otl("bench", "labels", *SMALL, "--json").stdout)
+    printed = json.loads(rs_otl_here("bench", "labels", *SMALL, "--json").stdout)
     assert [row["method"] for row in printed][:2] == ["argmax", "translation"]
     assert printed[1]["least"] == printed[1]["most"] == 125
 
@@ -55,14 +55,16 @@ def test_the_command_prints_a_table_or_json():
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_2(arguments, message):
-    assert message in rs_otl("bench", "labels", *arguments, check=2).stderr
+    assert message in rs_otl_here("bench", "labels", *arguments, check=2).stderr
 
 
 def test_pictures_are_drawn_of_a_runs_own_outputs_and_never_over_others(tmp_path):
     folder = draw_folder(tmp_path / "images")
-    rs_otl("pretrain", folder, *settings("epochs=2", "batch_size=8"), "--out", tmp_path / "run")
+    rs_otl_here(
+        "pretrain", folder, *settings("epochs=2", "batch_size=8"), "--out", tmp_path / "run"
+    )
     arguments = ["--encoder", tmp_path / "run", "--on", folder, "--clusters", 6, "--rounds", 1]
-    rs_otl("bench", "labels", *arguments, "--plot", tmp_path / "plots")
+    rs_otl_here("bench", "labels", *arguments, "--plot", tmp_path / "plots")
     for name in ("decay", "clusters", "sinkhorn", "epochs"):
         with Image.open(tmp_path / "plots" / f"{name}.png") as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10

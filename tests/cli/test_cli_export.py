@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 import yaml
-from command_line import rs_otl
+from command_line import rs_otl, rs_otl_here
 
 from rs_otl.export import export_encoder
 from rs_otl.models import create_encoder
@@ -56,7 +56,7 @@ def test_an_export_is_verified_where_it_lies_and_fails_if_a_loader_gets_another(
     checkpoint = torch.load(directory / "encoder.pth", weights_only=True)
     checkpoint["state_dict_ema"]["conv1.weight"] += 1
     torch.save(checkpoint, directory / "encoder.pth")
-    done = rs_otl("export", directory, "--verify", "--json", check=1)
+    done = rs_otl_here("export", directory, "--verify", "--json", check=1)
     told = json.loads(done.stdout)
     assert told["encoder"] == str(directory)
     results = {check["loader"]: check["result"] for check in told["checks"]}
@@ -70,6 +70,6 @@ def test_an_export_is_verified_where_it_lies_and_fails_if_a_loader_gets_another(
     [([], "--to DIR"), (["--onnx", "--verify"], "--to DIR"), (["--to", "{run}"], "exists already")],
 )
 def test_wrong_use_is_one_line(run, arguments, message):
-    done = rs_otl("export", run, *(word.format(run=run) for word in arguments), check=2)
+    done = rs_otl_here("export", run, *(word.format(run=run) for word in arguments), check=2)
     assert message in done.stderr.splitlines()[-1]
     assert not done.stdout

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from command_line import rs_otl
+from command_line import rs_otl, rs_otl_here
 from geo_scenes import make_encoder, write
 from test_geo_map import THREE, labels, stripes
 
@@ -33,11 +33,13 @@ def test_embed_map_search_view_and_tile(folder):
         "--json", cwd=folder,
     )  # fmt: skip
     assert len(json.loads(told.stdout)) == 3
-    told = rs_otl("view", "scene.tif", "--embeddings", "out.tif", "--map", "map.tif", cwd=folder)
+    told = rs_otl_here(
+        "view", "scene.tif", "--embeddings", "out.tif", "--map", "map.tif", cwd=folder
+    )
     assert told.stdout.strip() == "out.html"
-    told = rs_otl("tile", "scene.tif", "-o", "chips", "--tile", 64, cwd=folder)
+    told = rs_otl_here("tile", "scene.tif", "-o", "chips", "--tile", 64, cwd=folder)
     assert "scene.tif: 6 chips, 0 left out as nodata" in told.stdout
-    again = rs_otl("embed", "scene.tif", *encoder, "-o", "out.tif", check=2, cwd=folder)
+    again = rs_otl_here("embed", "scene.tif", *encoder, "-o", "out.tif", check=2, cwd=folder)
     assert again.stderr == "rs-otl: out.tif exists already: name another, or delete it\n"
 
 

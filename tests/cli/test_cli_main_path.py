@@ -11,7 +11,7 @@ import rasterio
 import timm
 import torch
 import yaml
-from command_line import draw_folder, rs_otl, settings
+from command_line import draw_folder, rs_otl, rs_otl_here, settings
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -78,7 +78,7 @@ def test_a_run_is_a_directory_with_all_it_promises(run):
 
 
 def test_an_existing_run_is_not_overwritten(run, folder):
-    done = rs_otl("pretrain", folder, "--out", run[0], check=2)
+    done = rs_otl_here("pretrain", folder, "--out", run[0], check=2)
     assert "holds a run already" in done.stderr
     assert done.stderr.count("\n") == 2  # the recipe's name, then the error
 
@@ -93,8 +93,8 @@ def test_evaluation_writes_table_json_and_figures(run, folder, tmp_path):
     assert {row["n_test"] for row in report["encoders"]} == {10}
     for name in ("confusion", "per_class"):
         assert _width(directory / "figures" / f"{name}.png") > 300
-    assert "exists already" in rs_otl("evaluate", directory, "--on", folder, check=2).stderr
-    rs_otl("export", directory, "--to", tmp_path / "judged")
+    assert "exists already" in rs_otl_here("evaluate", directory, "--on", folder, check=2).stderr
+    rs_otl_here("export", directory, "--to", tmp_path / "judged")
     accuracy = 100 * report["encoders"][0]["knn"]["10"]["accuracy"]
     assert f"| field | kNN, k = 10 | {accuracy:.1f} |" in (
         tmp_path / "judged" / "README.md"
@@ -107,15 +107,14 @@ def test_export_prints_the_lines_that_load_it(run, tmp_path):
     exec(done.stdout, names)
     assert names["encoder"](torch.rand(1, 3, 32, 32)).shape == (1, 512)
     assert timm.create_model(f"local-dir:{tmp_path / 'encoder'}", pretrained=True)
-    assert (
-        "exists already" in rs_otl("export", run[0], "--to", tmp_path / "encoder", check=2).stderr
-    )
+    again = rs_otl_here("export", run[0], "--to", tmp_path / "encoder", check=2)
+    assert "exists already" in again.stderr
 
 
 def test_another_run_can_start_from_it(run, folder, tmp_path):
     directory = tmp_path / "next"
     arguments = ["--init", run[0], "--out", directory, *settings("epochs=1", "lr=1e-12")]
-    rs_otl("pretrain", folder, *arguments)
+    rs_otl_here("pretrain", folder, *arguments)
     before, after = (
         timm.create_model(f"local-dir:{path}/encoder", pretrained=True).conv1.weight
         for path in (run[0], directory)
@@ -134,10 +133,10 @@ def test_a_flat_pile_without_labels_trains_but_cannot_be_judged(folder, tmp_path
     for path in folder.rglob("*.png"):
         (pile / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
     run = tmp_path / "run"
-    done = rs_otl("pretrain", pile, "--out", run, *settings("epochs=1", "clusters=4"))
+    done = rs_otl_here("pretrain", pile, "--out", run, *settings("epochs=1", "clusters=4"))
     assert "kNN" not in done.stderr
     assert not (run / "figures" / "knn.png").exists()
-    assert "no labels" in rs_otl("evaluate", run, "--on", pile, check=2).stderr
+    assert "no labels" in rs_otl_here("evaluate", run, "--on", pile, check=2).stderr
 
 
 def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
@@ -152,13 +151,13 @@ def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
         (["pretrain", "aid", "--root", tmp_path], str(tmp_path / "AID")),
         (["evaluate", tmp_path / "none", "--on", "aid"], "expected a run"),
     ):
-        done = rs_otl(*arguments, check=2, cwd=tmp_path)
+        done = rs_otl_here(*arguments, check=2, cwd=tmp_path)
         last = done.stderr.splitlines()[-1]
         assert last.startswith("rs-otl: ")
         assert expected in last
         assert not done.stdout
     assert "Traceback" not in done.stderr
-    assert "Traceback" in rs_otl("--debug", *arguments, check=2, cwd=tmp_path).stderr
+    assert "Traceback" in rs_otl_here("--debug", *arguments, check=2, cwd=tmp_path).stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -173,7 +172,7 @@ def test_help_imports_none_of_the_heavy_libraries():
 
 
 def test_doctor_lists_versions_and_data(tmp_path):
-    found = json.loads(rs_otl("doctor", "--json", "--root", tmp_path).stdout)
+    found = json.loads(rs_otl_here("doctor", "--json", "--root", tmp_path).stdout)
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
     assert found["problems"] == []
     assert "cpu" in found["devices"]
@@ -181,6 +180,6 @@ def test_doctor_lists_versions_and_data(tmp_path):
 
 def test_views_are_drawn(folder, tmp_path):
     image = folder / "class0" / "00.png"
-    rs_otl("views", image, "-o", tmp_path / "views.png", "--image-size", 32)
+    rs_otl_here("views", image, "-o", tmp_path / "views.png", "--image-size", 32)
     assert _width(tmp_path / "views.png") > 500
-    rs_otl("views", image, "-o", tmp_path / "views.png", check=2)
+    rs_otl_here("views", image, "-o", tmp_path / "views.png", check=2)

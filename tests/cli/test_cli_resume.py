@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, settings
+from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
 
 
 @pytest.mark.parametrize("labels", [("relabel_every=2",), ("relabel=reuse", "cache=disk")])
@@ -34,7 +34,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path, labels):
 
     added = folder / "class0" / "added.png"
     added.write_bytes((folder / "class0" / "00.png").read_bytes())
-    refused = rs_otl("pretrain", folder, "--resume", "--out", killed, check=2)
+    refused = rs_otl_here("pretrain", folder, "--resume", "--out", killed, check=2)
     assert "not the images" in refused.stderr.splitlines()[-1]
     added.unlink()
 

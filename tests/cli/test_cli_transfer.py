@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from command_line import draw_folder, rs_otl, settings
+from command_line import draw_folder, rs_otl, rs_otl_here, settings
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_stopped_transfer_goes_on_where_it_was(transferred, place, tmp_path):
 def test_frozen_only_evaluates_and_finetune_trains_with_labels(place, tmp_path):
     source = place / "runs" / "pretrain" / "much"
     arguments = ["--from", source, "--to", place / "little"]
-    rs_otl("transfer", *arguments, "--frozen", "--out", tmp_path / "frozen")
+    rs_otl_here("transfer", *arguments, "--frozen", "--out", tmp_path / "frozen")
     assert not (tmp_path / "frozen" / "encoder").exists()
     assert len(_report(tmp_path / "frozen")["encoders"]) >= 2
 
@@ -81,7 +81,7 @@ def test_frozen_only_evaluates_and_finetune_trains_with_labels(place, tmp_path):
 
 
 def test_supervised_pretraining_is_a_run_of_its_own_kind(place):
-    rs_otl("pretrain", place / "little", "--supervised", *settings("epochs=1"), cwd=place)
+    rs_otl_here("pretrain", place / "little", "--supervised", *settings("epochs=1"), cwd=place)
     assert (place / "runs" / "supervised" / "little" / "encoder").is_dir()
 
 
@@ -95,7 +95,9 @@ def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(plac
     assert one["encoder"] == str(run)
     assert one["knn"] == other["knn"]  # the same weights, from the encoder and the checkpoint
     assert "timm/resnet10t" in report["skipped"]
-    table = rs_otl("evaluate", *sources, "--on", place / "little", "--out", tmp_path / "t").stdout
+    table = rs_otl_here(
+        "evaluate", *sources, "--on", place / "little", "--out", tmp_path / "t"
+    ).stdout
     assert "timm/resnet10t" in table
 
 
@@ -111,7 +113,7 @@ def test_wrong_use_is_one_clear_line_and_leaves_nothing_behind(place, tmp_path):
         (["evaluate", run, "--on", place / "little", "--shots", "1,x"], "--shots 1,x"),
         (["evaluate", run, "--on", place / "little", "--shots", "0"], "at least 1"),
     ):
-        done = rs_otl(*arguments, check=2, cwd=tmp_path)
+        done = rs_otl_here(*arguments, check=2, cwd=tmp_path)
         assert expected in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

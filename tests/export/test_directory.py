@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -55,19 +56,28 @@ def test_nothing_is_overwritten(exported):
         export_encoder(encoder, config, directory)
 
 
-def test_a_failure_leaves_nothing_behind(exported, tmp_path, monkeypatch):
-    encoder, config, _ = exported
+@pytest.fixture
+def largest_file():
+    """Limits the size of files, as a full disk does to all."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_failure_leaves_nothing_behind(exported, tmp_path, largest_file):
+    encoder, config, directory = exported
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         export_encoder(encoder, config, tmp_path / "file" / "encoder")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="No space left"):
-        export_encoder(encoder, config, tmp_path / "encoder")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    smaller, larger = (
+        (directory / name).stat().st_size for name in ("model.safetensors", "encoder.pth")
+    )
+    assert smaller < larger
+    for size in (smaller - 1, larger - 1):  # either is the first that does not fit
+        largest_file(size)
+        with pytest.raises(InputError, match=r"encoder: cannot be written .*File too large"):
+            export_encoder(encoder, config, tmp_path / "encoder")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_directory_holds_all_that_it_promises(exported, lite):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from command_line import rs_otl, settings
+from command_line import rs_otl_here, settings
 from geo_scenes import draw, write
 from rasterio import Affine
 from test_geo_map import labels
@@ -35,7 +35,8 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path):
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "rs-otl"
-        rs_otl(*words, *(settings("epochs=1") if words[0] == "pretrain" else ()), cwd=tmp_path)
+        short = settings("epochs=1") if words[0] == "pretrain" else ()
+        rs_otl_here(*words, *short, cwd=tmp_path)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert set(np.unique(file.read(1))) == {1, 2}
     for name in ("embedding.tif", "map-imagenet.tif", "hits.geojson", "page.html"):
