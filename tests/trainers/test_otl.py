@@ -4,6 +4,8 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from scipy.optimize import linear_sum_assignment
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.errors import InputError
@@ -175,6 +177,55 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
         weights.append(task.encoder.conv1.weight.detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+class _PlainAndMirrored(nn.Module):
+    """The plain view and its mirror image in turn: two views that owe nothing to chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.view = TestView(32, PAPER_MEAN, PAPER_STD)
+        self.mirrored = True
+
+    def forward(self, images):
+        self.mirrored = not self.mirrored
+        view = self.view(images)
+        return view.flip(-1) if self.mirrored else view
+
+
+def test_a_run_is_the_paper_written_out():
+    """Sections 3.2 to 3.4 in a few lines, the labels by another's solver."""
+    task = _task(freeze_batch_norm=True)
+    task.augment = _PlainAndMirrored()
+    network = nn.Sequential(copy.deepcopy(task.encoder).eval(), copy.deepcopy(task.heads))
+    optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
+    dataset, epochs = _Images(), 3
+
+    _trainer(epochs).fit(task, DataLoader(dataset, batch_size=16, drop_last=True))
+
+    views = [_PlainAndMirrored()(dataset.images)]
+    views.append(views[0].flip(-1))
+    slots = torch.arange(4).repeat_interleave(10)  # 40 images in 4 clusters
+    for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        with torch.no_grad():
+            outputs = [network(view)[0] for view in views]
+        labels = [
+            slots[linear_sum_assignment(each[:, slots].numpy(), maximize=True)[1]]
+            for each in outputs
+        ]
+        for batch in (slice(0, 16), slice(16, 32)):
+            optimizer.zero_grad()
+            pairs = [
+                nn.functional.cross_entropy(network(view[batch])[0], every[batch])
+                for view in views
+                for every in labels
+            ]
+            torch.stack(pairs).mean().backward()
+            optimizer.step()
+    assert torch.equal(task.labels[:, 0], torch.stack(labels))
+    for name, weights in network[0].named_parameters():
+        torch.testing.assert_close(task.encoder.get_parameter(name), weights, rtol=1e-3, atol=1e-5)
 
 
 def test_eight_bit_images_train_what_the_same_images_in_float32_do():
