@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.errors import InputError
@@ -24,15 +24,7 @@ class _Noise(Dataset):
 
 
 def _fit(task, epochs=1, **changes):
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **changes,
-    )
+    trainer = small_trainer(epochs, **changes)
     trainer.fit(task, DataLoader(_Noise(), batch_size=8, shuffle=True))
     return trainer
 

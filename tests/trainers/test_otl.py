@@ -3,8 +3,8 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from scipy.optimize import linear_sum_assignment
+from small_run import small_trainer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -37,21 +37,9 @@ def _task(**changes):
     return OTLTask(**(settings | changes))
 
 
-def _trainer(epochs=1, **changes):
-    settings = {
-        "max_epochs": epochs,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return Trainer(**(settings | changes))
-
-
 def _fit(task, epochs=1, dataset=None, **changes):
     loader = DataLoader(dataset or _Images(), batch_size=16, shuffle=True, drop_last=True)
-    trainer = _trainer(epochs, **changes)
+    trainer = small_trainer(epochs, **changes)
     trainer.fit(task, loader)
     return trainer
 
@@ -201,7 +189,7 @@ def test_a_run_is_the_paper_written_out():
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
     dataset, epochs = _Images(), 3
 
-    _trainer(epochs).fit(task, DataLoader(dataset, batch_size=16, drop_last=True))
+    small_trainer(epochs).fit(task, DataLoader(dataset, batch_size=16, drop_last=True))
 
     views = [_PlainAndMirrored()(dataset.images)]
     views.append(views[0].flip(-1))
@@ -303,7 +291,7 @@ def test_a_checkpoint_holds_the_labels_and_loads_without_unpickling_code(tmp_pat
     again = _task(relabel_every=100)
     before = copy.deepcopy(task.labels)
     loader = DataLoader(_Images(), batch_size=16, shuffle=True, drop_last=True)
-    _trainer(2).fit(again, loader, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    small_trainer(2).fit(again, loader, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
     assert torch.equal(again.labels, before)
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.trainers import OTLTask, SupervisedTask
@@ -29,14 +29,7 @@ SETTINGS = {"views": 2, "size": 32, "augment": "simple", "lr": 0.05, "seed": 3}
 
 
 def _fit(task, epochs):
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = small_trainer(epochs)
     trainer.fit(task, DataLoader(_Colours(), batch_size=16, shuffle=True))
     return trainer.callback_metrics
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer
+from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.datasets.datamodule import EpochSampler
@@ -55,16 +55,11 @@ def main(out, processes):
     found = {}
     for name, settings in RUNS.items():
         task = _Plain(freeze_batch_norm=True, **settings)
-        trainer = Trainer(
-            max_epochs=3,
-            accelerator="cpu",
+        trainer = small_trainer(
+            3,
             devices=processes,
             strategy="ddp" if processes > 1 else "auto",
             use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
         )
         sampler = EpochSampler(IMAGES, 0, processes, trainer.global_rank)
         loader = DataLoader(_Images(), BATCH // processes, sampler=sampler, drop_last=True)
