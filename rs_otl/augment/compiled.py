@@ -1,13 +1,18 @@
-"""Strong views of 8-bit images on the CPU, compiled: PIL's arithmetic to the bit.
+"""Views of 8-bit images on the CPU, compiled.
 
-An image stays 8-bit until the view is normalised. Operations that map levels (autocontrast,
-equalize, solarize, posterize, contrast, brightness) are composed into one table a band, and
-the table is looked up in whatever next has to touch every pixel: a warp, a blend or the end.
+A simple view is that of ``views.SimpleViews`` in float32, but for rounding, in two passes over
+its pixels: the mean that contrast needs lies between them.
+
+A strong view has PIL's arithmetic, to the bit: it stays 8-bit until it is normalised.
+Operations that map levels (autocontrast, equalize, solarize, posterize, contrast, brightness)
+are composed into one table a band, and the table is looked up in whatever next has to touch
+every pixel: a warp, a blend or the end.
 Warps stay one by one: each takes the nearest pixel, so one warp in place of two would show
 other pixels.
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,6 +40,44 @@ _TRANSLATE_X = _KINDS["translate_x"]
 _TRANSLATE_Y = _KINDS["translate_y"]
 
 Array = NDArray[Any]
+
+
+def simple_views(
+    images: Tensor,
+    crops: Tensor,
+    factors: Tensor,
+    grey: Tensor,
+    size: int,
+    weights: Tensor,
+    mean: Tensor,
+    std: Tensor,
+) -> Tensor:
+    """Make simple views of 8-bit images, the images shared among torch's number of threads.
+
+    Args:
+        images: (n, C, S, S), uint8.
+        crops: (n, 2, 3), float32, in any of the eight orientations.
+        factors: (n, 3), float32, of brightness, contrast and saturation.
+        grey: (n,), bool: which images lose their colour.
+        size: Side of the views in pixels.
+        weights: (C,), share of each band in grey.
+        mean: (C,), of each band in [0, 1].
+        std: (C,).
+
+    Returns:
+        (n, C, size, size), float32, normalised, in the channels-last layout.
+    """
+    n, bands = images.shape[:2]
+    views = np.empty((n, size, size, bands), np.float32)
+    shares, middle, spread = (tensor.flatten().numpy() for tensor in (weights, mean, std))
+    arrays = [tensor.contiguous().numpy() for tensor in (images, crops, factors, grey)]
+
+    def make(rows: slice) -> None:
+        own = [array[rows] for array in arrays]
+        _simple(own[0], own[1], own[2], own[3], shares, middle, spread, views[rows])
+
+    _in_parts(n, make)
+    return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
 def strong_views(
@@ -70,26 +113,117 @@ def strong_views(
     shares = (weights.double() * 65536).round().long().numpy()
     levels = torch.arange(256)[:, None] / 255
     normal = ((levels - mean.flatten()) / std.flatten()).T.contiguous().numpy()
-    whole = [images.contiguous(), crops.contiguous(), kinds, values, holes]
-    arrays = [tensor.numpy() for tensor in whole]
-    threads = min(torch.get_num_threads(), n)
-    bounds = np.linspace(0, n, threads + 1).astype(int)
+    arrays = [tensor.contiguous().numpy() for tensor in (images, crops, kinds, values, holes)]
 
-    def make(part: int) -> None:
-        rows = slice(bounds[part], bounds[part + 1])
+    def make(rows: slice) -> None:
         own = [array[rows] for array in arrays]
-        _views(own[0], own[1], own[2], own[3], own[4], shares, normal, views[rows])
+        _strong(own[0], own[1], own[2], own[3], own[4], shares, normal, views[rows])
 
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(make, range(threads)))
-    else:
-        make(0)
+    _in_parts(n, make)
     return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
+def _in_parts(n: int, make: Callable[[slice], None]) -> None:
+    """Share n images among as many threads as torch has."""
+    threads = min(torch.get_num_threads(), n)
+    if threads < 2:
+        make(slice(n))
+        return
+    bounds = np.linspace(0, n, threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(make, map(slice, bounds[:-1], bounds[1:])))
+
+
 @njit(nogil=True, cache=True)
-def _views(
+def _simple(
+    images: Array,
+    crops: Array,
+    factors: Array,
+    grey: Array,
+    weights: Array,
+    mean: Array,
+    std: Array,
+    views: Array,
+) -> None:
+    n, bands = images.shape[:2]
+    size = views.shape[1]
+    pixels = np.empty((bands, size, size), np.float32)
+    luminance = np.empty(size, np.float32)
+    for i in range(n):
+        by_brightness, by_contrast, by_color = factors[i]
+        _crop_bright(images[i], crops[i], by_brightness, pixels)
+        total = 0.0
+        for y in range(size):
+            _luminance(pixels, weights, y, luminance)
+            total += luminance.sum()
+        middle = np.float32(total / (size * size))
+        for y in range(size):
+            for band in range(bands):
+                row = pixels[band, y]
+                for x in range(size):
+                    row[x] = _mixed(middle, row[x], by_contrast)
+            _luminance(pixels, weights, y, luminance)
+            for band in range(bands):
+                row = pixels[band, y]
+                for x in range(size):
+                    row[x] = _mixed(luminance[x], row[x], by_color)
+            if grey[i]:
+                _luminance(pixels, weights, y, luminance)
+                for band in range(bands):
+                    pixels[band, y] = luminance
+            for band in range(bands):
+                row = pixels[band, y]
+                for x in range(size):
+                    views[i, y, x, band] = (row[x] - mean[band]) / std[band]
+
+
+@njit(nogil=True, cache=True)
+def _crop_bright(image: Array, crop: Array, factor: Any, out: Array) -> None:
+    """Sample bilinearly in any orientation, borders repeated, and scale, in [0, 1]."""
+    bands, height, width = image.shape
+    size = out.shape[1]
+    turned = crop[0, 0] == 0.0  # then the image's columns are the view's rows
+    along, extent, side = (1, crop[1, 0], height) if turned else (0, crop[0, 0], width)
+    first = np.empty(size, np.int64)
+    second = np.empty(size, np.int64)
+    share = np.empty(size, np.float32)
+    for x in range(size):
+        first[x], second[x], share[x] = _between(extent, crop[along, 2], x, size, side)
+    extent, side = (crop[0, 1], width) if turned else (crop[1, 1], height)
+    scale = np.float32(factor / 255)
+    above = np.empty(size, np.float32)
+    for y in range(size):
+        upper, lower, down = _between(extent, crop[1 - along, 2], y, size, side)
+        for band in range(bands):
+            lines = image[band].T if turned else image[band]
+            for line, to in ((lines[upper], above), (lines[lower], out[band, y])):
+                for x in range(size):
+                    left = np.float32(line[first[x]])
+                    to[x] = left + share[x] * (np.float32(line[second[x]]) - left)
+            row = out[band, y]
+            for x in range(size):
+                level = (above[x] + down * (row[x] - above[x])) * scale
+                row[x] = min(max(level, np.float32(0)), np.float32(1))
+
+
+@njit(nogil=True, cache=True)
+def _luminance(pixels: Array, weights: Array, y: int, out: Array) -> None:
+    """Write the grey levels of a row."""
+    out[:] = 0
+    for band in range(pixels.shape[0]):
+        row = pixels[band, y]
+        for x in range(len(out)):
+            out[x] += weights[band] * row[x]
+
+
+@njit(nogil=True, cache=True)
+def _mixed(other: Any, level: Any, factor: Any) -> Any:
+    mixed = other + factor * (level - other)
+    return min(max(mixed, np.float32(0)), np.float32(1))
+
+
+@njit(nogil=True, cache=True)
+def _strong(
     images: Array,
     crops: Array,
     kinds: Array,

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from rs_otl.augment.compiled import strong_views
+from rs_otl.augment.compiled import simple_views, strong_views
 from rs_otl.augment.geometry import random_crops, resample
 from rs_otl.augment.operations import (
     brightness,
@@ -123,6 +123,7 @@ class SimpleViews(_Views[SimpleDraw]):
 
     Overhead imagery has no up, so all eight orientations are drawn alike. Brightness, then
     contrast, then saturation change by factors in 0.6..1.4; a fifth of the images become grey.
+    All is float32, images of uint8 on the CPU going through ``rs_otl.augment.compiled``.
 
     Args:
         size: Side of the views in pixels.
@@ -144,6 +145,8 @@ class SimpleViews(_Views[SimpleDraw]):
         )
 
     def _view(self, images: Tensor, draw: SimpleDraw) -> Tensor:
+        if images.dtype == torch.uint8 and images.device.type == "cpu":
+            return simple_views(images, *draw, self.size, self.weights, self.mean, self.std)
         images = resample(as_unit(images), draw.crops, self.size)
         by_brightness, by_contrast, by_color = draw.factors.to(images.device).unbind(dim=1)
         images = brightness(images, by_brightness)

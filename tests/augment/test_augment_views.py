@@ -89,14 +89,21 @@ def test_the_seed_decides_the_views(name):
     assert not torch.equal(first, second)
 
 
-def test_eight_bit_simple_views_are_those_of_the_same_images_in_float32():
-    view, batch = views("simple"), eight_bit()
-    draw = view.sample(len(batch))
-    assert torch.equal(view(batch, draw), view(batch.float() / 255, draw))
+@pytest.mark.parametrize(("bands", "rgb", "size"), [(3, True, 24), (4, False, 13), (1, False, 41)])
+def test_eight_bit_simple_views_are_those_of_the_same_images_in_float32(bands, rgb, size):
+    view, batch = views("simple", bands, size, rgb), eight_bit(64, bands)
+    draw = view.sample(64)
+    assert len(torch.unique(draw.crops[:, :, :2].sign(), dim=0)) == 8  # every orientation
+    assert 0 < draw.grey.sum() < 64
+    # A hundredth of a grey level.
+    torch.testing.assert_close(
+        view(batch, draw), view(batch.float() / 255, draw), rtol=0, atol=0.01 / 255
+    )
 
 
-def test_the_number_of_threads_changes_no_view(monkeypatch):
-    view, batch = views("strong"), eight_bit(7)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_threads_changes_no_view(name, monkeypatch):
+    view, batch = views(name), eight_bit(7)
     draw = view.sample(7)
     seen = []
     for threads in (1, 2, 5):
