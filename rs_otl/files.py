@@ -17,7 +17,7 @@ WRITE_ERRORS = (OSError, SafetensorError)
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; it is renamed into place when the block ends.
 
     The aside path keeps the suffix of ``path``, since many writers choose the format by it.

@@ -11,7 +11,7 @@ from rs_otl.augment import augmentation
 from rs_otl.augment.views import STRONG_STEPS
 from rs_otl.bench.paper import PaperImages, decoded
 from rs_otl.bench.table import Row, in_turn
-from rs_otl.datasets import load_imagery
+from rs_otl.datasets import load_dataset
 from rs_otl.datasets._decode import decode
 from rs_otl.errors import InputError
 from rs_otl.spec import RGB, load_size
@@ -35,10 +35,10 @@ def bench_augment(
     Raises:
         InputError: If the data set has no image files, or other bands than RGB.
     """
-    imagery = load_imagery(dataset, load_size(size), root)
+    imagery = load_dataset(dataset, load_size(size), root)
     files = rgb_files(imagery, images)
     chosen = range(len(files))
-    squares, unit = imagery.squares(chosen), imagery.images(chosen)
+    squares, unit = imagery.uint8_batch(chosen), imagery.images(chosen)
     mean, std = imagery.spec.mean, imagery.spec.std
     simple, strong = (augmentation(kind, size, mean, std, True) for kind in ("simple", "strong"))
     crop = kornia.RandomResizedCrop((size, size), (0.2, 1.0))

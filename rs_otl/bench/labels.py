@@ -15,10 +15,10 @@ from torch import Tensor
 
 from rs_otl.bench.table import now
 from rs_otl.clustering import balanced_labels
-from rs_otl.datasets import load_imagery
+from rs_otl.datasets import load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import extract_features
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 from rs_otl.models import OutputHeads, TestView, check_imagery, open_encoder
 from rs_otl.spec import load_size
 
@@ -99,7 +99,7 @@ def encoder_outputs(
         ``(N, k)`` float32.
     """
     encoder, config = open_encoder(source)
-    imagery = load_imagery(dataset, load_size(config.image_size), root)
+    imagery = load_dataset(dataset, load_size(config.image_size), root)
     check_imagery(config, imagery.spec.bands, imagery.spec.units, str(source))
     view = TestView(config.image_size, config.spec.mean, config.spec.std)
     everything = torch.arange(len(imagery)).numpy()
@@ -307,5 +307,5 @@ def _finish(figure: Figure, path: Path, x: str, y: str) -> None:
         axes.legend(edgecolor="none", framealpha=0.9)
     figure.axes[-1].set_xlabel(x)
     figure.axes[-1].set_ylabel(y)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, dpi=120)

@@ -16,7 +16,7 @@ from rs_otl.augment import augmentation
 from rs_otl.bench.augmenting import rgb_files
 from rs_otl.bench.paper import PaperImages, paper_epoch
 from rs_otl.bench.table import Row, in_turn, now
-from rs_otl.datasets import Imagery, ImageryDataModule, load_imagery
+from rs_otl.datasets import CachedDataset, OTLDataModule, load_dataset
 from rs_otl.datasets._decode import decode
 from rs_otl.errors import InputError
 from rs_otl.models import OutputHeads, create_encoder
@@ -110,14 +110,14 @@ def bench_pretrain(
     """
     quiet_lightning()
     with tempfile.TemporaryDirectory() as folder:
-        whole = load_imagery(recipe.dataset, 16, root)
+        whole = load_dataset(recipe.dataset, 16, root)
         files = _linked(rgb_files(whole, images), Path(folder) / "images")
-        imagery = load_imagery(str(Path(folder) / "images"), load_size(recipe.image_size))
+        imagery = load_dataset(str(Path(folder) / "images"), load_size(recipe.image_size))
         return _measured(recipe, imagery, files, Path(folder), rounds)
 
 
 def _measured(
-    recipe: Recipe, imagery: Imagery, files: list[Path], folder: Path, rounds: int
+    recipe: Recipe, imagery: CachedDataset, files: list[Path], folder: Path, rounds: int
 ) -> list[Row]:
     count, batch_size = len(files), recipe.batch_size
     if count < batch_size or recipe.clusters is None or count < recipe.clusters:
@@ -171,7 +171,7 @@ def _measured(
 class _Step:
     """Forward, backward and optimiser on a fixed batch of views, in the run's precision."""
 
-    def __init__(self, recipe: Recipe, imagery: Imagery) -> None:
+    def __init__(self, recipe: Recipe, imagery: CachedDataset) -> None:
         self.device = _device()
         self.recipe = recipe
         self.bf16 = resolve_precision(recipe.precision) == "bf16"
@@ -186,7 +186,7 @@ class _Step:
         self.augment = augmentation(
             recipe.augment, recipe.image_size, spec.mean, spec.std, True
         ).to(self.device)
-        self.squares = imagery.squares(range(len(imagery)))
+        self.squares = imagery.uint8_batch(range(len(imagery)))
         self.batch = self._made(0, recipe.batch_size).contiguous(memory_format=torch.channels_last)
         self.labels = torch.zeros(
             recipe.views, recipe.batch_size, dtype=torch.int64, device=self.device
@@ -211,7 +211,7 @@ class _Step:
         self.optimizer.step()
 
 
-def _paper(recipe: Recipe, imagery: Imagery, files: list[Path]) -> Callable[[], None]:
+def _paper(recipe: Recipe, imagery: CachedDataset, files: list[Path]) -> Callable[[], None]:
     spec = imagery.spec
     images = PaperImages(files, recipe.image_size, recipe.views, spec.mean, spec.std)
     encoder = create_encoder(recipe.encoder, 3).to(_device()).train()
@@ -223,11 +223,11 @@ def _paper(recipe: Recipe, imagery: Imagery, files: list[Path]) -> Callable[[], 
     return lambda: paper_epoch(images, encoder, heads, optimizer, clusters, recipe.batch_size)
 
 
-def _simclr(recipe: Recipe, imagery: Imagery) -> Callable[[], None]:
+def _simclr(recipe: Recipe, imagery: CachedDataset) -> Callable[[], None]:
     """Return an epoch of torchgeo's task, as it comes, on images held in memory."""
     size = recipe.image_size
     task = SimCLRTask(recipe.encoder, version=1, layers=2, memory_bank_size=0, lr=0.01, size=size)
-    batches = ImageryDataModule(
+    batches = OTLDataModule(
         imagery, np.arange(len(imagery)), recipe.batch_size, recipe.seed
     ).train_dataloader()
 

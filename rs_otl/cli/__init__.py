@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.doctor import doctor
@@ -18,7 +19,6 @@ from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
-from rs_otl.cli.views import views
 from rs_otl.errors import InputError
 
 __all__ = ["app", "main"]
@@ -42,7 +42,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     search,
     view,
     tile,
-    views,
+    augmentations,
     doctor,
 )
 for _command in _COMMANDS:

@@ -110,7 +110,7 @@ def labels(
     from rs_otl.bench.labels import METHODS, made_up_outputs
     from rs_otl.clustering import LABELLERS
     from rs_otl.runs import find_source
-    from rs_otl.runs.places import run_of
+    from rs_otl.runs.paths import run_of
 
     for name in method or ():
         if name not in LABELLERS:

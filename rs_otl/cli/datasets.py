@@ -104,11 +104,11 @@ def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
     """Read every image of a folder, or of a data set below it."""
-    from rs_otl.datasets import find_duplicates, load_imagery
+    from rs_otl.datasets import find_duplicates, load_dataset
 
     source, root = (entry.name, folder) if entry else (str(folder.resolve()), None)
     # The pictures are not looked at: the smaller, the less memory.
-    imagery = load_imagery(source, size=8, root=root, progress=sys.stderr.isatty())
+    imagery = load_dataset(source, size=8, root=root, progress=sys.stderr.isatty())
     duplicates = find_duplicates(imagery)
     counts = None
     if imagery.classes is not None and imagery.labels is not None:

@@ -7,25 +7,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rs_otl.datasets.cached import CachedDataset, LeftOut, load_dataset, read_image
     from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root
-    from rs_otl.datasets.datamodule import ImageryDataModule
+    from rs_otl.datasets.datamodule import OTLDataModule
     from rs_otl.datasets.divisions import Division, Duplicates, divide, find_duplicates
-    from rs_otl.datasets.imagery import Imagery, LeftOut, load_imagery, read_image
     from rs_otl.datasets.statistics import estimate_statistics
 
 __all__ = [
     "CATALOGUE",
+    "CachedDataset",
     "Division",
     "Duplicates",
     "Entry",
-    "Imagery",
-    "ImageryDataModule",
     "LeftOut",
+    "OTLDataModule",
     "data_root",
     "divide",
     "estimate_statistics",
     "find_duplicates",
-    "load_imagery",
+    "load_dataset",
     "read_image",
 ]
 
@@ -34,15 +34,15 @@ _MODULES = {
     "Division": "divisions",
     "Duplicates": "divisions",
     "Entry": "catalogue",
-    "Imagery": "imagery",
-    "ImageryDataModule": "datamodule",
-    "LeftOut": "imagery",
+    "CachedDataset": "cached",
+    "OTLDataModule": "datamodule",
+    "LeftOut": "cached",
     "data_root": "catalogue",
     "divide": "divisions",
     "estimate_statistics": "statistics",
     "find_duplicates": "divisions",
-    "load_imagery": "imagery",
-    "read_image": "imagery",
+    "load_dataset": "cached",
+    "read_image": "cached",
 }
 
 

@@ -21,7 +21,7 @@ def hold(
     """Make an array for decoded images.
 
     Args:
-        cache: ``ram``, ``disk``, ``auto`` or ``none``; see :func:`rs_otl.datasets.load_imagery`.
+        cache: ``ram``, ``disk``, ``auto`` or ``none``; see :func:`rs_otl.datasets.load_dataset`.
         shape: Of the array.
         dtype: Of the array.
         budget: Memory in bytes that it may take.

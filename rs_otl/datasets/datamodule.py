@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rs_otl.datasets.imagery import Imagery
+from rs_otl.datasets.cached import CachedDataset
 from rs_otl.errors import InputError
 
 
-class ImageryDataModule(lightning.LightningDataModule):
+class OTLDataModule(lightning.LightningDataModule):
     """Feeds the training images of a division to Lightning.
 
     A batch is ``{"image": (batch_size, C, size, size), "index": int64 (batch_size,)}``: images
@@ -27,7 +27,7 @@ class ImageryDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        imagery: Imagery,
+        imagery: CachedDataset,
         train: NDArray[np.int64],
         batch_size: int,
         seed: int,
@@ -98,7 +98,7 @@ class ImageryDataModule(lightning.LightningDataModule):
         if not self.on_gpu:
             return batch
         if self._held is None:
-            self._held = self.imagery.squares(self.train).to(batch["index"].device)
+            self._held = self.imagery.uint8_batch(self.train).to(batch["index"].device)
         return batch | {"image": self._held[batch["index"]]}
 
 
@@ -135,7 +135,7 @@ class _Chosen(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        imagery: Imagery,
+        imagery: CachedDataset,
         chosen: NDArray[np.int64],
         labelled: bool,
         without_images: bool = False,
@@ -152,7 +152,7 @@ class _Chosen(Dataset[dict[str, Tensor]]):
         chosen = self.chosen[positions]
         batch = {"index": torch.tensor(positions)}
         if not self.without_images:
-            batch["image"] = self.imagery.squares(chosen)
+            batch["image"] = self.imagery.uint8_batch(chosen)
         if self.labelled:
             assert self.imagery.labels is not None
             batch["label"] = torch.from_numpy(self.imagery.labels[chosen])

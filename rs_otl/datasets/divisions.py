@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rs_otl.datasets.imagery import Imagery
+from rs_otl.datasets.cached import CachedDataset
 from rs_otl.errors import InputError
 
 
@@ -44,7 +44,7 @@ class Division:
 
 
 def divide(
-    imagery: Imagery,
+    imagery: CachedDataset,
     number: int = 1,
     keep_duplicates_together: bool = True,
     test_fraction: float = 0.2,
@@ -92,7 +92,7 @@ def divide(
     )
 
 
-def find_duplicates(imagery: Imagery) -> Duplicates:
+def find_duplicates(imagery: CachedDataset) -> Duplicates:
     """Find images whose pixels are identical before resizing, and labels that contradict."""
     return _report(imagery, _identical(imagery.hashes), np.zeros(len(imagery), bool))
 
@@ -105,7 +105,7 @@ def _identical(hashes: NDArray[np.uint64]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _report(imagery: Imagery, alike: list[list[int]], test: NDArray[np.bool_]) -> Duplicates:
+def _report(imagery: CachedDataset, alike: list[list[int]], test: NDArray[np.bool_]) -> Duplicates:
     groups = [group for group in alike if len(group) > 1]
     conflicts: list[tuple[str, str]] = []
     if imagery.labels is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from rs_otl.datasets.imagery import Imagery
+    from rs_otl.datasets.cached import CachedDataset
 
 _SAMPLED_IMAGES = 1024
 _BATCH = 32
@@ -16,7 +16,7 @@ _SMALLEST_STD = 1e-4
 
 
 def estimate_statistics(
-    imagery: "Imagery", indices: NDArray[np.int64]
+    imagery: "CachedDataset", indices: NDArray[np.int64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Estimate mean and standard deviation of each band, unmoved by a few extreme pixels.
 

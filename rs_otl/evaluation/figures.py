@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rs_otl.evaluation.report import CLASSIFIERS, Evaluation, EvaluationReport
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 
 # Up to so many classes a cell has room for its number.
 _NUMBERED = 20
@@ -155,5 +155,5 @@ def _names(names: Iterable[str]) -> list[str]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, dpi=120)

@@ -14,7 +14,7 @@ from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.knn import knn_predict
 
 if TYPE_CHECKING:  # the monitor needs none of what reads images
-    from rs_otl.datasets import Imagery
+    from rs_otl.datasets import CachedDataset
 
 
 class OnlineKNN(Callback):
@@ -38,7 +38,7 @@ class OnlineKNN(Callback):
 
     def __init__(
         self,
-        imagery: "Imagery",
+        imagery: "CachedDataset",
         train: NDArray[np.int64],
         test: NDArray[np.int64],
         view: nn.Module,

@@ -12,23 +12,23 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from rs_otl.errors import InputError
+from rs_otl.evaluation.feature_cache import cached_features, features_key
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.few_shot import few_shot
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
 from rs_otl.evaluation.linear import linear_predict
-from rs_otl.evaluation.remembered import features_key, remembered
 from rs_otl.evaluation.report import Evaluation, FewShot, Score
 
 if TYPE_CHECKING:  # evaluating needs none of what reads images
-    from rs_otl.datasets import Division, Imagery
+    from rs_otl.datasets import CachedDataset, Division
     from rs_otl.models import TestView
 
 
 def evaluate(
     encoder: nn.Module,
     view: "TestView",
-    imagery: "Imagery",
+    imagery: "CachedDataset",
     division: "Division",
     *,
     name: str,
@@ -89,7 +89,7 @@ def evaluate(
         if features_folder is None:
             return extract().to(device)
         key = features_key(encoder, view, imagery.hashes[indices], imagery.size)
-        return remembered(features_folder / f"{key}.safetensors", extract).to(device)
+        return cached_features(features_folder / f"{key}.safetensors", extract).to(device)
 
     train_labels = torch.from_numpy(labels[division.train]).to(device)
     truth = torch.from_numpy(labels[division.test])
@@ -169,7 +169,7 @@ def _absent(
             yield f"Classes without a {side} image, so {so}: {_listed(absent)}"
 
 
-def _notes(imagery: "Imagery", division: "Division") -> Iterator[str]:
+def _notes(imagery: "CachedDataset", division: "Division") -> Iterator[str]:
     """Say what else limits the figures."""
     n = len(division.train)
     cut = [str(k) for k in NEIGHBOURS if k > n]

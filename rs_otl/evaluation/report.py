@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rs_otl.evaluation.intervals import paired_interval, t_interval
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 
 # The scores whose right and wrong test images are kept, so that encoders can be paired.
 Paired = Literal["knn", "linear", "linear_standardised"]
@@ -193,7 +193,7 @@ class EvaluationReport(_Value):
         Args:
             path: Where; an existing file is replaced, all at once.
         """
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def table(self, console: Console) -> None:

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
-from rs_otl.geo.cells import Clock
+from rs_otl.geo.embed_windows import Clock
+from rs_otl.geo.embedding_file import Store, fill_store, part_folder, refuse_existing
 from rs_otl.geo.encoder import TileEncoder
+from rs_otl.geo.formats import write_cog, write_geoparquet
 from rs_otl.geo.grid import TileGrid
 from rs_otl.geo.projection import Projection, fit_projection
-from rs_otl.geo.store import Store, fill_store, part_folder, refuse_existing
-from rs_otl.geo.writing import write_cog, write_geoparquet
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbedResult:
     """What an embedding of a scene came to.
 
     Attributes:
@@ -101,7 +101,7 @@ def embed(
     precision: str = "auto",
     resume: bool = False,
     progress: bool = False,
-) -> list[Embedded]:
+) -> list[EmbedResult]:
     """Write the embeddings of scenes, for a GIS.
 
     A value stands for a cell of ``stride`` pixels and is the embedding of the tile around it; see
@@ -179,7 +179,7 @@ def embed(
             made.rename(out)
             paths = [out / name for name in names]
         return [
-            _told(path, each, store, projection, clock)
+            _result(path, each, store, projection, clock)
             for path, each, store, clock in zip(paths, passes, stores, clocks, strict=True)
         ]
 
@@ -329,12 +329,12 @@ def _projected(rows: NDArray[np.float32], projection: Projection | None) -> NDAr
     return rows if projection is None else projection(rows)
 
 
-def _told(
+def _result(
     path: Path, each: Pass, store: Store, projection: Projection | None, clock: Clock
-) -> Embedded:
+) -> EmbedResult:
     held = sum(int(np.isfinite(row[:, 0]).sum()) for row in store.rows())
     cells = each.grid.rows * each.grid.columns
-    return Embedded(
+    return EmbedResult(
         path=path,
         scene=each.scene.name,
         tiles=clock.tiles,

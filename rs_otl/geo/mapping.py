@@ -16,13 +16,13 @@ from sklearn.linear_model import LogisticRegression
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
-from rs_otl.geo.cells import embed_rows, embed_tiles
+from rs_otl.files import atomic_write
+from rs_otl.geo.embed_windows import embed_rows, embed_tiles
 from rs_otl.geo.embedding import description, plan
+from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.encoder import TileEncoder
+from rs_otl.geo.formats import write_cog
 from rs_otl.geo.labels import Label, Skipped, read_labels
-from rs_otl.geo.store import refuse_existing
-from rs_otl.geo.writing import write_cog
 from rs_otl.progress import tracked
 
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
@@ -31,7 +31,7 @@ _MOST_CLASSES = 254
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MapResult:
     """What a map came to.
 
     Attributes:
@@ -70,7 +70,7 @@ def map_scene(
     image_size: int | None = None,
     precision: str = "auto",
     progress: bool = False,
-) -> Mapped:
+) -> MapResult:
     """Map a scene by a handful of labels.
 
     A logistic regression on the embeddings of the labelled tiles, scaled to length 1; each label
@@ -152,7 +152,7 @@ def map_scene(
         )
         _write_legend(out, classes, colours)
     interval = stats.binomtest(correct, tested).proportion_ci(method="wilson") if tested else None
-    return Mapped(
+    return MapResult(
         path=out,
         classes=classes,
         cells={name: int(cells[number + 1]) for number, name in enumerate(classes)},
@@ -255,7 +255,7 @@ def _write_legend(
     ``.qml`` first.
     """
     names = "".join(f"<Category>{escape(name)}</Category>" for name in ("", *classes))
-    with written_aside(out.with_name(f"{out.name}.aux.xml")) as aside:
+    with atomic_write(out.with_name(f"{out.name}.aux.xml")) as aside:
         aside.write_text(
             f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
             # Left to itself, GDAL takes the band after a palette for its opacity.
@@ -268,7 +268,7 @@ def _write_legend(
         f"label={quoteattr(classes[value - 1])}/>"
         for value, (red, green, blue, _) in colours.items()
     )
-    with written_aside(out.with_suffix(".qml")) as aside:
+    with atomic_write(out.with_suffix(".qml")) as aside:
         aside.write_text(
             '<qgis><pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1">'
             f"<colorPalette>{entries}</colorPalette></rasterrenderer></pipe></qgis>\n",

@@ -15,12 +15,12 @@ from rasterio.warp import transform as reproject
 from rs_otl.datasets import read_image
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
-from rs_otl.geo.cells import embed_rows, embed_tiles
+from rs_otl.files import atomic_write
+from rs_otl.geo.embed_windows import embed_rows, embed_tiles
 from rs_otl.geo.embedding import Pass, outlines, plan, tiles_of
+from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.similar import most_similar, unit
-from rs_otl.geo.store import refuse_existing
 from rs_otl.progress import tracked
 
 # Longitude and latitude, as GeoJSON has it (RFC 7946).
@@ -140,7 +140,7 @@ def search(
             _feature(passes[number], hit, rank)
             for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
         ]
-    with written_aside(out) as aside:
+    with atomic_write(out) as aside:
         aside.write_text(
             json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
         )

@@ -11,9 +11,9 @@ from rasterio import Affine
 
 from rs_otl.datasets.scene import Scene, SceneLike, quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.geo.cells import VALID_SHARE
+from rs_otl.geo.embed_windows import VALID_SHARE
+from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.grid import TileGrid
-from rs_otl.geo.store import refuse_existing
 from rs_otl.progress import tracked
 
 

@@ -15,10 +15,10 @@ from rasterio.errors import RasterioError
 
 from rs_otl.datasets.scene import Scene, SceneLike, quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
+from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.similar import unit
-from rs_otl.geo.store import refuse_existing
 
 _SIDE = 1024
 _MOST_CELLS = 40_000
@@ -81,7 +81,7 @@ def view(
     # "<" would end the element that holds the data.
     text = json.dumps(data).replace("<", "\\u003c")
     page = resources.files("rs_otl.geo").joinpath("view.html").read_text(encoding="utf-8")
-    with written_aside(out) as aside:
+    with atomic_write(out) as aside:
         aside.write_text(page.replace("__DATA__", text), encoding="utf-8")
     return out
 

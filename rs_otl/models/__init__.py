@@ -3,7 +3,7 @@
 from rs_otl.models.encoder import check_size, create_encoder
 from rs_otl.models.heads import CosineHead, OutputHeads
 from rs_otl.models.loading import check_imagery, load_encoder, open_encoder, read_config
-from rs_otl.models.others import WeightsUnavailableError, is_foreign
+from rs_otl.models.pretrained import WeightsUnavailableError, is_foreign
 from rs_otl.models.torchgeo_entry import weights
 from rs_otl.models.view import TestView
 

@@ -12,7 +12,7 @@ from torch import nn
 from rs_otl.errors import InputError
 from rs_otl.models.checkpoint import open_checkpoint
 from rs_otl.models.encoder import check_size, create_encoder, fill_encoder
-from rs_otl.models.others import is_foreign, open_foreign
+from rs_otl.models.pretrained import is_foreign, open_foreign
 from rs_otl.models.view import TestView
 from rs_otl.spec import EncoderConfig
 

@@ -16,7 +16,7 @@ A training run holds::
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
 from rs_otl.runs.exporting import export_run
-from rs_otl.runs.places import find_source, run_directory
+from rs_otl.runs.paths import find_source, run_directory
 from rs_otl.runs.pretraining import is_first, pretrain, resolve_precision
 from rs_otl.runs.transferring import transfer
 

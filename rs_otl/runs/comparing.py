@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rs_otl.datasets import Division, Imagery, divide, load_imagery
+from rs_otl.datasets import CachedDataset, Division, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import (
     Evaluation,
@@ -26,8 +26,8 @@ from rs_otl.models import (
     read_config,
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.places import RUNS, find_source, run_directory, run_of
-from rs_otl.runs.telling import tell
+from rs_otl.runs.paths import RUNS, find_source, run_directory, run_of
+from rs_otl.runs.summary import tell
 from rs_otl.spec import EncoderConfig, load_size
 
 # What anybody with RGB imagery can have without training: its row stands in every table.
@@ -129,8 +129,8 @@ def compare(
     opened["untrained"] = (create_encoder(first.encoder, len(first.spec.bands), seed), first)
 
     @cache
-    def images(size: int) -> tuple[Imagery, Division]:
-        imagery = load_imagery(dataset, load_size(size), root, progress=progress)
+    def images(size: int) -> tuple[CachedDataset, Division]:
+        imagery = load_dataset(dataset, load_size(size), root, progress=progress)
         return imagery, divide(imagery, division, keep_duplicates_together)
 
     tell(*images(first.image_size))

@@ -7,7 +7,7 @@ import torch
 from rs_otl.augment import operations_gallery
 from rs_otl.datasets import read_image
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 from rs_otl.spec import load_size
 
 
@@ -27,5 +27,5 @@ def draw_views(path: Path, output: Path, image_size: int) -> None:
     image = read_image(path, load_size(image_size))
     torch.manual_seed(0)
     figure = operations_gallery(image, image_size, rgb=len(image) == 3)
-    with written_aside(output) as aside:
+    with atomic_write(output) as aside:
         figure.savefig(aside, format="png", dpi=100)

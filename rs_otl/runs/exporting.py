@@ -9,7 +9,7 @@ from rs_otl.evaluation import EvaluationReport
 from rs_otl.export import CardScore, export_encoder
 from rs_otl.models import open_encoder
 from rs_otl.recipe import read_recipe
-from rs_otl.runs.places import find_source, run_of
+from rs_otl.runs.paths import find_source, run_of
 
 
 def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:

@@ -14,15 +14,15 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from rs_otl.datasets import Imagery, ImageryDataModule, divide, load_imagery
+from rs_otl.datasets import CachedDataset, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 from rs_otl.models import TestView, check_imagery, open_encoder
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.places import find_source, run_directory
-from rs_otl.runs.telling import account, tell, write_json
+from rs_otl.runs.paths import find_source, run_directory
+from rs_otl.runs.summary import account, tell, write_json
 from rs_otl.spec import RGB, EncoderConfig, load_size
 from rs_otl.trainers import (
     AtomicCheckpointIO,
@@ -82,7 +82,7 @@ def pretrain(
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
     started = None if recipe.init is None else open_encoder(find_source(recipe.init))
 
-    imagery = load_imagery(
+    imagery = load_dataset(
         recipe.dataset,
         load_size(recipe.image_size),
         root,
@@ -128,7 +128,7 @@ def pretrain(
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
     )
-    data = ImageryDataModule(
+    data = OTLDataModule(
         imagery,
         division.train,
         min(recipe.batch_size, len(division.train) // trainer.world_size),
@@ -143,7 +143,7 @@ def pretrain(
 
     if trainer.is_global_zero:
         directory.mkdir(parents=True, exist_ok=True)
-        with written_aside(directory / "recipe.yaml") as aside:
+        with atomic_write(directory / "recipe.yaml") as aside:
             aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         write_json(directory / "imagery.json", images)
 
@@ -201,7 +201,9 @@ def own_recipe(directory: Path) -> Recipe:
     return make_recipe(read_recipe(path), str(path))
 
 
-def _describe(recipe: Recipe, imagery: Imagery, started: EncoderConfig | None) -> EncoderConfig:
+def _describe(
+    recipe: Recipe, imagery: CachedDataset, started: EncoderConfig | None
+) -> EncoderConfig:
     """Return what will travel with the encoder.
 
     Images are normalised as the weights it starts from expect, else as the data set says.
@@ -225,7 +227,7 @@ def _describe(recipe: Recipe, imagery: Imagery, started: EncoderConfig | None) -
     )
 
 
-def _task(recipe: Recipe, config: EncoderConfig, imagery: Imagery, images: int) -> ViewTask:
+def _task(recipe: Recipe, config: EncoderConfig, imagery: CachedDataset, images: int) -> ViewTask:
     """Make the task of a recipe for that many training images."""
     settings: ViewSettings = {
         "model": recipe.encoder,

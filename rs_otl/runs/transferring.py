@@ -8,7 +8,7 @@ from rs_otl.evaluation import EvaluationReport
 from rs_otl.models import open_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
-from rs_otl.runs.places import find_source, run_directory
+from rs_otl.runs.paths import find_source, run_directory
 from rs_otl.runs.pretraining import own_recipe, pretrain, refuse_another_run
 
 

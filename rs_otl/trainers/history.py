@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 
 # Each figure: file name, title of the y axis, and the metrics drawn in it.
 _FIGURES = (
@@ -69,7 +69,7 @@ class History(Callback):
             return
         columns = sorted({name for epoch in self.epochs for name in epoch} - {"epoch"})
         with (
-            written_aside(self.directory / "metrics.csv") as aside,
+            atomic_write(self.directory / "metrics.csv") as aside,
             aside.open("w", newline="") as file,
         ):
             writer = csv.DictWriter(file, ["epoch", *columns])
@@ -113,7 +113,7 @@ class History(Callback):
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False)
-            with written_aside(folder / f"{name}.png") as aside:
+            with atomic_write(folder / f"{name}.png") as aside:
                 figure.savefig(aside, dpi=120)
 
 

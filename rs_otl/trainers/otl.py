@@ -177,7 +177,7 @@ class OTLTask(ViewTask):
             "initial_std": float(np.mean([result.initial_std for result in found])),
             "initial_empty": float(np.mean([result.initial_empty for result in found])),
         }
-        labels = self._known_to_all(labels.movedim(-1, 0), places, rows).movedim(0, -1)
+        labels = self._all_gather_rows(labels.movedim(-1, 0), places, rows).movedim(0, -1)
         if self.labels is not None:
             self._found["changed"] = float((labels != self.labels).float().mean())
         if views > 1:
@@ -189,7 +189,7 @@ class OTLTask(ViewTask):
         """Return this process's share of some images."""
         return places[self.global_rank :: self.trainer.world_size].contiguous()
 
-    def _known_to_all(self, values: Tensor, places: Tensor, rows: int) -> Tensor:
+    def _all_gather_rows(self, values: Tensor, places: Tensor, rows: int) -> Tensor:
         """Return what all processes found of all images, by index, ``(rows, ...)``.
 
         Args:
@@ -238,7 +238,7 @@ class OTLTask(ViewTask):
         self.eval()
         own = self._over_images(plain_features, places)
         self.train()
-        features = self._known_to_all(own, places, len(self._training_loader().dataset))
+        features = self._all_gather_rows(own, places, len(self._training_loader().dataset))
         head.centre.copy_(features.mean(0))
         directions = head.directions(features)
         head.weight.copy_(cluster_directions(directions, settings["clusters"], settings["seed"]))

@@ -8,7 +8,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from rs_otl.files import write_checkpoint, written_aside
+from rs_otl.files import atomic_write, write_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -24,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint beside ``path`` and rename it into place."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             write_checkpoint(checkpoint, aside)
 
 

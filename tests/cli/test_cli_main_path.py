@@ -180,6 +180,6 @@ def test_doctor_lists_versions_and_data(tmp_path):
 
 def test_views_are_drawn(folder, tmp_path):
     image = folder / "class0" / "00.png"
-    rs_otl_here("views", image, "-o", tmp_path / "views.png", "--image-size", 32)
+    rs_otl_here("augmentations", image, "-o", tmp_path / "views.png", "--image-size", 32)
     assert _width(tmp_path / "views.png") > 500
-    rs_otl_here("views", image, "-o", tmp_path / "views.png", check=2)
+    rs_otl_here("augmentations", image, "-o", tmp_path / "views.png", check=2)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs_otl.datasets import ImageryDataModule, load_imagery
+from rs_otl.datasets import OTLDataModule, load_dataset
 from rs_otl.datasets.datamodule import EpochSampler
 from rs_otl.errors import InputError
 
@@ -12,7 +12,7 @@ from rs_otl.errors import InputError
 def imagery(request, tmp_path, write_image):
     for number in range(13):
         write_image(tmp_path / "ab"[number % 2] / f"{number:02}.png", seed=number, side=8)
-    return load_imagery(str(tmp_path), 8, cache_bytes=request.param)
+    return load_dataset(str(tmp_path), 8, cache_bytes=request.param)
 
 
 def _epochs(data, *epochs):
@@ -26,37 +26,37 @@ TRAIN = np.array([0, 2, 3, 5, 6, 8, 9, 11, 12])
 
 
 def test_batches_hold_training_images_and_no_label(imagery):
-    data = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0)
+    data = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0)
     batches = list(data.train_dataloader())
     assert len(batches) == 2
     for batch in batches:
         assert set(batch) == {"image", "index"}
         assert batch["image"].shape == (4, 3, 8, 8)
-        assert torch.equal(batch["image"], imagery.squares(TRAIN[batch["index"].numpy()]))
+        assert torch.equal(batch["image"], imagery.uint8_batch(TRAIN[batch["index"].numpy()]))
 
 
 def test_labels_are_not_even_read(imagery):
     imagery.labels = None
     imagery.classes = None
-    batch = next(iter(ImageryDataModule(imagery, TRAIN, 4, seed=0).train_dataloader()))
+    batch = next(iter(OTLDataModule(imagery, TRAIN, 4, seed=0).train_dataloader()))
     assert set(batch) == {"image", "index"}
 
 
 def test_every_epoch_has_its_own_reproducible_order(imagery):
-    data = ImageryDataModule(imagery, TRAIN, batch_size=9, seed=3)
+    data = OTLDataModule(imagery, TRAIN, batch_size=9, seed=3)
     zero, one, zero_again = _epochs(data, 0, 1, 0)
     assert zero == zero_again != one
     assert sorted(one) == list(range(9))
-    (resumed,) = _epochs(ImageryDataModule(imagery, TRAIN, batch_size=9, seed=3), 1)
+    (resumed,) = _epochs(OTLDataModule(imagery, TRAIN, batch_size=9, seed=3), 1)
     assert resumed == one
-    (other,) = _epochs(ImageryDataModule(imagery, TRAIN, batch_size=9, seed=4), 1)
+    (other,) = _epochs(OTLDataModule(imagery, TRAIN, batch_size=9, seed=4), 1)
     assert other != one
 
 
 def test_workers_decode_what_is_not_held(imagery):
-    data = ImageryDataModule(imagery, TRAIN, batch_size=3, seed=0, num_workers=1)
+    data = OTLDataModule(imagery, TRAIN, batch_size=3, seed=0, num_workers=1)
     assert data.num_workers == (0 if imagery.cached else 1)
-    alone = ImageryDataModule(imagery, TRAIN, batch_size=3, seed=0)
+    alone = OTLDataModule(imagery, TRAIN, batch_size=3, seed=0)
     pairs = zip(data.train_dataloader(), alone.train_dataloader(), strict=True)
     assert all(torch.equal(one["image"], two["image"]) for one, two in pairs)
 
@@ -64,7 +64,7 @@ def test_workers_decode_what_is_not_held(imagery):
 @pytest.mark.parametrize("batch_size", [0, 10])
 def test_batches_that_cannot_be_filled_are_refused(imagery, batch_size):
     with pytest.raises(InputError, match="between 1 and the 9 training images"):
-        ImageryDataModule(imagery, TRAIN, batch_size, seed=0)
+        OTLDataModule(imagery, TRAIN, batch_size, seed=0)
 
 
 class _Recorder(lightning.LightningModule):
@@ -85,7 +85,7 @@ class _Recorder(lightning.LightningModule):
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
 def test_lightning_tells_the_sampler_the_epoch(imagery):
-    data = ImageryDataModule(imagery, TRAIN, batch_size=9, seed=3)
+    data = OTLDataModule(imagery, TRAIN, batch_size=9, seed=3)
     task = _Recorder()
     lightning.Trainer(
         max_epochs=3,
@@ -100,7 +100,7 @@ def test_lightning_tells_the_sampler_the_epoch(imagery):
 
 
 def test_labels_come_with_the_batches_where_asked_for(imagery):
-    data = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+    data = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
     for batch in data.train_dataloader():
         expected = imagery.labels[TRAIN[batch["index"].numpy()]]
         assert batch["label"].tolist() == expected.tolist()
@@ -109,7 +109,7 @@ def test_labels_come_with_the_batches_where_asked_for(imagery):
 def test_labels_that_are_not_there_cannot_be_asked_for(imagery):
     imagery.labels = None
     with pytest.raises(InputError, match="no labels to train with"):
-        ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+        OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
 
 
 def test_processes_share_an_order_without_overlap_in_equal_parts():
@@ -124,8 +124,8 @@ def test_processes_share_an_order_without_overlap_in_equal_parts():
 
 
 def test_images_held_where_training_is_are_those_of_the_batches(imagery):
-    plain = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0)
-    held = ImageryDataModule(imagery, TRAIN, batch_size=4, seed=0, on_gpu=True)
+    plain = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0)
+    held = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, on_gpu=True)
     for one, other in zip(plain.train_dataloader(), held.train_dataloader(), strict=True):
         assert set(other) == {"index"}
         assert torch.equal(one["image"], held.on_after_batch_transfer(other, 0)["image"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rs_otl.datasets import divide, find_duplicates, load_imagery
+from rs_otl.datasets import divide, find_duplicates, load_dataset
 from rs_otl.errors import InputError
 
 
@@ -113,7 +113,7 @@ def test_errors():
 
 
 def test_hmhr_has_its_known_duplicates(real_data):
-    imagery = load_imagery("hmhr", 8, root=real_data)
+    imagery = load_dataset("hmhr", 8, root=real_data)
     division = divide(imagery)
     assert len(division.duplicates.groups) == 37
     assert set(division.duplicates.conflicts) == {

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs_otl.datasets import estimate_statistics, load_imagery
+from rs_otl.datasets import estimate_statistics, load_dataset
 
 
 def _imagery(folder, write_image, pixels):
     for number, image in enumerate(pixels):
         write_image(folder / f"{number}.tif", pixels=image)
-    return load_imagery(str(folder), pixels.shape[-1])
+    return load_dataset(str(folder), pixels.shape[-1])
 
 
 def test_mean_and_deviation_of_each_band(tmp_path, write_image):

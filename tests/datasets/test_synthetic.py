@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs_otl.datasets import load_imagery
+from rs_otl.datasets import load_dataset
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.datasets.synthetic import Synthetic, draw_scene
 
@@ -40,7 +40,7 @@ def test_samples_are_in_the_manner_of_torchgeo():
 @pytest.fixture(scope="module")
 def loaded():
     start = time.process_time()
-    return load_imagery("synthetic", 64), time.process_time() - start
+    return load_dataset("synthetic", 64), time.process_time() - start
 
 
 def test_the_set_needs_no_files_and_little_time(loaded):

@@ -15,7 +15,7 @@ from rs_otl.datasets import Division, Duplicates
 
 @dataclass
 class Pile(Dataset):
-    """What evaluation needs of ``Imagery``: squares whose colour is that of their class."""
+    """What evaluation needs of ``CachedDataset``: squares whose colour is that of their class."""
 
     images: Tensor
     labels: NDArray[np.int64] | None

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
-from rs_otl.datasets import Duplicates, divide, load_imagery
+from rs_otl.datasets import Duplicates, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import (
     EvaluationReport,
@@ -191,7 +191,7 @@ def test_encoders_judged_on_other_images_are_not_set_side_by_side(report, change
 
 
 def test_real_images(real_data):
-    imagery = load_imagery("hmhr", load_size(32), real_data)
+    imagery = load_dataset("hmhr", load_size(32), real_data)
     test_view = TestView(32, imagery.spec.mean, imagery.spec.std)
     encoder = create_encoder("resnet18", 3)
     found = evaluate(encoder, test_view, imagery, divide(imagery), name="untrained")

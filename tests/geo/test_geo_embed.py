@@ -200,8 +200,8 @@ def test_a_tile_of_another_size_is_resized(tmp_path, encoder, encoder_folder):
 
 def test_the_size_of_slabs_changes_nothing(scene, tmp_path, encoder, monkeypatch):
     embed(scene, encoder, tmp_path / "one.tif", tile=32, stride=8)
-    monkeypatch.setattr("rs_otl.geo.cells._SLAB_ROWS", 40)
-    monkeypatch.setattr("rs_otl.geo.cells._SLAB_VALUES", 3 * 40 * 50)
+    monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_ROWS", 40)
+    monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_VALUES", 3 * 40 * 50)
     embed(scene, encoder, tmp_path / "many.tif", tile=32, stride=8)
     one, many = read(tmp_path / "one.tif")[0], read(tmp_path / "many.tif")[0]
     np.testing.assert_allclose(many, one, atol=1e-4)
@@ -209,8 +209,8 @@ def test_the_size_of_slabs_changes_nothing(scene, tmp_path, encoder, monkeypatch
 
 def test_memory_does_not_grow_with_the_scene(tmp_path, encoder, monkeypatch):
     """No window read is larger than a slab, though the scene is."""
-    monkeypatch.setattr("rs_otl.geo.cells._SLAB_ROWS", 64)
-    monkeypatch.setattr("rs_otl.geo.cells._SLAB_VALUES", 3 * 64 * 64)
+    monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_ROWS", 64)
+    monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_VALUES", 3 * 64 * 64)
     path = write(tmp_path / "scene.tif", draw(500, 400).astype(np.uint8))
     seen = []
     from rs_otl.datasets.scene import Scene
@@ -236,7 +236,7 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
             raise KeyboardInterrupt
         return real(self, tiles, valid)
 
-    monkeypatch.setattr("rs_otl.geo.cells._SLAB_ROWS", 40)
+    monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_ROWS", 40)
     monkeypatch.setattr(TileEncoder, "__call__", stopping)
     with pytest.raises(KeyboardInterrupt):
         embed(scene, encoder, out, tile=32, stride=16)

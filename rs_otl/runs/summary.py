@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rs_otl.datasets import Division, Imagery
-from rs_otl.files import written_aside
+from rs_otl.datasets import CachedDataset, Division
+from rs_otl.files import atomic_write
 
 # Files left out that are named on the terminal; all of them stand in imagery.json.
 _NAMED = 20
 
 
-def account(imagery: Imagery, division: Division) -> dict[str, Any]:
+def account(imagery: CachedDataset, division: Division) -> dict[str, Any]:
     """Return what was read, what was not, and which images are identical."""
     return {
         "dataset": imagery.name,
@@ -29,7 +29,7 @@ def account(imagery: Imagery, division: Division) -> dict[str, Any]:
     }
 
 
-def tell(imagery: Imagery, division: Division) -> None:
+def tell(imagery: CachedDataset, division: Division) -> None:
     """Say on stderr what the images are and what is odd about them."""
     lines = [
         f"{imagery.name}: {len(imagery):,} images, {len(division.train):,} to train on, "
@@ -54,5 +54,5 @@ def tell(imagery: Imagery, division: Division) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, aside and renamed into place."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(value, indent=2) + "\n")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rs_otl.evaluation.remembered import features_key, remembered
+from rs_otl.evaluation.feature_cache import cached_features, features_key
 from rs_otl.models import TestView
 
 
@@ -45,6 +45,6 @@ def test_features_are_extracted_once(tmp_path):
         return torch.arange(6.0).reshape(2, 3).T
 
     path = tmp_path / "features" / "abc.safetensors"
-    first, second = (remembered(path, extract) for _ in range(2))
+    first, second = (cached_features(path, extract) for _ in range(2))
     assert torch.equal(first, second)
     assert len(calls) == 1

@@ -14,8 +14,8 @@ from rasterio.errors import RasterioError
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
-from rs_otl.geo.cells import Clock, embed_rows
+from rs_otl.files import atomic_write
+from rs_otl.geo.embed_windows import Clock, embed_rows
 from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
 from rs_otl.progress import tracked
@@ -76,7 +76,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
                 )
     try:
         folder.mkdir(exist_ok=True)
-        with written_aside(state) as aside:
+        with atomic_write(state) as aside:
             aside.write_text(json.dumps(facts))
         yield folder
     except RasterioError:

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from rs_otl.datasets.scene import bounded_cache, quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 
 # A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
@@ -97,7 +97,7 @@ def write_cog(
                 for strip in _strips(rows, strip_rows):
                     file.write(strip, window=Window(0, top, width, strip.shape[1]))
                     top += strip.shape[1]
-            with written_aside(out) as aside:
+            with atomic_write(out) as aside:
                 translate(
                     plain,
                     aside,
@@ -144,7 +144,7 @@ def write_geoparquet(
     """
     writer: pq.ParquetWriter | None = None
     bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with written_aside(out) as aside:
+    with atomic_write(out) as aside:
         try:
             for corners, columns, embeddings in tables:
                 bounds[:2] = np.minimum(bounds[:2], corners.min((0, 1)))

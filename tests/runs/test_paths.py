@@ -7,7 +7,7 @@ import yaml
 
 from rs_otl.errors import InputError
 from rs_otl.runs import find_source
-from rs_otl.runs.places import run_of
+from rs_otl.runs.paths import run_of
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ class Reader:
         return to_square(pixels, self.size, self.deep, self.deep_scale), digest
 
 
-class Imagery(Dataset[dict[str, Tensor]]):
+class CachedDataset(Dataset[dict[str, Tensor]]):
     """Images of one size in [0, 1], with their labels if there are any.
 
     Images are held in memory or in a memory-mapped file, as uint8 or uint16; otherwise only
@@ -150,10 +150,10 @@ class Imagery(Dataset[dict[str, Tensor]]):
         Raises:
             InputError: A file is no longer what it was when the data set was loaded.
         """
-        squares = self.squares(indices)
+        squares = self.uint8_batch(indices)
         return squares.float().div_(255) if squares.dtype == torch.uint8 else squares
 
-    def squares(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def uint8_batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Images as they are held where that is 8 bits, else as :meth:`images`.
 
         Args:
@@ -193,7 +193,7 @@ class Imagery(Dataset[dict[str, Tensor]]):
         return batch
 
 
-def load_imagery(
+def load_dataset(
     name_or_path: str,
     size: int,
     root: Path | None = None,
@@ -201,7 +201,7 @@ def load_imagery(
     progress: bool = False,
     cache: str = "ram",
     cache_folder: Path | None = None,
-) -> Imagery:
+) -> CachedDataset:
     """Load a data set of the catalogue, any folder of images, or one of georeferenced scenes.
 
     Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); what
@@ -378,7 +378,7 @@ def _from_scenes(folder: Path, paths: list[str], size: int) -> _Source:
     )
 
 
-def _load(source: _Source, cache: NDArray[Any] | None, progress: bool) -> Imagery:
+def _load(source: _Source, cache: NDArray[Any] | None, progress: bool) -> CachedDataset:
     """Decode everything once, into ``cache`` if there is one."""
     reader, total = source.reader, len(source.paths)
     hashes = np.empty(total, np.uint64)
@@ -405,7 +405,7 @@ def _load(source: _Source, cache: NDArray[Any] | None, progress: bool) -> Imager
             f"{source.folder}: none of {total:,} image files can be used, expected {EXPECTED}; "
             f"{first.path}: {first.reason}"
         )
-    imagery = Imagery(
+    imagery = CachedDataset(
         name=source.name,
         folder=source.folder,
         spec=source.spec,

@@ -1,4 +1,4 @@
-"""`rs-otl views`."""
+"""`rs-otl augmentations`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def views(
+def augmentations(
     image: Annotated[Path, typer.Argument(help="An image.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; must be new.")],
     image_size: Annotated[int, typer.Option(min=16, help="Side of a view in pixels.")] = 224,

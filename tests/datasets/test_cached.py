@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rs_otl.datasets import _memory, load_imagery
+from rs_otl.datasets import _memory, load_dataset
 from rs_otl.errors import InputError
 
 
 def _load(folder, size=8, **options):
-    return load_imagery(str(folder), size, **options)
+    return load_dataset(str(folder), size, **options)
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_a_file_holds_what_memory_does_not(two_classes, tmp_path, cache):
     assert not list(there.iterdir())  # without a name: nothing is left behind
     for path in two_classes.rglob("*.png"):
         path.unlink()
-    assert torch.equal(held.squares(range(6)), mapped.squares(range(6)))
-    assert held.squares([0]).dtype == torch.uint8
+    assert torch.equal(held.uint8_batch(range(6)), mapped.uint8_batch(range(6)))
+    assert held.uint8_batch([0]).dtype == torch.uint8
 
 
 def test_auto_prefers_memory_and_none_is_none(two_classes):
@@ -168,7 +168,7 @@ def test_statistics_are_estimated_for_folders_and_published_for_the_catalogue(
 ):
     assert _load(two_classes).spec.mean == pytest.approx([0.5] * 3, abs=0.05)
     write_image(tmp_path / "HMHR/RS Image Dataset/Water/Water01.jpg")
-    imagery = load_imagery("hmhr", 8, root=tmp_path)
+    imagery = load_dataset("hmhr", 8, root=tmp_path)
     assert imagery.spec.mean == (0.4914, 0.4822, 0.4465)
     assert imagery.labels.tolist() == [4]
     assert imagery.missing.startswith("1 of 533 images: Buildings lacks 121")
@@ -177,7 +177,7 @@ def test_statistics_are_estimated_for_folders_and_published_for_the_catalogue(
 def test_thirteen_bands(tmp_path, write_image):
     folder = tmp_path / "ds/images/remote_sensing/otherDatasets/sentinel_2/tif/River"
     written = write_image(folder / "River_1.tif", bands=13, dtype="uint16", high=12_000)
-    imagery = load_imagery("eurosat-ms", 12, root=tmp_path)
+    imagery = load_dataset("eurosat-ms", 12, root=tmp_path)
     assert imagery.spec.bands[-1] == "B8A"
     expected = torch.from_numpy(written.astype(np.float32) / 10_000).clamp(max=1)
     torch.testing.assert_close(imagery[0]["image"], expected, atol=1e-5, rtol=0)
@@ -185,7 +185,7 @@ def test_thirteen_bands(tmp_path, write_image):
 
 def test_errors(tmp_path, write_image):
     with pytest.raises(InputError, match="did you mean ucmerced"):
-        load_imagery("ucmercd", 8)
+        load_dataset("ucmercd", 8)
     with pytest.raises(InputError, match="absent: no such folder, expected images"):
         _load(tmp_path / "absent")
     with pytest.raises(InputError, match="no images, expected"):
@@ -221,7 +221,7 @@ def test_progress_goes_to_stderr(two_classes, capfd, monkeypatch):
     ],
 )
 def test_real_data_sets_load(real_data, name, count, classes, missing):
-    imagery = load_imagery(name, 8, root=real_data)
+    imagery = load_dataset(name, 8, root=real_data)
     assert len(imagery) == count
     assert imagery.left_out == []
     assert np.bincount(imagery.labels, minlength=classes).min() > 0

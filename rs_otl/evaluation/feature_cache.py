@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rs_otl.files import written_aside
+from rs_otl.files import atomic_write
 
 if TYPE_CHECKING:
     from rs_otl.models import TestView
 
 
-def remembered(path: Path, extract: Callable[[], Tensor]) -> Tensor:
+def cached_features(path: Path, extract: Callable[[], Tensor]) -> Tensor:
     """Return the features kept in a file, made if it is not there yet.
 
     Args:
@@ -27,7 +27,7 @@ def remembered(path: Path, extract: Callable[[], Tensor]) -> Tensor:
         return load_file(path)["features"]
     features = extract()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         save_file({"features": features.contiguous()}, aside)
     return features
 
