@@ -24,8 +24,8 @@ from torchgeo.samplers import GridGeoSampler
 
 from rs_otl.datasets.scene import Scene, bounded_cache
 from rs_otl.geo.embedding import embed, plan
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
+from rs_otl.models import Encoder, load_encoder
 
 _BLOCK = 512
 
@@ -57,7 +57,7 @@ class Throughput:
 
 
 def measure_embed(
-    encoder: str | Path | TileEncoder,
+    encoder: str | Path | Encoder,
     *,
     pixels: int = 2048,
     plain_pixels: int = 1024,
@@ -85,7 +85,7 @@ def measure_embed(
         workers: Processes of the plain way's loader.
         progress: Whether to show a bar on stderr.
     """
-    encoder = TileEncoder.open(encoder, image_size, precision)
+    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "scene.tif"
         draw_scene(whole, pixels, len(encoder.config.spec.bands))
@@ -157,7 +157,7 @@ def draw_scene(path: Path, pixels: int, bands: int, seed: int = 0) -> None:
 
 
 def _plain(
-    path: Path, encoder: TileEncoder, grid: TileGrid, workers: int
+    path: Path, encoder: Encoder, grid: TileGrid, workers: int
 ) -> dict[tuple[int, int], NDArray[np.float32]]:
     """Embed the tiles of a scene that are centred on their cells, as torchgeo's pages show.
 

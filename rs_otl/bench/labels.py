@@ -19,7 +19,7 @@ from rs_otl.datasets import load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import extract_features
 from rs_otl.files import atomic_write
-from rs_otl.models import OutputHeads, TestView, check_imagery, open_encoder
+from rs_otl.models import Encoder, OutputHeads
 from rs_otl.spec import load_size
 
 METHODS = ("translation", "translation-paper", "sinkhorn", "kmeans")
@@ -85,12 +85,12 @@ def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int =
 
 
 def encoder_outputs(
-    source: str | Path, dataset: str, clusters: int, root: Path | None = None
+    encoder: Encoder, dataset: str, clusters: int, root: Path | None = None
 ) -> Tensor:
     """Return an encoder's outputs on real images, by a linear head as training begins with.
 
     Args:
-        source: See :func:`rs_otl.models.open_encoder`.
+        encoder: The encoder.
         dataset: Name in the catalogue, or a folder.
         clusters: k.
         root: Where data sets lie.
@@ -98,12 +98,9 @@ def encoder_outputs(
     Returns:
         ``(N, k)`` float32.
     """
-    encoder, config = open_encoder(source)
-    imagery = load_dataset(dataset, load_size(config.image_size), root)
-    check_imagery(config, imagery.spec.bands, imagery.spec.units, str(source))
-    view = TestView(config.image_size, config.spec.mean, config.spec.std)
-    everything = torch.arange(len(imagery)).numpy()
-    features = extract_features(encoder, view, imagery, everything, device="cpu")
+    imagery = load_dataset(dataset, load_size(encoder.config.image_size), root)
+    encoder.check(imagery.spec.bands, imagery.spec.units)
+    features = extract_features(encoder, imagery, range(len(imagery)))
     torch.manual_seed(0)
     with torch.no_grad():
         return OutputHeads(features.shape[1], clusters)(features)[0]

@@ -19,10 +19,10 @@ from rs_otl.bench.table import Row, in_turn, now
 from rs_otl.datasets import CachedDataset, OTLDataModule, load_dataset
 from rs_otl.datasets._decode import decode
 from rs_otl.errors import InputError
-from rs_otl.models import OutputHeads, create_encoder
+from rs_otl.models import OutputHeads, create_encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs import pretrain
-from rs_otl.runs.pretraining import quiet_lightning, resolve_precision
+from rs_otl.runs.pretraining import quiet_lightning
 from rs_otl.spec import load_size
 from rs_otl.trainers import ViewTask, label_consistent_loss
 

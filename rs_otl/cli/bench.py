@@ -109,7 +109,7 @@ def labels(
     from rs_otl.bench import bench_labels, draw_labels, encoder_outputs, labels_text
     from rs_otl.bench.labels import METHODS, made_up_outputs
     from rs_otl.clustering import LABELLERS
-    from rs_otl.runs import find_source
+    from rs_otl.models import load_encoder
     from rs_otl.runs.paths import run_of
 
     for name in method or ():
@@ -119,9 +119,9 @@ def labels(
     if encoder is None or on is None:
         outputs = made_up_outputs(kind, rows, clusters, dtype)
     else:
-        source = find_source(encoder)
-        run = run_of(source)
-        outputs = encoder_outputs(source, on, clusters, root)
+        loaded = load_encoder(encoder)
+        run = run_of(loaded.path)
+        outputs = encoder_outputs(loaded, on, clusters, root)
     found = bench_labels(outputs, method or METHODS, rounds)
     typer.echo(json.dumps([row._asdict() for row in found]) if as_json else labels_text(found))
     if plot:

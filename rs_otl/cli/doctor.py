@@ -71,7 +71,7 @@ def _devices(problems: list[str]) -> dict[str, str]:
             "such as the one in constraints.txt"
         )
         return {}
-    from rs_otl.runs import resolve_precision
+    from rs_otl.models import resolve_precision
 
     devices = {
         "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, "

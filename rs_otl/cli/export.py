@@ -41,10 +41,11 @@ def export(
     from rich.console import Console
 
     from rs_otl.export import loading_snippet, print_checks, verify_export
-    from rs_otl.runs import export_run, find_source
+    from rs_otl.models import load_encoder
+    from rs_otl.runs import export_run
 
     if to is None:
-        directory = Path(find_source(source))
+        directory = load_encoder(source).path or Path(source)
     else:
         directory = to
         found = export_run(source, to, onnx)

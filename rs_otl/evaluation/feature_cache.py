@@ -3,17 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from rs_otl.files import atomic_write
-
-if TYPE_CHECKING:
-    from rs_otl.models import TestView
+from rs_otl.models import Encoder
 
 
 def cached_features(path: Path, extract: Callable[[], Tensor]) -> Tensor:
@@ -32,23 +29,18 @@ def cached_features(path: Path, extract: Callable[[], Tensor]) -> Tensor:
     return features
 
 
-def features_key(
-    encoder: nn.Module, view: "TestView", hashes: NDArray[np.uint64], size: int
-) -> str:
-    """Name features by all that they depend on.
+def features_key(encoder: Encoder, hashes: NDArray[np.uint64], size: int) -> str:
+    """Name features by everything that they depend on.
 
     Args:
-        encoder: Its layers and every weight and buffer count.
-        view: The test view.
-        hashes: Of the images' pixels before resizing, in order, ``(n,)``.
-        size: Side that the images were resized to, in pixels.
+        encoder: Its fingerprint and precision count.
+        hashes: Hashes of the images' pixels before resizing, in order, ``(n,)``.
+        size: Side that the images were resized to when they were read, in pixels.
 
     Returns:
         32 hexadecimal digits.
     """
-    digest = hashlib.blake2b(f"{encoder}{view.size} {size}".encode(), digest_size=16)
-    for name, value in (*encoder.state_dict().items(), *view.named_buffers()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    facts = f"{encoder.fingerprint()} {encoder.precision} {size}"
+    digest = hashlib.blake2b(facts.encode(), digest_size=16)
     digest.update(np.ascontiguousarray(hashes).tobytes())
     return digest.hexdigest()

@@ -12,6 +12,8 @@ from torch import nn
 from rs_otl.errors import InputError
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.knn import knn_predict
+from rs_otl.models import Encoder
+from rs_otl.spec import EncoderConfig
 
 if TYPE_CHECKING:  # the monitor needs none of what reads images
     from rs_otl.datasets import CachedDataset
@@ -25,33 +27,33 @@ class OnlineKNN(Callback):
     the same with this callback and without.
 
     Args:
-        imagery: Labelled images.
+        dataset: Labelled images.
         train: Positions of those that vote, ``(n,)`` int64.
         test: Positions of those that are predicted, ``(m,)`` int64.
-        view: The test view that the encoder expects.
+        config: What the encoder expects of images.
         every: Epochs from one score to the next; the last epoch always has one.
         k: Neighbours that vote; n if it is less.
 
     Raises:
-        InputError: If the imagery has no labels.
+        InputError: If the data set has no labels.
     """
 
     def __init__(
         self,
-        imagery: "CachedDataset",
+        dataset: "CachedDataset",
         train: NDArray[np.int64],
         test: NDArray[np.int64],
-        view: nn.Module,
+        config: EncoderConfig,
         every: int = 1,
         k: int = 10,
     ) -> None:
-        if imagery.labels is None:
-            raise InputError(f"{imagery.name} has no labels: expected some, to watch a score by")
-        self.imagery = imagery
-        self.labels = torch.from_numpy(imagery.labels)
+        if dataset.labels is None:
+            raise InputError(f"{dataset.name} has no labels: expected some, to watch a score by")
+        self.dataset = dataset
+        self.labels = torch.from_numpy(dataset.labels)
         self.train = train
         self.test = test
-        self.view = view
+        self.config = config
         self.every = every
         self.k = k
 
@@ -60,10 +62,9 @@ class OnlineKNN(Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:
             return
-        encoder = cast(nn.Module, pl_module.encoder)
+        encoder = Encoder(cast(nn.Module, pl_module.encoder), self.config)
         train, test = (
-            extract_features(encoder, self.view, self.imagery, indices, device=pl_module.device)
-            for indices in (self.train, self.test)
+            extract_features(encoder, self.dataset, indices) for indices in (self.train, self.test)
         )
         predicted = knn_predict(train, self.labels[self.train], test, k=[self.k])[self.k]
         correct = (predicted == self.labels[self.test]).float().mean()

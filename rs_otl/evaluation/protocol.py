@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from rs_otl.errors import InputError
@@ -19,21 +19,19 @@ from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
 from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.report import Evaluation, FewShot, Score
+from rs_otl.models import Encoder
 
 if TYPE_CHECKING:  # evaluating needs none of what reads images
     from rs_otl.datasets import CachedDataset, Division
-    from rs_otl.models import TestView
 
 
 def evaluate(
-    encoder: nn.Module,
-    view: "TestView",
-    imagery: "CachedDataset",
+    encoder: Encoder,
+    dataset: "CachedDataset",
     division: "Division",
     *,
-    name: str,
+    name: str | None = None,
     shots: Sequence[int] = (),
-    device: str | torch.device = "cpu",
     seed: int = 0,
     progress: bool = False,
     features_folder: Path | None = None,
@@ -41,17 +39,14 @@ def evaluate(
     """Judge a frozen encoder by nearest neighbours and a linear classifier (section 4).
 
     The classifiers see the features and labels of the division's training images, and are
-    tested on its test images; all are seen through the test view. The same seed on the same
-    machine gives the same evaluation.
+    tested on its test images. The same seed on the same machine gives the same evaluation.
 
     Args:
-        encoder: From ``(B, C, S, S)`` to ``(B, D)``; left on ``device``, otherwise unchanged.
-        view: The test view that the encoder expects.
-        imagery: Labelled images of at least two classes.
+        encoder: The encoder; left unchanged. The classifiers compute on its device too.
+        dataset: Labelled images of at least two classes.
         division: Which of them to learn from and to test on.
-        name: What the encoder is, in words.
+        name: What the encoder is, in words; by default its ``source``.
         shots: Numbers of labelled images a class for few-shot scores.
-        device: Where to compute.
         seed: Of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
         features_folder: Where features are kept, by encoder and images, to be extracted once;
@@ -61,37 +56,36 @@ def evaluate(
         Scores, accuracy by class, confusion matrix, and notes on whatever limits them.
 
     Raises:
-        InputError: If the imagery has no labels or one class, or a side of the division is
-            empty.
+        InputError: If the data set has no labels or one class, or other bands or units than the
+            encoder was trained on, or a side of the division is empty.
     """
-    labels, classes = imagery.labels, imagery.classes
+    encoder.check(dataset.spec.bands, dataset.spec.units)
+    labels, classes = dataset.labels, dataset.classes
     if labels is None or classes is None:
         raise InputError(
-            f"{imagery.name} has no labels, and an evaluation needs them: expected a "
+            f"{dataset.name} has no labels, and an evaluation needs them: expected a "
             "sub-folder of images for each class"
         )
     if len(classes) < 2:
         raise InputError(
-            f"{imagery.name} has the class {classes[0]} alone: expected at least two to tell apart"
+            f"{dataset.name} has the class {classes[0]} alone: expected at least two to tell apart"
         )
     if not len(division.train) or not len(division.test):
         raise InputError(
-            f"{imagery.name}: {len(division.train)} training and {len(division.test)} test "
+            f"{dataset.name}: {len(division.train)} training and {len(division.test)} test "
             "images; expected at least one of each"
         )
 
     def features(indices: NDArray[np.int64]) -> Tensor:
         def extract() -> Tensor:
-            return extract_features(
-                encoder, view, imagery, indices, device=device, progress=progress
-            )
+            return extract_features(encoder, dataset, indices, progress)
 
         if features_folder is None:
-            return extract().to(device)
-        key = features_key(encoder, view, imagery.hashes[indices], imagery.size)
-        return cached_features(features_folder / f"{key}.safetensors", extract).to(device)
+            return extract().to(encoder.device)
+        key = features_key(encoder, dataset.hashes[indices], dataset.size)
+        return cached_features(features_folder / f"{key}.safetensors", extract).to(encoder.device)
 
-    train_labels = torch.from_numpy(labels[division.train]).to(device)
+    train_labels = torch.from_numpy(labels[division.train]).to(encoder.device)
     truth = torch.from_numpy(labels[division.test])
     data = (features(division.train), train_labels, features(division.test))
 
@@ -109,10 +103,10 @@ def evaluate(
     confusion = multiclass_confusion_matrix(standardised.cpu(), truth, num_classes=len(classes))
     right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return Evaluation(
-        encoder=name,
-        dataset=imagery.name,
+        encoder=name or encoder.source,
+        dataset=dataset.name,
         division=division.number,
-        image_size=view.size,
+        image_size=encoder.config.image_size,
         seed=seed,
         n_train=len(division.train),
         n_test=len(division.test),
@@ -134,7 +128,7 @@ def evaluate(
         notes=(
             *_absent(labels, classes, division),
             *_short(few, len(classes)),
-            *_notes(imagery, division),
+            *_notes(dataset, division),
         ),
     )
 
@@ -169,16 +163,16 @@ def _absent(
             yield f"Classes without a {side} image, so {so}: {_listed(absent)}"
 
 
-def _notes(imagery: "CachedDataset", division: "Division") -> Iterator[str]:
+def _notes(dataset: "CachedDataset", division: "Division") -> Iterator[str]:
     """Say what else limits the figures."""
     n = len(division.train)
     cut = [str(k) for k in NEIGHBOURS if k > n]
     if cut:
         yield f"k = {', '.join(cut)} cut to {n}, the number of training images"
-    if imagery.missing:
-        yield f"The copy is partial: {_shortened(imagery.missing)}"
-    if imagery.left_out:
-        yield f"Files that could not be used: {len(imagery.left_out):,}"
+    if dataset.missing:
+        yield f"The copy is partial: {_shortened(dataset.missing)}"
+    if dataset.left_out:
+        yield f"Files that could not be used: {len(dataset.left_out):,}"
     if division.duplicates.leaks:
         yield f"Test images with an identical training image: {division.duplicates.leaks:,}"
     if division.duplicates.conflicts:

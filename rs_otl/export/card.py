@@ -105,8 +105,8 @@ def model_card(
         "## Load it",
         "",
         "From the folder that this one lies in. Images are float32 and normalised: "
-        f"`(raw / {spec.scale:g} - mean) / std` for each band; `rs_otl.load_encoder` brings the "
-        "view that does it.",
+        f"`(raw / {spec.scale:g} - mean) / std` for each band; `rs_otl.load_encoder` does it "
+        "in `encoder.preprocess`.",
     ]
     for title, snippet in snippets(config, name, backbone, onnx).items():
         lines += ["", f"### {title}", "", "```python", snippet.rstrip(), "```"]
@@ -219,7 +219,7 @@ def loading_snippet(directory: Path) -> str:
     """Return the lines of Python that load the encoder at ``directory`` with timm and rs-otl."""
     return (
         _TIMM.format(directory=directory)
-        + "\n# with the view that it expects of an image\n"
+        + "\n# with the preprocessing that it expects\n"
         + _RS_OTL.format(directory=directory)
     )
 
@@ -233,7 +233,7 @@ encoder = timm.create_model("local-dir:{directory}", pretrained=True).eval()
 _RS_OTL = """\
 import rs_otl
 
-encoder, view = rs_otl.load_encoder("{directory}")
+encoder = rs_otl.load_encoder("{directory}")  # encoder.embed(images): uint8, or in [0, 1]
 """
 
 

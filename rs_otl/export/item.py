@@ -156,7 +156,9 @@ def _input(config: EncoderConfig) -> ModelInput:
         ),
         description=f"Raw values ({spec.units}) clipped to 0..{spec.scale:g}, resized to "
         f"{load_size(size)} pixels, centre cropped to {size} and scaled band by band",
-        pre_processing_function=ProcessingExpression.create("python", "rs_otl.models:TestView"),
+        pre_processing_function=ProcessingExpression.create(
+            "python", "rs_otl.models:Encoder.preprocess"
+        ),
     )
     # pystac's property takes one scaling for all bands; the extension has a list, one a band.
     described.properties["value_scaling"] = [

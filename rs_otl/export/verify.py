@@ -21,7 +21,7 @@ from rs_otl.export.card import TORCHVISION
 from rs_otl.export.directory import CHECKPOINT, ONNX
 from rs_otl.export.onnx_model import TOLERANCE, onnx_difference, sample_images
 from rs_otl.export.segmentation import segmentation_backbone
-from rs_otl.models import load_encoder, read_config, weights
+from rs_otl.models import load_encoder, weights
 from rs_otl.spec import EncoderConfig
 
 
@@ -84,8 +84,8 @@ def verify_export(directory: Path) -> tuple[Check, ...]:
     Raises:
         InputError: If the directory holds no readable encoder at all.
     """
-    encoder, _ = load_encoder(directory)
-    config = read_config(directory)
+    loaded = load_encoder(directory)
+    encoder, config = loaded.module, loaded.config
     backbone = segmentation_backbone(config, encoder.state_dict())
     exported = _Exported(directory, config, encoder, backbone)
     checks: list[tuple[str, str, Callable[[_Exported], str]]] = [

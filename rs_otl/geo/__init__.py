@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rs_otl.geo.embedding import embed
-    from rs_otl.geo.encoder import TileEncoder
     from rs_otl.geo.mapping import map_scene as map
     from rs_otl.geo.searching import search
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["TileEncoder", "embed", "map", "search", "tile", "view"]
+__all__ = ["embed", "map", "search", "tile", "view"]
 
 _PLACES = {
-    "TileEncoder": ("encoder", "TileEncoder"),
     "embed": ("embedding", "embed"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rs_otl.datasets.scene import Scene
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
+from rs_otl.models import Encoder
 
 # A slab is what is read of a scene at once: high enough to cut few blocks of a file in two, and
 # as wide as so many values allow.
@@ -43,7 +43,7 @@ class Clock:
     tiles: int = 0
 
     @contextmanager
-    def running(self, encoder: TileEncoder) -> Iterator[None]:
+    def running(self, encoder: Encoder) -> Iterator[None]:
         """Count the block's seconds, and the encoder's within."""
         began, before = time.perf_counter(), encoder.seconds
         yield
@@ -54,7 +54,7 @@ class Clock:
 def embed_rows(
     scene: Scene,
     grid: TileGrid,
-    encoder: TileEncoder,
+    encoder: Encoder,
     bands: Sequence[int],
     first: int = 0,
     clock: Clock | None = None,
@@ -80,7 +80,7 @@ def embed_rows(
         InputError: The file is truncated or damaged, or the encoder gives no finite numbers.
     """
     clock = clock or Clock()
-    parts = list(_parts(grid, len(bands), encoder.width, first))
+    parts = list(_parts(grid, len(bands), encoder.num_features, first))
 
     def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         return scene.read(*_window(grid, part), bands)
@@ -94,7 +94,7 @@ def embed_rows(
             if number + 1 < len(parts):
                 coming = reader.submit(read, parts[number + 1])
             if part[1].start == 0:
-                shape = (part[0].stop - part[0].start, grid.columns, encoder.width)
+                shape = (part[0].stop - part[0].start, grid.columns, encoder.num_features)
                 rows = np.full(shape, np.nan, np.float32)
             _embed_part(grid, encoder, part, pixels, valid, rows[:, part[1]], clock)
             if part[1].stop == grid.columns:
@@ -105,7 +105,7 @@ def embed_tiles(
     scene: Scene,
     corners: NDArray[np.int64],
     tile: int,
-    encoder: TileEncoder,
+    encoder: Encoder,
     bands: Sequence[int],
 ) -> NDArray[np.float32]:
     """Embed tiles anywhere in a scene.
@@ -120,7 +120,7 @@ def embed_tiles(
     Returns:
         (n, D), not a number where less than half of the tile holds data.
     """
-    found = np.full((len(corners), encoder.width), np.nan, np.float32)
+    found = np.full((len(corners), encoder.num_features), np.nan, np.float32)
     for start in range(0, len(corners), encoder.batch_size):
         chosen: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
         for number in range(start, min(start + encoder.batch_size, len(corners))):
@@ -130,7 +130,8 @@ def embed_tiles(
                 chosen.append((number, pixels, valid))
         if chosen:
             numbers, pixels, valid = (np.stack(parts) for parts in zip(*chosen, strict=True))
-            found[numbers] = encoder(_tensor(pixels), torch.from_numpy(valid)).numpy()
+            images = encoder.scale(_tensor(pixels))
+            found[numbers] = encoder.embed(images, torch.from_numpy(valid)).numpy()
     return found
 
 
@@ -157,7 +158,7 @@ def _window(grid: TileGrid, part: Part) -> tuple[int, int, int, int]:
 
 def _embed_part(
     grid: TileGrid,
-    encoder: TileEncoder,
+    encoder: Encoder,
     part: Part,
     pixels: NDArray[Any],
     valid: NDArray[np.bool_],
@@ -171,7 +172,7 @@ def _embed_part(
     cells = _cells_with_data(grid, part, valid)
     wanted = np.zeros((len(tops), len(lefts)), bool)
     np.logical_or.at(wanted, (row_of[:, None], column_of[None]), cells)
-    found = np.full((*wanted.shape, encoder.width), np.nan, np.float32)
+    found = np.full((*wanted.shape, encoder.num_features), np.nan, np.float32)
     places = np.argwhere(wanted)
     tile, whole = grid.tile, bool(valid.all())
     source, held = _tensor(pixels), torch.from_numpy(valid)
@@ -182,7 +183,7 @@ def _embed_part(
         masks = None
         if not whole:
             masks = torch.stack([held[y : y + tile, x : x + tile] for y, x in corners])
-        found[batch[:, 0], batch[:, 1]] = encoder(tiles, masks).numpy()
+        found[batch[:, 0], batch[:, 1]] = encoder.embed(encoder.scale(tiles), masks).numpy()
         clock.tiles += len(batch)
     into[cells] = found[row_of[:, None], column_of[None]][cells]
 

@@ -16,10 +16,10 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
 from rs_otl.geo.embed_windows import Clock
 from rs_otl.geo.embedding_file import Store, fill_store, part_folder, refuse_existing
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.formats import write_cog, write_geoparquet
 from rs_otl.geo.grid import TileGrid
 from rs_otl.geo.projection import Projection, fit_projection
+from rs_otl.models import Encoder, load_encoder
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
@@ -63,7 +63,7 @@ class Pass:
 
 def plan(
     scene: Scene,
-    encoder: TileEncoder,
+    encoder: Encoder,
     tile: int | None,
     stride: int | None,
     bands: Sequence[str] | None,
@@ -90,7 +90,7 @@ def plan(
 
 def embed(
     scenes: SceneLike | Sequence[SceneLike],
-    encoder: str | Path | TileEncoder,
+    encoder: str | Path | Encoder,
     out: str | Path,
     *,
     tile: int | None = None,
@@ -138,7 +138,7 @@ def embed(
             f"{out}: expected a .tif for one scene, a .parquet, or a folder for a GeoTIFF of each"
         )
     refuse_existing(out)
-    encoder = TileEncoder.open(encoder, image_size, precision)
+    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with ExitStack() as stack:
         passes = [
             plan(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
@@ -184,7 +184,7 @@ def embed(
         ]
 
 
-def _facts(passes: Sequence[Pass], encoder: TileEncoder) -> dict[str, Any]:
+def _facts(passes: Sequence[Pass], encoder: Encoder) -> dict[str, Any]:
     """Return what embeddings depend on, ready for JSON."""
     return {
         "encoder": encoder.source,
@@ -199,7 +199,7 @@ def _facts(passes: Sequence[Pass], encoder: TileEncoder) -> dict[str, Any]:
     }
 
 
-def description(each: Pass, encoder: TileEncoder) -> dict[str, str]:
+def description(each: Pass, encoder: Encoder) -> dict[str, str]:
     """Return what a file says of how it was made."""
     spec = encoder.config.spec
     return {

@@ -16,8 +16,8 @@ from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
 from rs_otl.geo.embed_windows import Clock, embed_rows
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.grid import TileGrid
+from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 
 
@@ -107,7 +107,7 @@ def fill_store(
     path: Path,
     scene: Scene,
     grid: TileGrid,
-    encoder: TileEncoder,
+    encoder: Encoder,
     bands: Sequence[int],
     clock: Clock | None = None,
     progress: bool = False,
@@ -129,8 +129,8 @@ def fill_store(
     Raises:
         InputError: The scene is damaged, or no cell of it holds data.
     """
-    store = Store(path, grid, encoder.width)
-    row_bytes = grid.columns * encoder.width * 4
+    store = Store(path, grid, encoder.num_features)
+    row_bytes = grid.columns * encoder.num_features * 4
     done = path.stat().st_size // row_bytes if path.exists() else 0
     with path.open("r+b" if done else "wb") as file:
         file.truncate(done * row_bytes)

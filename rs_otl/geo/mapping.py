@@ -20,9 +20,9 @@ from rs_otl.files import atomic_write
 from rs_otl.geo.embed_windows import embed_rows, embed_tiles
 from rs_otl.geo.embedding import description, plan
 from rs_otl.geo.embedding_file import refuse_existing
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.labels import Label, Skipped, read_labels
+from rs_otl.models import Encoder, load_encoder
 from rs_otl.progress import tracked
 
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
@@ -59,7 +59,7 @@ class MapResult:
 
 def map_scene(
     scene: SceneLike,
-    encoder: str | Path | TileEncoder,
+    encoder: str | Path | Encoder,
     labels: str | Path,
     out: str | Path,
     *,
@@ -103,7 +103,7 @@ def map_scene(
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{out}: expected the name of a GeoTIFF, such as map.tif")
     refuse_existing(out)
-    encoder = TileEncoder.open(encoder, image_size, precision)
+    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with Scene(scene) as opened:
         each = plan(opened, encoder, tile, stride, bands)
         found, skipped = read_labels(Path(labels), opened, each.grid, field)
@@ -166,7 +166,7 @@ def map_scene(
 
 
 def _features(
-    labels: Sequence[Label], scene: Scene, tile: int, encoder: TileEncoder, bands: Sequence[int]
+    labels: Sequence[Label], scene: Scene, tile: int, encoder: Encoder, bands: Sequence[int]
 ) -> tuple[list[Label], list[NDArray[np.float32]], list[Skipped]]:
     """Embed the tiles of labels; a label whose tiles are all nodata is skipped."""
     corners = np.concatenate([label.corners for label in labels])

@@ -19,9 +19,10 @@ from rs_otl.files import atomic_write
 from rs_otl.geo.embed_windows import embed_rows, embed_tiles
 from rs_otl.geo.embedding import Pass, outlines, plan, tiles_of
 from rs_otl.geo.embedding_file import refuse_existing
-from rs_otl.geo.encoder import TileEncoder
 from rs_otl.geo.similar import most_similar, unit
+from rs_otl.models import Encoder, load_encoder
 from rs_otl.progress import tracked
+from rs_otl.spec import load_size
 
 # Longitude and latitude, as GeoJSON has it (RFC 7946).
 _WGS84 = CRS.from_epsg(4326)
@@ -60,7 +61,7 @@ class _Place:
 
 def search(
     scenes: SceneLike | Sequence[SceneLike],
-    encoder: str | Path | TileEncoder,
+    encoder: str | Path | Encoder,
     query: str | Path | tuple[float, ...],
     out: str | Path,
     *,
@@ -110,7 +111,7 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_existing(out)
     numbers = _numbers(query)
-    encoder = TileEncoder.open(encoder, image_size, precision)
+    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with ExitStack() as stack:
         passes = [
             plan(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
@@ -166,15 +167,15 @@ def _numbers(query: Any) -> tuple[float, ...] | None:
     return numbers
 
 
-def _of_image(path: Path, encoder: TileEncoder) -> NDArray[np.float32]:
-    spec, size = encoder.config.spec, encoder.config.image_size
-    image = read_image(path, size)
+def _of_image(path: Path, encoder: Encoder) -> NDArray[np.float32]:
+    spec = encoder.config.spec
+    image = read_image(path, load_size(encoder.config.image_size))
     if len(image) != len(spec.bands):
         raise InputError(
             f"{path}: {len(image)} bands, {encoder.source} was trained on "
             f"{', '.join(spec.bands)}: expected the same"
         )
-    return encoder(image[None] * spec.scale)[0].numpy()
+    return encoder.embed(image[None])[0].numpy()
 
 
 def _find(passes: Sequence[Pass], numbers: tuple[float, ...], crs: str | None) -> _Place:
@@ -221,7 +222,7 @@ def _in_crs_of(
 
 
 def _best(
-    each: Pass, encoder: TileEncoder, query: NDArray[np.float32], keep: int, progress: bool
+    each: Pass, encoder: Encoder, query: NDArray[np.float32], keep: int, progress: bool
 ) -> list[tuple[float, int, int]]:
     """Return similarity, row and column of the most similar tiles of a scene."""
     computed = embed_rows(each.scene, each.grid, encoder, each.bands)

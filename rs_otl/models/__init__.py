@@ -1,23 +1,24 @@
-"""timm encoders, their output heads, what they see at test time, and loading them."""
+"""Encoders: loading them by any name, preprocessing their images, and the heads on top."""
 
-from rs_otl.models.encoder import check_size, create_encoder
+from rs_otl.models.architecture import check_size, create_encoder
+from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
-from rs_otl.models.loading import check_imagery, load_encoder, open_encoder, read_config
-from rs_otl.models.pretrained import WeightsUnavailableError, is_foreign
+from rs_otl.models.loading import RUNS, load_encoder, read_config
+from rs_otl.models.pretrained import WeightsUnavailableError, is_weights_name
 from rs_otl.models.torchgeo_entry import weights
-from rs_otl.models.view import TestView
 
 __all__ = [
+    "RUNS",
     "CosineHead",
+    "Encoder",
     "OutputHeads",
-    "TestView",
     "WeightsUnavailableError",
-    "check_imagery",
     "check_size",
     "create_encoder",
-    "is_foreign",
+    "evaluation_transforms",
+    "is_weights_name",
     "load_encoder",
-    "open_encoder",
     "read_config",
+    "resolve_precision",
     "weights",
 ]

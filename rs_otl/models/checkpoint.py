@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.encoder import create_encoder, fill_encoder
+from rs_otl.models.architecture import create_encoder, fill_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 # Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
 _PREFIXES = ("encoder.", "backbone.", "model.")
 
 
-def open_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
+def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
     """Take the encoder out of a checkpoint, without unpickling code.
 
     It must name its architecture, as ``hyper_parameters.model``: the ``encoder.pth`` of an

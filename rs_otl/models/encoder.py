@@ -1,90 +1,267 @@
-"""Making an encoder."""
+"""An encoder with everything that is needed to use it on images."""
 
-import difflib
-from collections.abc import Mapping
-from typing import Any, cast
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from rs_otl.errors import InputError
+from rs_otl.spec import EncoderConfig, load_size
+
+PRECISIONS = ("auto", "float32", "bf16")
+# Pixels in a batch: on a CPU what its caches hold, on a GPU what keeps it busy.
+_BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**23}
 
 
-def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
-    """Make a timm model without its classifier, randomly initialised.
+class Encoder(nn.Module):
+    """A network that turns images into features, and what it expects of them.
+
+    It is a plain module from normalised images to features. :meth:`embed` takes images as they
+    are. Every image, from a file or a tile of a scene, is seen in the same way: the paper's test
+    view (section 4.3).
 
     Args:
-        name: A timm architecture, for example ``"resnet18"``.
-        in_chans: Bands of the images.
-        seed: Of the random weights; the global random state is left as it was.
+        module: A timm model without classifier, from ``(n, C, S, S)`` float32 to ``(n, D)``, with
+            ``D`` as its ``num_features``; S is ``config.image_size``.
+        config: Bands, units, normalisation and size of its images, and its training.
+        source: What the user called it; used in errors.
+        path: The encoder directory or checkpoint file that it was read from, if any.
+        precision: ``"float32"``, or ``"bf16"`` for mixed precision in :meth:`embed`.
+
+    Attributes:
+        seconds: Time that :meth:`embed` has spent in the forward pass so far.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: EncoderConfig,
+        source: str = "encoder",
+        path: Path | None = None,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.config = config
+        self.source = source
+        self.path = path
+        self.precision = precision
+        self.transforms = evaluation_transforms(
+            config.image_size, config.spec.mean, config.spec.std
+        )
+        self.seconds = 0.0
+
+    def __repr__(self) -> str:
+        """Name architecture, features, images, source and device on one line."""
+        spec = self.config.spec
+        return (
+            f"Encoder({self.config.encoder}, {self.num_features} features, "
+            f"{', '.join(spec.bands)} in {spec.units}, {self.config.image_size} px, "
+            f"source={self.source!r}, device={str(self.device)!r}, precision={self.precision!r})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters(), torch.empty(0)).device
+
+    @property
+    def num_features(self) -> int:
+        """Number D of features."""
+        return int(self.module.num_features)  # type: ignore[arg-type]
+
+    @property
+    def batch_size(self) -> int:
+        """Images that :meth:`embed` runs at once, by device and image size."""
+        pixels = _BATCH_PIXELS.get(self.device.type, _BATCH_PIXELS["cuda"])
+        return max(1, pixels // self.config.image_size**2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features ``(n, D)`` of normalised images ``(n, C, S, S)``."""
+        return self.module(images)
+
+    def scale(self, raw: Tensor) -> Tensor:
+        """Scale raw values to [0, 1], clipped.
+
+        Args:
+            raw: Values in the units of ``config.spec``, any shape and type.
+
+        Returns:
+            float32 on the encoder's device.
+        """
+        scaled = raw.to(self.device, torch.float32, copy=True)
+        return scaled.div_(self.config.spec.scale).clamp_(0, 1)
+
+    def preprocess(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Resize, centre crop and normalise images: the paper's test view (section 4.3).
+
+        Images are resized to the square of ``load_size(S)`` (bilinear, antialiased), whatever
+        their shape, and cropped to S.
+
+        Args:
+            images: ``(n, C, H, W)`` of any size: raw values of an integer type, such as uint8, or
+                floats in [0, 1].
+            valid: ``(n, H, W)`` bool, the pixels that hold data; the others become the mean. By
+                default all.
+
+        Returns:
+            ``(n, C, S, S)`` float32, on the encoder's device.
+
+        Raises:
+            InputError: If the images have another shape or number of bands, or floats are
+                outside [0, 1].
+        """
+        spec = self.config.spec
+        if images.ndim != 4 or images.shape[1] != len(spec.bands):
+            raise InputError(
+                f"{self.source}: images of shape {tuple(images.shape)}; expected (n, "
+                f"{len(spec.bands)}, H, W), the bands {', '.join(spec.bands)}"
+            )
+        raw = not images.is_floating_point()
+        scaled = self.scale(images) if raw else images.to(self.device, torch.float32)
+        if valid is not None:
+            mean = torch.tensor(spec.mean, device=self.device).view(-1, 1, 1)
+            scaled = scaled.where(valid.to(self.device)[:, None], mean)
+        if not raw and len(scaled) and not (scaled.amin() >= 0 and scaled.amax() <= 1):
+            raise InputError(
+                f"{self.source}: images with values from {scaled.amin():.4g} to "
+                f"{scaled.amax():.4g}; expected floats in [0, 1], not normalised yet (scale() "
+                "makes them from raw values), or integers"
+            )
+        return self.transforms(scaled)
+
+    def embed(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Turn images into features, in evaluation mode and without gradients.
+
+        Args:
+            images: As :meth:`preprocess` takes them; any number, run in batches of ``batch_size``.
+            valid: As there.
+
+        Returns:
+            ``(n, D)`` float32 on the CPU.
+
+        Raises:
+            InputError: As :meth:`preprocess`, or if the features are not one vector of finite
+                numbers per image.
+        """
+        size = self.batch_size
+        masks = [None] * max(1, len(images)) if valid is None else valid.split(size)
+        with _evaluation_mode(self), torch.inference_mode():
+            batches = zip(images.split(size), masks, strict=False)
+            parts = [self._features(self.preprocess(*batch)) for batch in batches]
+        # Outside inference mode, so that the result can be trained on.
+        return torch.cat(parts)
+
+    def _features(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        began = time.perf_counter()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self(images)
+        features = features.float().cpu()
+        self.seconds += time.perf_counter() - began
+        if features.ndim != 2:
+            raise InputError(
+                f"{self.source} gives {tuple(features.shape)} for a batch of images; expected "
+                "(n, D): make it without classifier and with pooling (num_classes=0 in timm)"
+            )
+        if not features.isfinite().all():
+            raise InputError(
+                f"{self.source} gives features that are not finite: its training has diverged; "
+                "train it again with a lower lr"
+            )
+        return features
+
+    def check(self, bands: Sequence[str], units: str) -> None:
+        """Check that images are of the kind that the encoder was trained on.
+
+        Args:
+            bands: Bands of the images, in the order of the channels.
+            units: Units of their raw values.
+
+        Raises:
+            InputError: If bands or units differ; it names both sides.
+        """
+        spec = self.config.spec
+        if tuple(bands) != spec.bands:
+            raise InputError(
+                f"{self.source} was trained on the bands {', '.join(spec.bands)}, the images have "
+                f"{', '.join(bands)}: expected the same in the same order"
+            )
+        if units != spec.units:
+            raise InputError(
+                f"{self.source} was trained on {spec.units}, the images are in {units}: "
+                "expected the same units"
+            )
+
+    def fingerprint(self) -> str:
+        """Hash the weights, the architecture and what it expects of images.
+
+        Encoders with the same fingerprint give the same features of the same images, up to
+        rounding.
+
+        Returns:
+            16 hexadecimal digits.
+        """
+        facts = self.config.model_dump_json(include={"encoder", "image_size", "spec"})
+        digest = hashlib.blake2b(facts.encode(), digest_size=8)
+        for name, tensor in self.module.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+def evaluation_transforms(
+    image_size: int, mean: Sequence[float], std: Sequence[float]
+) -> nn.Sequential:
+    """Make the paper's test view (section 4.3): resize, centre crop, normalise.
+
+    Args:
+        image_size: Side of the result in pixels; images are first resized to the square of
+            ``load_size(image_size)`` (bilinear, antialiased).
+        mean: Mean of each band, in the units of the images' values.
+        std: Standard deviation of each band, likewise.
 
     Returns:
-        A module from ``(B, in_chans, H, W)`` to features ``(B, D)``, with ``D`` as its
-        ``num_features``.
-
-    Raises:
-        InputError: If timm has no such model.
+        A module from ``(..., C, H, W)`` floats to ``(..., C, image_size, image_size)``.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
+    return nn.Sequential(
+        v2.Resize([load_size(image_size)] * 2, antialias=True),
+        v2.CenterCrop(image_size),
+        v2.Normalize(list(mean), list(std)),
+    )
 
 
-def check_size(encoder: nn.Module, size: int) -> None:
-    """Raise an :class:`InputError` if an encoder takes views of one size, and not of this one.
-
-    Args:
-        encoder: As :func:`create_encoder` makes it.
-        size: Side of a view in pixels.
-    """
-    known = cast(dict[str, Any], encoder.pretrained_cfg)
-    own = known["input_size"][-1]
-    if known.get("fixed_input_size") and size != own:
-        raise InputError(
-            f"{known['architecture']} takes images of {own} pixels alone, not of {size}: expected "
-            f"image_size = {own}, or an encoder without a fixed size"
-        )
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return a device; ``"auto"`` is the GPU if there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
-def fill_encoder(
-    encoder: nn.Module, weights: Mapping[str, Tensor], architecture: str, source: str
-) -> None:
-    """Load weights into an encoder, every tensor of it.
+def resolve_precision(precision: str) -> str:
+    """Return ``"float32"`` or ``"bf16"``; ``"auto"`` is bf16 where the hardware multiplies it."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # PyTorch has no public function for this.
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
-    Args:
-        encoder: As :func:`create_encoder` makes it.
-        weights: By the encoder's own names; those of a classifier are left out.
-        architecture: The encoder's, for the error.
-        source: Where the weights come from, for the error.
 
-    Raises:
-        InputError: If a tensor is missing, superfluous or of another shape.
-    """
-    own = encoder.state_dict()
-    classifier = cast(dict[str, Any], encoder.pretrained_cfg)["classifier"]
-    classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
-    heads = tuple(f"{name}." for name in classifiers)
-    given = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in own or not name.startswith(heads)
-    }
-    wrong = [f"{name} is missing" for name in own if name not in given]
-    wrong += [f"{name} is not part of it" for name in given if name not in own]
-    wrong += [
-        f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(
-            f"{source}: expected the weights of {architecture}, every tensor of it: "
-            f"{'; '.join(wrong[:3])}{more}"
-        )
-    encoder.load_state_dict(given)
+@contextmanager
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode; at the end every part of it is in its former mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

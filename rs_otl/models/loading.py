@@ -1,33 +1,93 @@
-"""Opening a trained encoder, wherever it comes from."""
+"""Loading an encoder by any name that a user may give it."""
 
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.checkpoint import open_checkpoint
-from rs_otl.models.encoder import check_size, create_encoder, fill_encoder
-from rs_otl.models.pretrained import is_foreign, open_foreign
-from rs_otl.models.view import TestView
+from rs_otl.models.architecture import check_size, create_encoder, fill_encoder
+from rs_otl.models.checkpoint import read_checkpoint
+from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
+from rs_otl.models.pretrained import is_weights_name, load_weights
+from rs_otl.recipe import read_recipe
 from rs_otl.spec import EncoderConfig
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+# Where runs are written, relative to the working directory.
+RUNS = Path("runs")
+
+
+def load_encoder(
+    source: "str | Path | Encoder",
+    *,
+    bands: Sequence[str] | None = None,
+    units: str | None = None,
+    image_size: int | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+) -> Encoder:
+    """Load an encoder by any name.
+
+    Args:
+        source: A run, an encoder directory, a checkpoint file, a data set that was pretrained on
+            (its latest finished run without labels below ``runs/``; stderr says which),
+            ``timm/NAME``, the name of torchgeo weights such as
+            ``ResNet18_Weights.SENTINEL2_RGB_MOCO``, or an :class:`Encoder`, which is returned.
+        bands: Bands of the images that it is meant for, in the order of the channels; checked
+            against the encoder's.
+        units: Units of those images, checked likewise.
+        image_size: Side of the images that it sees, in pixels; by default its own.
+        device: Where it computes; ``"auto"`` is the GPU if there is one.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 where the hardware multiplies it.
+
+    Returns:
+        The encoder in evaluation mode.
+
+    Raises:
+        InputError: If there is no such encoder, it cannot be read, its weights do not fill every
+            tensor of its architecture, or its bands, units or size are different.
+        WeightsUnavailableError: If pretrained weights are neither on this disk nor reachable.
+    """
+    if isinstance(source, Encoder):
+        encoder = source
+        if image_size not in (None, encoder.config.image_size):
+            raise InputError(
+                f"{encoder.source} sees images of {encoder.config.image_size} pixels, not "
+                f"{image_size}: load it with image_size={image_size}"
+            )
+    else:
+        path = None if is_weights_name(source) else _find(str(source))
+        if path is None:
+            module, config = load_weights(str(source))
+        elif path.is_file():
+            module, config = read_checkpoint(path)
+        else:
+            module, config = _read_directory(path)
+        if image_size is not None:
+            config = config.model_copy(update={"image_size": image_size})
+        check_size(module, config.image_size)
+        encoder = Encoder(module, config, str(source), path, resolve_precision(precision)).eval()
+        encoder.to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    spec = encoder.config.spec
+    encoder.check(spec.bands if bands is None else bands, spec.units if units is None else units)
+    return encoder
 
 
 def read_config(directory: Path) -> EncoderConfig:
-    """Read what an encoder directory says of its encoder.
+    """Read the description of an encoder from its directory.
 
     Args:
         directory: A directory that ``rs_otl.export.export_encoder`` wrote.
 
     Returns:
-        Architecture, view size and image specification.
+        Architecture, image size and image specification.
 
     Raises:
         InputError: If the file is missing or is not such a description.
@@ -44,99 +104,53 @@ def read_config(directory: Path) -> EncoderConfig:
         ) from None
 
 
-def open_encoder(
-    source: str | Path, image_size: int | None = None
-) -> tuple[nn.Module, EncoderConfig]:
-    """Open an encoder and what must be known of it.
-
-    Args:
-        source: An encoder directory; a run's directory, whose ``encoder/`` is taken; a checkpoint
-            file; ``timm/NAME``; or the name of torchgeo weights.
-        image_size: Side of the views that it is to see, in pixels; by default its own.
-
-    Returns:
-        The encoder in evaluation mode, from ``(B, C, S, S)`` to ``(B, D)``, and its description.
-
-    Raises:
-        InputError: If there is no readable encoder, or its weights do not fill every tensor of
-            its architecture, or it cannot take views of that size.
-        WeightsUnavailableError: If weights of others are not on this disk and cannot be fetched.
-    """
-    if isinstance(source, str) and is_foreign(source):
-        encoder, config = open_foreign(source)
-    elif Path(source).is_file() and Path(source).name != WEIGHTS:
-        encoder, config = open_checkpoint(Path(source))
-    else:
-        directory = Path(source).parent if Path(source).is_file() else Path(source)
-        if (directory / "encoder").is_dir():
-            directory = directory / "encoder"
-        config = read_config(directory)
-        encoder = create_encoder(config.encoder, len(config.spec.bands))
-        path = directory / WEIGHTS
-        try:
-            weights = load_file(path)
-        except (FileNotFoundError, SafetensorError) as error:
-            raise InputError(f"{path}: expected safetensors weights ({error})") from None
-        fill_encoder(encoder, weights, config.encoder, str(path))
-    if image_size is not None:
-        config = config.model_copy(update={"image_size": image_size})
-    check_size(encoder, config.image_size)
-    return encoder.eval(), config
+def _read_directory(directory: Path) -> tuple[nn.Module, EncoderConfig]:
+    config = read_config(directory)
+    module = create_encoder(config.encoder, len(config.spec.bands))
+    path = directory / WEIGHTS
+    try:
+        weights = load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise InputError(f"{path}: expected safetensors weights ({error})") from None
+    fill_encoder(module, weights, config.encoder, str(path))
+    return module, config
 
 
-def check_imagery(config: EncoderConfig, bands: Sequence[str], units: str, source: str) -> None:
-    """Raise an :class:`InputError` if imagery is not what an encoder was trained on.
-
-    Args:
-        config: The encoder's.
-        bands: Bands of the imagery, in the order of the channels.
-        units: Units of the imagery.
-        source: What the encoder is called in the error.
-    """
-    if tuple(bands) != config.spec.bands:
-        raise InputError(
-            f"{source} was trained on the bands {', '.join(config.spec.bands)}, "
-            f"the imagery has {', '.join(bands)}: expected the same in the same order"
-        )
-    if units != config.spec.units:
-        raise InputError(
-            f"{source} was trained on {config.spec.units}, the imagery is in {units}: "
-            "expected the same units"
-        )
-
-
-def load_encoder(
-    source: str | Path,
-    bands: Sequence[str] | None = None,
-    units: str | None = None,
-    image_size: int | None = None,
-) -> tuple[nn.Module, TestView]:
-    """Load an encoder and the view that it expects of an image; say on stderr what was filled.
-
-    Args:
-        source: An encoder directory, a run, a checkpoint file, ``timm/NAME`` or the name of
-            torchgeo weights, as for :func:`open_encoder`.
-        bands: Bands of the imagery it is meant for, in the order of the channels; checked
-            against the encoder's.
-        units: Units of that imagery, checked likewise.
-        image_size: Side of the view in pixels; by default the encoder's own.
-
-    Returns:
-        The encoder in evaluation mode, from ``(B, C, S, S)`` to ``(B, D)``, and the view
-        that turns float32 images in [0, 1] into what it expects. The view's ``size`` is S.
-
-    Raises:
-        InputError: If there is no readable encoder, its weights do not fill every tensor of
-            its architecture, or its bands or units are others.
-    """
-    encoder, config = open_encoder(source, image_size)
-    spec = config.spec
-    check_imagery(
-        config,
-        spec.bands if bands is None else bands,
-        spec.units if units is None else units,
-        str(source),
+def _find(source: str) -> Path:
+    """Find the encoder directory or checkpoint file that a name stands for."""
+    path = Path(source)
+    if path.is_file():
+        return path.parent if path.name == WEIGHTS else path
+    directories = (path, path / "encoder")
+    for directory in directories:
+        if (directory / CONFIG).is_file() or (directory / WEIGHTS).is_file():
+            return directory
+    runs = _finished_runs(path.resolve().name if "/" in source else source)
+    if runs:
+        latest = max(runs, key=lambda run: (run / "encoder").stat().st_mtime)
+        print(f"{source}: taking its latest run, {latest}", file=sys.stderr)
+        return latest / "encoder"
+    raise InputError(
+        f"encoder {source!r}: nothing at {directories[0]} or {directories[1]}, and no finished run "
+        f"on a data set of that name below {RUNS}/; expected a run, an encoder directory, a "
+        "checkpoint file, a data set pretrained on before (`rs-otl pretrain NAME`), timm/NAME or "
+        "the name of torchgeo weights"
     )
-    filled = len(encoder.state_dict())  # opening fails otherwise
-    print(f"{source}: filled {filled} of {filled} tensors of {config.encoder}", file=sys.stderr)
-    return encoder, TestView(config.image_size, spec.mean, spec.std)
+
+
+def _finished_runs(dataset: str) -> list[Path]:
+    """List the runs below ``runs/`` that have an encoder of a data set made without labels.
+
+    A run whose recipe cannot be read is skipped and named on stderr.
+    """
+    runs = []
+    for path in sorted(RUNS.glob("*/*/recipe.yaml")):
+        try:
+            recipe = read_recipe(path)
+        except InputError as error:
+            print(f"skipped a run: {error}", file=sys.stderr)
+            continue
+        same = Path(str(recipe.get("dataset"))).name == dataset
+        if same and not recipe.get("supervised") and (path.parent / "encoder").is_dir():
+            runs.append(path.parent)
+    return runs

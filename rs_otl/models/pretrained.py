@@ -16,7 +16,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.encoder import create_encoder, fill_encoder
+from rs_otl.models.architecture import create_encoder, fill_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 _TIMM = "timm/"
@@ -30,12 +30,14 @@ class WeightsUnavailableError(InputError):
     """Weights of others that are not on this disk and cannot be fetched."""
 
 
-def is_foreign(source: str) -> bool:
-    """Whether a name is that of others' weights: ``timm/NAME``, or torchgeo's ``X_Weights.Y``."""
-    return source.startswith(_TIMM) or ("_Weights." in source and os.sep not in source)
+def is_weights_name(source: object) -> bool:
+    """Whether a text names pretrained weights: ``timm/NAME``, or torchgeo's ``X_Weights.Y``."""
+    return isinstance(source, str) and (
+        source.startswith(_TIMM) or ("_Weights." in source and os.sep not in source)
+    )
 
 
-def open_foreign(source: str) -> tuple[nn.Module, EncoderConfig]:
+def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
     """Open weights of others.
 
     timm's are taken from its cache or hub, but for ``timm/tf_efficientnet_lite0``, which the
@@ -43,7 +45,7 @@ def open_foreign(source: str) -> tuple[nn.Module, EncoderConfig]:
     blue in [0, 1], as their training images were after scaling.
 
     Args:
-        source: A name that :func:`is_foreign` knows.
+        source: A name that :func:`is_weights_name` knows.
 
     Returns:
         The encoder and its description.

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import Weights, WeightsEnum
-from torchvision.transforms import v2
 
+from rs_otl.models.encoder import evaluation_transforms
 from rs_otl.models.loading import WEIGHTS, read_config
-from rs_otl.spec import load_size
 
 
 class _LocalWeights(WeightsEnum):
@@ -41,14 +40,9 @@ def weights(directory: str | Path) -> WeightsEnum:
     config = read_config(directory)
     spec = config.spec
     raw = [[spec.scale * value for value in statistic] for statistic in (spec.mean, spec.std)]
-    view = nn.Sequential(
-        v2.Resize([load_size(config.image_size)] * 2, antialias=True),
-        v2.CenterCrop(config.image_size),
-        v2.Normalize(*raw),
-    )
     entry = Weights(
         url=str((directory / WEIGHTS).resolve()),
-        transforms=view,
+        transforms=evaluation_transforms(config.image_size, *raw),
         meta={
             "model": config.encoder,
             "in_chans": len(spec.bands),

@@ -16,18 +16,16 @@ A training run holds::
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
 from rs_otl.runs.exporting import export_run
-from rs_otl.runs.paths import find_source, run_directory
-from rs_otl.runs.pretraining import is_first, pretrain, resolve_precision
+from rs_otl.runs.paths import run_directory
+from rs_otl.runs.pretraining import is_first, pretrain
 from rs_otl.runs.transferring import transfer
 
 __all__ = [
     "draw_views",
     "evaluate_encoders",
     "export_run",
-    "find_source",
     "is_first",
     "pretrain",
-    "resolve_precision",
     "run_directory",
     "transfer",
 ]

@@ -1,11 +1,8 @@
-"""Judging encoders beside each other, on the same images."""
+"""Evaluating encoders beside each other, on the same images."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from rs_otl.datasets import CachedDataset, Division, divide, load_dataset
 from rs_otl.errors import InputError
@@ -18,19 +15,19 @@ from rs_otl.evaluation import (
     evaluate,
 )
 from rs_otl.models import (
-    TestView,
+    RUNS,
+    Encoder,
     WeightsUnavailableError,
-    check_imagery,
     create_encoder,
-    open_encoder,
-    read_config,
+    is_weights_name,
+    load_encoder,
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.paths import RUNS, find_source, run_directory, run_of
+from rs_otl.runs.paths import run_directory, run_of
 from rs_otl.runs.summary import tell
-from rs_otl.spec import EncoderConfig, load_size
+from rs_otl.spec import load_size
 
-# What anybody with RGB imagery can have without training: its row stands in every table.
+# What anybody with RGB images can have without training: its row stands in every table.
 BASELINE = "timm/tf_efficientnet_lite0"
 
 
@@ -46,25 +43,25 @@ def evaluate_encoders(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[EvaluationReport, Path]:
-    """Judge encoders by the labels of a data set, on identical divisions and draws.
+    """Evaluate encoders by the labels of a data set, on identical divisions and draws.
 
-    The first is the encoder in question; the table sets it beside the others, beside the same
+    The first is the one in question; the table sets it beside the others, beside the same
     architecture untrained and beside frozen ImageNet weights (:data:`BASELINE`).
 
     Args:
-        sources: Encoders, as :func:`find_source` takes them.
+        sources: Encoders, as :func:`rs_otl.models.load_encoder` takes them.
         dataset: Name in the catalogue, or a folder of class sub-folders.
         root: Where data sets lie.
         out: Where ``evaluation.json`` and ``figures/`` go. By default beside a single encoder
             (in ``evaluations/DATASET`` if it was trained on another data set), and in
-            ``runs/evaluate/DATASET`` for several or for weights of others.
+            ``runs/evaluate/DATASET`` for several or for weights by name.
         division: Number of the random 80/20 division; by default that of the first encoder's
-            own run, else 1.
-        keep_duplicates_together: Keep identical images on one side of it; by default as that
-            run did, else true.
-        shots: Numbers of labelled images a class for few-shot scores; none without.
-        image_size: Side of the test views; by default each encoder's own, and for weights of
-            others that of the first.
+            run, or 1 if it has none.
+        keep_duplicates_together: Keep identical images on one side of it; by default as in that
+            run, or true.
+        shots: Numbers of labelled images per class for few-shot scores; none by default.
+        image_size: Side of the images that encoders see; by default each encoder's own, and the
+            first one's for weights by name.
         seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on stderr.
 
@@ -75,24 +72,22 @@ def evaluate_encoders(
         InputError: If the first encoder or any run's cannot be loaded, the data set has no
             labels or other bands than the first encoder, or there is an evaluation already.
     """
-    found = {source: find_source(source) for source in sources}
-    first = found[sources[0]]
-    beside = run_of(first)
-    own = _recipe_of(beside, dataset)
+    first = load_encoder(sources[0], image_size=image_size, device="auto")
+    run = run_of(first.path)
+    recipe = _recipe_of(run, dataset)
     if out is None:
         out = run_directory("evaluate", dataset)
-        if len(sources) == 1 and beside is not None:
+        if len(sources) == 1 and run is not None:
             name = Path(dataset).resolve().name
-            same = read_config(Path(first)).dataset == name
-            out = beside if same else beside / "evaluations" / name
+            out = run if first.config.dataset == name else run / "evaluations" / name
     together = keep_duplicates_together
     return compare(
-        found,
+        {source: source for source in sources} | {sources[0]: first},
         dataset,
         out,
         root=root,
-        division=own.division if division is None else division,
-        keep_duplicates_together=own.keep_duplicates_together if together is None else together,
+        division=recipe.division if division is None else division,
+        keep_duplicates_together=recipe.keep_duplicates_together if together is None else together,
         shots=shots,
         image_size=image_size,
         seed=seed,
@@ -101,7 +96,7 @@ def evaluate_encoders(
 
 
 def compare(
-    encoders: Mapping[str, str | Path],
+    encoders: Mapping[str, str | Path | Encoder],
     dataset: str,
     out: Path,
     *,
@@ -113,7 +108,7 @@ def compare(
     seed: int,
     progress: bool,
 ) -> tuple[EvaluationReport, Path]:
-    """Judge encoders under the names given, as :func:`evaluate_encoders` does.
+    """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
 
     The baseline and the untrained encoder are added to them.
     """
@@ -121,48 +116,46 @@ def compare(
         raise InputError(
             f"{out / 'evaluation.json'} exists already: --out DIR writes elsewhere, or remove it"
         )
-    if BASELINE not in encoders.values():
+    sources = [one.source if isinstance(one, Encoder) else one for one in encoders.values()]
+    if BASELINE not in sources:
         encoders = {**encoders, BASELINE: BASELINE}
-    refused: dict[str, str] = {}
-    opened = _open(encoders, image_size, refused)
-    _, first = next(iter(opened.values()))
-    opened["untrained"] = (create_encoder(first.encoder, len(first.spec.bands), seed), first)
+    skipped: dict[str, str] = {}
+    loaded = _load(encoders, image_size, skipped)
+    first = next(iter(loaded.values()))
+    untrained = create_encoder(first.config.encoder, len(first.config.spec.bands), seed)
+    loaded["untrained"] = Encoder(untrained, first.config, "untrained").to(first.device)
 
     @cache
     def images(size: int) -> tuple[CachedDataset, Division]:
-        imagery = load_dataset(dataset, load_size(size), root, progress=progress)
-        return imagery, divide(imagery, division, keep_duplicates_together)
+        loaded_images = load_dataset(dataset, load_size(size), root, progress=progress)
+        return loaded_images, divide(loaded_images, division, keep_duplicates_together)
 
-    tell(*images(first.image_size))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    judged: list[Evaluation] = []
-    for name, (encoder, config) in opened.items():
-        imagery, divided = images(config.image_size)
+    tell(*images(first.config.image_size))
+    evaluations: list[Evaluation] = []
+    for name, encoder in loaded.items():
+        loaded_images, divided = images(encoder.config.image_size)
         try:
-            check_imagery(config, imagery.spec.bands, imagery.spec.units, name)
+            encoder.check(loaded_images.spec.bands, loaded_images.spec.units)
         except InputError as error:
-            if not judged:  # the encoder in question
+            if not evaluations:  # the encoder in question
                 raise
-            refused[name] = str(error)
+            skipped[name] = str(error)
             continue
-        view = TestView(config.image_size, config.spec.mean, config.spec.std)
-        judged.append(
+        evaluations.append(
             evaluate(
                 encoder,
-                view,
-                imagery,
+                loaded_images,
                 divided,
                 name=name,
                 shots=shots,
-                device=device,
                 seed=seed,
                 progress=progress,
                 features_folder=RUNS / "features",
             )
         )
-    report = EvaluationReport(encoders=tuple(judged), skipped=refused)
+    report = EvaluationReport(encoders=tuple(evaluations), skipped=skipped)
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    draw_confusion(judged[0], out / "figures" / "confusion.png")
+    draw_confusion(evaluations[0], out / "figures" / "confusion.png")
     draw_per_class(report, out / "figures" / "per_class.png")
     if shots:
         draw_few_shot(report, out / "figures" / "few_shot.png")
@@ -170,27 +163,26 @@ def compare(
     return report, out
 
 
-def _open(
-    encoders: Mapping[str, str | Path], image_size: int | None, refused: dict[str, str]
-) -> dict[str, tuple[nn.Module, EncoderConfig]]:
-    """Open encoders by name; those whose weights cannot be had go to ``refused``.
+def _load(
+    encoders: Mapping[str, str | Path | Encoder], image_size: int | None, skipped: dict[str, str]
+) -> dict[str, Encoder]:
+    """Load encoders by name; those whose weights cannot be fetched go to ``skipped``.
 
-    The first must open. Weights of others have no size of their own here: they are shown what
-    the first is shown.
+    The first must load. Weights by name have no size of their own here: they see images of the
+    first one's.
     """
-    opened: dict[str, tuple[nn.Module, EncoderConfig]] = {}
+    loaded: dict[str, Encoder] = {}
     for name, source in encoders.items():
         size = image_size
-        if opened and isinstance(source, str):
-            _, first = next(iter(opened.values()))
-            size = size or first.image_size
+        if loaded and is_weights_name(source):
+            size = size or next(iter(loaded.values())).config.image_size
         try:
-            opened[name] = open_encoder(source, size)
+            loaded[name] = load_encoder(source, image_size=size, device="auto")
         except WeightsUnavailableError as error:
-            if not opened:
+            if not loaded:
                 raise
-            refused[name] = str(error)
-    return opened
+            skipped[name] = str(error)
+    return loaded
 
 
 def _recipe_of(run: Path | None, dataset: str) -> Recipe:

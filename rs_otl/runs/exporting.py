@@ -7,37 +7,36 @@ from pydantic import ValidationError
 
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.export import CardScore, export_encoder
-from rs_otl.models import open_encoder
+from rs_otl.models import load_encoder
 from rs_otl.recipe import read_recipe
-from rs_otl.runs.paths import find_source, run_of
+from rs_otl.runs.paths import run_of
 
 
 def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
     """Export an encoder with what its run says of it: the recipe and the scores.
 
     Args:
-        source: An encoder, as :func:`find_source` takes it.
+        source: An encoder, as :func:`rs_otl.models.load_encoder` takes it.
         to: Directory to write; must be new.
         onnx: Write an ONNX model too.
 
     Returns:
-        What was exported: the encoder directory or file found, or the name of others' weights.
+        What was exported: the encoder directory or file, or the name of pretrained weights.
 
     Raises:
         InputError: If there is no such encoder or ``to`` cannot be written.
     """
-    found = find_source(source)
-    encoder, config = open_encoder(found)
-    beside = run_of(found)
-    if beside is None:
-        export_encoder(encoder, config, to, onnx=onnx)
-        return found
-    path = beside / "recipe.yaml"
+    encoder = load_encoder(source)
+    run = run_of(encoder.path)
+    if run is None:
+        export_encoder(encoder.module, encoder.config, to, onnx=onnx)
+        return encoder.path or source
+    path = run / "recipe.yaml"
     recipe = read_recipe(path) if path.exists() else None
-    reports = (beside / "evaluation.json", *sorted(beside.glob("evaluations/*/evaluation.json")))
+    reports = (run / "evaluation.json", *sorted(run.glob("evaluations/*/evaluation.json")))
     scores = [score for path in reports if path.exists() for score in _card_scores(path)]
-    export_encoder(encoder, config, to, recipe, scores, onnx)
-    return found
+    export_encoder(encoder.module, encoder.config, to, recipe, scores, onnx)
+    return encoder.path or source
 
 
 def _card_scores(path: Path) -> list[CardScore]:

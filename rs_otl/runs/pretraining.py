@@ -19,9 +19,9 @@ from rs_otl.errors import InputError
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write
-from rs_otl.models import TestView, check_imagery, open_encoder
+from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.paths import find_source, run_directory
+from rs_otl.runs.paths import run_directory
 from rs_otl.runs.summary import account, tell, write_json
 from rs_otl.spec import RGB, EncoderConfig, load_size
 from rs_otl.trainers import (
@@ -80,7 +80,7 @@ def pretrain(
     if recipe.cache == "gpu" and not torch.cuda.is_available():
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
-    started = None if recipe.init is None else open_encoder(find_source(recipe.init))
+    started = None if recipe.init is None else load_encoder(recipe.init)
 
     imagery = load_dataset(
         recipe.dataset,
@@ -102,14 +102,13 @@ def pretrain(
             f"{recipe.dataset}: not the images that {directory} was begun with (its imagery.json "
             "lists them): put them back, or start another run with --out DIR"
         )
-    config = _describe(recipe, imagery, None if started is None else started[1])
+    config = _describe(recipe, imagery, started)
     called: list[Callback] = [*callbacks, History(directory)]
     called.append(
         ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
     )
     if imagery.labels is not None and len(division.test):
-        view = TestView(recipe.image_size, config.spec.mean, config.spec.std)
-        online = OnlineKNN(imagery, division.train, division.test, view, every=recipe.knn_every)
+        online = OnlineKNN(imagery, division.train, division.test, config, every=recipe.knn_every)
         called.insert(0, online)
     if progress:
         called.append(StderrProgressBar())
@@ -139,7 +138,7 @@ def pretrain(
     )
     task = _task(recipe, config, imagery, len(division.train))
     if started is not None:
-        task.encoder.load_state_dict(started[0].state_dict())
+        task.encoder.load_state_dict(started.module.state_dict())
 
     if trainer.is_global_zero:
         directory.mkdir(parents=True, exist_ok=True)
@@ -183,16 +182,6 @@ def refuse_another_run(directory: Path) -> None:
         )
 
 
-def resolve_precision(wanted: str) -> str:
-    """Return ``float32`` or ``bf16``; ``auto`` is bf16 where the processor multiplies it."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # PyTorch has no public question for this.
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
 def own_recipe(directory: Path) -> Recipe:
     """Return the recipe of the run in a directory, or raise an :class:`InputError`."""
     path = directory / "recipe.yaml"
@@ -201,22 +190,22 @@ def own_recipe(directory: Path) -> Recipe:
     return make_recipe(read_recipe(path), str(path))
 
 
-def _describe(
-    recipe: Recipe, imagery: CachedDataset, started: EncoderConfig | None
-) -> EncoderConfig:
+def _describe(recipe: Recipe, imagery: CachedDataset, started: Encoder | None) -> EncoderConfig:
     """Return what will travel with the encoder.
 
     Images are normalised as the weights it starts from expect, else as the data set says.
     """
     spec = imagery.spec
     if started is not None:
-        if started.encoder != recipe.encoder:
+        if started.config.encoder != recipe.encoder:
             raise InputError(
-                f"{recipe.init} is a {started.encoder}, the recipe wants {recipe.encoder}: "
-                f"expected the same; --set encoder={started.encoder}"
+                f"{recipe.init} is a {started.config.encoder}, the recipe wants {recipe.encoder}: "
+                f"expected the same; --set encoder={started.config.encoder}"
             )
-        check_imagery(started, spec.bands, spec.units, str(recipe.init))
-        spec = spec.model_copy(update={"mean": started.spec.mean, "std": started.spec.std})
+        started.check(spec.bands, spec.units)
+        spec = spec.model_copy(
+            update={"mean": started.config.spec.mean, "std": started.config.spec.std}
+        )
     return EncoderConfig(
         encoder=recipe.encoder,
         image_size=recipe.image_size,

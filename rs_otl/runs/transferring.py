@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rs_otl.errors import InputError
 from rs_otl.evaluation import EvaluationReport
-from rs_otl.models import open_encoder
+from rs_otl.models import Encoder, load_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
-from rs_otl.runs.paths import find_source, run_directory
+from rs_otl.runs.paths import run_directory
 from rs_otl.runs.pretraining import own_recipe, pretrain, refuse_another_run
 
 
@@ -51,13 +51,13 @@ def transfer(
         refuse_another_run(directory)
     if recipe.init is None:
         raise InputError("nothing to transfer from: expected the recipe's init to name an encoder")
-    source = find_source(recipe.init)
-    _, config = open_encoder(source)
-    # The source is found once: a later run on its data set must not slip in between.
-    recipe = recipe.model_copy(update={"init": str(source), "encoder": config.encoder})
+    source = load_encoder(recipe.init, image_size=recipe.image_size, device="auto")
+    # By its path: a later run on its data set must not take its place.
+    init = str(source.path or recipe.init)
+    recipe = recipe.model_copy(update={"init": init, "encoder": source.config.encoder})
     finetune = recipe.supervised
     pretrain(recipe, root, directory, _begun(directory, resume), progress)
-    rows = {
+    rows: dict[str, Path | Encoder] = {
         "fine-tuned" if finetune else "transferred": directory / "encoder",
         "source, frozen": source,
     }

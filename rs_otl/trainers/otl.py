@@ -17,7 +17,7 @@ from tqdm import tqdm
 from rs_otl.augment import as_unit
 from rs_otl.clustering import LABELLERS, balanced_labels, cluster_directions
 from rs_otl.errors import InputError
-from rs_otl.models import CosineHead, OutputHeads, TestView
+from rs_otl.models import CosineHead, OutputHeads, evaluation_transforms
 from rs_otl.trainers.views import ViewSettings, ViewTask
 
 RELABEL = ("fresh", "reuse")
@@ -230,7 +230,7 @@ class OTLTask(ViewTask):
         """
         head = cast(CosineHead, self.heads)
         settings = self.hparams
-        view = TestView(settings["size"], settings["mean"], settings["std"]).to(self.device)
+        view = evaluation_transforms(settings["size"], settings["mean"], settings["std"])
 
         def plain_features(images: Tensor) -> Tensor:
             return self.encoder(view(as_unit(images)).contiguous(memory_format=torch.channels_last))

@@ -61,10 +61,11 @@ def test_all_real_scenes_go_through_embed_map_and_search(real_data, tmp_path):
     import geopandas
     from rio_cogeo.cogeo import cog_validate
 
-    from rs_otl.geo import TileEncoder, embed, search
+    from rs_otl.geo import embed, search
     from rs_otl.geo import map as map_scene
+    from rs_otl.models import load_encoder
 
-    encoder = TileEncoder.open(make_encoder(tmp_path / "encoder"), precision="float32")
+    encoder = load_encoder(make_encoder(tmp_path / "encoder"))
     for name, bands, share in (
         ("cogeo", None, 0.0),
         ("RGB.byte", None, 0.3),

@@ -11,6 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from rs_otl.datasets import Division, Duplicates
+from rs_otl.models import Encoder
+from rs_otl.spec import RGB, EncoderConfig, ImageSpec
+
+SPEC = ImageSpec(
+    bands=RGB, units="8-bit counts", scale=255, resolution=None, mean=(0.5,) * 3, std=(0.25,) * 3
+)
+CONFIG = EncoderConfig(encoder="tiny", image_size=8, spec=SPEC, dataset="made", epochs=0)
 
 
 @dataclass
@@ -22,6 +29,7 @@ class Pile(Dataset):
     classes: tuple[str, ...] | None
     name: str = "pile"
     missing: str | None = None
+    spec: ImageSpec = SPEC
     left_out: list[object] = field(default_factory=list)
     asked: list[list[int]] = field(default_factory=list)
 
@@ -40,8 +48,10 @@ class BatchedPile(Pile):
         return {"image": self.images[indices], "index": torch.tensor(indices)}
 
 
-class TinyEncoder(nn.Module):
+class TinyModule(nn.Module):
     """Everything that evaluation could disturb: running statistics and random dropping."""
+
+    num_features = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,10 +69,20 @@ class TinyEncoder(nn.Module):
 
 
 @pytest.fixture
-def encoder() -> TinyEncoder:
+def module() -> TinyModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return TinyEncoder()
+        return TinyModule()
+
+
+@pytest.fixture
+def config() -> EncoderConfig:
+    return CONFIG
+
+
+@pytest.fixture
+def encoder(module) -> Encoder:
+    return Encoder(module, CONFIG, "tiny")
 
 
 def make_pile(

@@ -6,12 +6,10 @@ from torch.utils.data import DataLoader
 
 from rs_otl.errors import InputError
 from rs_otl.evaluation import OnlineKNN, extract_features, knn_predict
-from rs_otl.models import TestView
+from rs_otl.models import Encoder
 
 # Lightning advises more workers: batches come from memory here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-
-VIEW = TestView(8, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 class Task(LightningModule):
@@ -48,7 +46,7 @@ class Recorder(OnlineKNN):
             self.scores[trainer.current_epoch] = trainer.callback_metrics["knn"].item()
 
 
-def fit(encoder, imagery, callbacks, epochs):
+def fit(module, dataset, callbacks, epochs):
     torch.manual_seed(0)
     trainer = Trainer(
         max_epochs=epochs,
@@ -59,61 +57,61 @@ def fit(encoder, imagery, callbacks, epochs):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    task = Task(encoder)
-    trainer.fit(task, DataLoader(imagery, batch_size=40, collate_fn=lambda batch: batch))
+    task = Task(module)
+    trainer.fit(task, DataLoader(dataset, batch_size=40, collate_fn=lambda batch: batch))
     return trainer, task
 
 
-def test_the_score_is_that_of_the_encoder_and_nothing_is_disturbed(encoder, pile):
-    imagery = pile(noise=1.0)
-    monitor = Recorder(imagery, range(80), range(80, 120), VIEW)
-    trainer, task = fit(encoder, imagery, [monitor], epochs=3)
+def test_the_score_is_that_of_the_encoder_and_nothing_is_disturbed(module, config, pile):
+    dataset = pile(noise=1.0)
+    monitor = Recorder(dataset, range(80), range(80, 120), config)
+    trainer, task = fit(module, dataset, [monitor], epochs=3)
     assert set(monitor.scores) == {0, 1, 2}
     train, test = (
-        extract_features(task.encoder, VIEW, imagery, indices)
+        extract_features(Encoder(task.encoder, config), dataset, indices)
         for indices in (range(80), range(80, 120))
     )
-    labels = torch.from_numpy(imagery.labels)
+    labels = torch.from_numpy(dataset.labels)
     correct = knn_predict(train, labels[:80], test, k=[10])[10] == labels[80:]
     assert trainer.callback_metrics["knn"].item() == pytest.approx(correct.float().mean().item())
 
 
-def test_training_is_the_same_without_it(pile):
-    imagery = pile()
+def test_training_is_the_same_without_it(config, pile):
+    dataset = pile()
 
     def trained(callbacks):
         torch.manual_seed(1)
-        encoder = nn.Sequential(
+        module = nn.Sequential(
             nn.Conv2d(3, 8, 3),
             nn.BatchNorm2d(8),
             nn.Dropout(0.5),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        return fit(encoder, imagery, callbacks, epochs=3)[1].state_dict()
+        return fit(module, dataset, callbacks, epochs=3)[1].state_dict()
 
-    watched = trained([OnlineKNN(imagery, range(80), range(80, 120), VIEW)])
+    watched = trained([OnlineKNN(dataset, range(80), range(80, 120), config)])
     for name, value in trained([]).items():
         assert torch.equal(value, watched[name]), name
 
 
-def test_it_scores_every_so_often_and_at_the_end(encoder, pile):
+def test_it_scores_every_so_often_and_at_the_end(module, config, pile):
     class Counting(OnlineKNN):
         epochs: tuple = ()
 
         def on_train_epoch_end(self, trainer, pl_module):
-            asked = len(self.imagery.asked)
+            asked = len(self.dataset.asked)
             super().on_train_epoch_end(trainer, pl_module)
-            if len(self.imagery.asked) > asked:
+            if len(self.dataset.asked) > asked:
                 self.epochs += (trainer.current_epoch,)
 
-    monitor = Counting(pile(), range(80), range(80, 120), VIEW, every=3)
-    fit(encoder, pile(), [monitor], epochs=7)
+    monitor = Counting(pile(), range(80), range(80, 120), config, every=3)
+    fit(module, pile(), [monitor], epochs=7)
     assert monitor.epochs == (2, 5, 6)
 
 
-def test_labels_are_needed(pile):
+def test_labels_are_needed(config, pile):
     flat = pile()
     flat.labels = None
     with pytest.raises(InputError, match="pile has no labels"):
-        OnlineKNN(flat, range(80), range(80, 120), VIEW)
+        OnlineKNN(flat, range(80), range(80, 120), config)

@@ -16,13 +16,8 @@ from rs_otl.evaluation import (
     knn_predict,
     linear_predict,
 )
-from rs_otl.models import TestView, create_encoder
-from rs_otl.spec import load_size
-
-
-@pytest.fixture
-def view():
-    return TestView(8, mean=(0.5,) * 3, std=(0.25,) * 3)
+from rs_otl.models import Encoder, create_encoder
+from rs_otl.spec import EncoderConfig, load_size
 
 
 @pytest.fixture
@@ -30,8 +25,8 @@ def half(division):
     return division(range(80), range(80, 120))
 
 
-def test_what_it_says(encoder, view, pile, half):
-    found = evaluate(encoder, view, pile(), half, name="tiny")
+def test_what_it_says(encoder, pile, half):
+    found = evaluate(encoder, pile(), half, name="tiny")
     assert (found.encoder, found.dataset, found.division) == ("tiny", "pile", 1)
     assert (found.image_size, found.n_train, found.n_test) == (8, 80, 40)
     assert list(found.knn) == [10, 50, 100, 200]
@@ -41,24 +36,24 @@ def test_what_it_says(encoder, view, pile, half):
     assert found.knn[10].accuracy > 0.9
 
 
-def test_matrix_classes_and_score_agree(encoder, view, pile, half):
-    imagery = pile(noise=1.0)
-    found = evaluate(encoder, view, imagery, half, name="tiny")
+def test_matrix_classes_and_score_agree(encoder, pile, half):
+    dataset = pile(noise=1.0)
+    found = evaluate(encoder, dataset, half, name="tiny")
     confusion = np.array(found.confusion)
-    truth = np.bincount(imagery.labels[80:], minlength=3)
+    truth = np.bincount(dataset.labels[80:], minlength=3)
     np.testing.assert_array_equal(confusion.sum(1), truth)
     assert confusion.trace() / 40 == pytest.approx(found.linear_standardised.accuracy)
     np.testing.assert_allclose(list(found.per_class.values()), confusion.diagonal() / truth)
 
 
-def test_scores_are_those_of_the_classifiers(encoder, view, pile, half):
-    imagery = pile(noise=1.0)
-    found = evaluate(encoder, view, imagery, half, name="tiny", seed=3)
-    labels = torch.from_numpy(imagery.labels)
+def test_scores_are_those_of_the_classifiers(encoder, pile, half):
+    dataset = pile(noise=1.0)
+    found = evaluate(encoder, dataset, half, name="tiny", seed=3)
+    labels = torch.from_numpy(dataset.labels)
     data = (
-        extract_features(encoder, view, imagery, half.train),
+        extract_features(encoder, dataset, half.train),
         labels[half.train],
-        extract_features(encoder, view, imagery, half.test),
+        extract_features(encoder, dataset, half.test),
     )
     neighbours = knn_predict(*data)
     for score, predicted in (
@@ -72,71 +67,71 @@ def test_scores_are_those_of_the_classifiers(encoder, view, pile, half):
     assert found.linear != found.linear_standardised
 
 
-def test_the_same_seed_gives_the_same(encoder, view, pile, half):
-    first = evaluate(encoder, view, pile(noise=1.0), half, name="tiny", seed=5)
+def test_the_same_seed_gives_the_same(encoder, pile, half):
+    first = evaluate(encoder, pile(noise=1.0), half, name="tiny", seed=5)
     torch.manual_seed(99)
-    assert evaluate(encoder, view, pile(noise=1.0), half, name="tiny", seed=5) == first
+    assert evaluate(encoder, pile(noise=1.0), half, name="tiny", seed=5) == first
 
 
-def test_test_labels_do_not_reach_the_classifiers(encoder, view, pile, half):
+def test_test_labels_do_not_reach_the_classifiers(encoder, pile, half):
     """Predictions stand whatever the test labels: shuffling them moves columns only."""
     honest, shuffled = pile(), pile()
     shuffled.labels = shuffled.labels.copy()
     shuffled.labels[80:] = (shuffled.labels[80:] + 1) % 3
     one, other = (
-        np.array(evaluate(encoder, view, imagery, half, name="tiny").confusion)
-        for imagery in (honest, shuffled)
+        np.array(evaluate(encoder, dataset, half, name="tiny").confusion)
+        for dataset in (honest, shuffled)
     )
     np.testing.assert_array_equal(np.roll(one, 1, axis=0), other)
 
 
-def test_classes_missing_from_a_side_are_named(encoder, view, pile, division):
-    imagery = pile()
-    train = np.flatnonzero(imagery.labels != 2)[:60]
-    test = np.flatnonzero(imagery.labels != 0)[-40:]
-    found = evaluate(encoder, view, imagery, division(train, test), name="tiny")
+def test_classes_missing_from_a_side_are_named(encoder, pile, division):
+    dataset = pile()
+    train = np.flatnonzero(dataset.labels != 2)[:60]
+    test = np.flatnonzero(dataset.labels != 0)[-40:]
+    found = evaluate(encoder, dataset, division(train, test), name="tiny")
     assert found.per_class["class 0"] is None
     assert found.per_class["class 2"] == 0
     assert any(note.startswith("Classes without a training") for note in found.notes)
     assert any("class 0" in note and "test image" in note for note in found.notes)
 
 
-def test_a_last_class_without_training_images(encoder, view, pile, division):
+def test_a_last_class_without_training_images(encoder, pile, division):
     """The classifiers then know fewer labels than there are classes."""
-    imagery = pile()
-    train = np.flatnonzero(imagery.labels == 0)[:20]
-    found = evaluate(encoder, view, imagery, division(train, range(100, 120)), name="tiny")
+    dataset = pile()
+    train = np.flatnonzero(dataset.labels == 0)[:20]
+    found = evaluate(encoder, dataset, division(train, range(100, 120)), name="tiny")
     assert np.array(found.confusion).shape == (3, 3)
     assert found.per_class == {"class 0": 1, "class 1": 0, "class 2": 0}
 
 
-def test_limits_of_the_data_are_noted(encoder, view, pile, division):
-    imagery = pile()
-    imagery.missing = "120 of 200 images: class 0 lacks 80"
-    imagery.left_out = ["a", "b"]
+def test_limits_of_the_data_are_noted(encoder, pile, division):
+    dataset = pile()
+    dataset.missing = "120 of 200 images: class 0 lacks 80"
+    dataset.left_out = ["a", "b"]
     duplicates = Duplicates((("a", "b"),), (("x/a.jpg", "y/b.jpg"),), leaks=3)
     sides = division(range(80), range(80, 120), duplicates)
-    notes = " | ".join(evaluate(encoder, view, imagery, sides, name="tiny").notes)
+    notes = " | ".join(evaluate(encoder, dataset, sides, name="tiny").notes)
     assert "120 of 200" in notes
     assert "could not be used: 2" in notes
     assert "identical training image: 3" in notes
     assert "x/a.jpg = y/b.jpg" in notes
 
 
-def test_what_cannot_be_evaluated_is_refused(encoder, view, pile, half, division):
+def test_what_cannot_be_evaluated_is_refused(encoder, pile, half, division):
     flat = pile()
     flat.labels = flat.classes = None
     with pytest.raises(InputError, match=r"pile has no labels.*sub-folder"):
-        evaluate(encoder, view, flat, half, name="tiny")
+        evaluate(encoder, flat, half, name="tiny")
     with pytest.raises(InputError, match="class 0 alone"):
-        evaluate(encoder, view, pile(classes=1), half, name="tiny")
+        evaluate(encoder, pile(classes=1), half, name="tiny")
     with pytest.raises(InputError, match="0 test"):
-        evaluate(encoder, view, pile(), division(range(80), []), name="tiny")
+        evaluate(encoder, pile(), division(range(80), []), name="tiny")
 
 
 @pytest.fixture
-def report(encoder, view, pile, half):
-    found = evaluate(encoder, view, pile(noise=1.0), half, name="tiny [run]", shots=[1, 30])
+def report(encoder, pile, half):
+    found = evaluate(encoder, pile(noise=1.0), half, name="tiny [run]", shots=[1, 30])
     return EvaluationReport(
         encoders=(found, found.model_copy(update={"encoder": "untrained"})),
         skipped={"timm/none": "weights not on this disk"},
@@ -190,11 +185,21 @@ def test_encoders_judged_on_other_images_are_not_set_side_by_side(report, change
         EvaluationReport(encoders=(one, one.model_copy(update=change)))
 
 
+def test_images_of_another_kind_are_refused(encoder, pile, half):
+    other = pile()
+    other.spec = other.spec.model_copy(update={"units": "reflectance"})
+    with pytest.raises(InputError, match=r"tiny was trained on 8-bit counts.*in reflectance"):
+        evaluate(encoder, other, half)
+
+
 def test_real_images(real_data):
-    imagery = load_dataset("hmhr", load_size(32), real_data)
-    test_view = TestView(32, imagery.spec.mean, imagery.spec.std)
-    encoder = create_encoder("resnet18", 3)
-    found = evaluate(encoder, test_view, imagery, divide(imagery), name="untrained")
+    dataset = load_dataset("hmhr", load_size(32), real_data)
+    config = EncoderConfig(
+        encoder="resnet18", image_size=32, spec=dataset.spec, dataset="nothing", epochs=0
+    )
+    encoder = Encoder(create_encoder("resnet18", 3), config, "untrained")
+    found = evaluate(encoder, dataset, divide(dataset))
+    assert found.encoder == "untrained"
     assert found.n_train + found.n_test == 533
     # Five classes: even an untrained encoder sees colours.
     assert found.linear_standardised.accuracy > 0.4

@@ -30,12 +30,12 @@ def test_timm_loads_it_for_other_bands_and_classes(exported):
     assert loaded(torch.rand(2, 3, 64, 64)).shape == (2, 7)
 
 
-def test_rs_otl_loads_it_with_its_view(exported, images):
+def test_rs_otl_loads_it_with_its_description(exported, images):
     encoder, config, directory = exported
-    loaded, view = rs_otl.load_encoder(directory, bands=config.spec.bands, units="8-bit counts")
+    loaded = rs_otl.load_encoder(directory, bands=config.spec.bands, units="8-bit counts")
     torch.testing.assert_close(loaded(images), encoder(images))
     assert not loaded.training
-    assert view.size == 64
+    assert loaded.config == config
 
 
 def test_it_does_not_claim_another_origin(exported):

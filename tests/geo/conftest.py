@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from geo_scenes import draw, make_encoder, write
 
-from rs_otl.geo import TileEncoder
+from rs_otl.models import Encoder, load_encoder
 
 
 @pytest.fixture
@@ -21,5 +21,5 @@ def encoder_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder(encoder_folder) -> TileEncoder:
-    return TileEncoder.open(encoder_folder, precision="float32")
+def encoder(encoder_folder) -> Encoder:
+    return load_encoder(encoder_folder)

@@ -15,8 +15,8 @@ from rio_cogeo.cogeo import cog_validate
 
 from rs_otl.datasets.scene import quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.geo import TileEncoder, embed
-from rs_otl.models import load_encoder
+from rs_otl.geo import embed
+from rs_otl.models import Encoder, load_encoder
 
 
 def read(path):
@@ -25,11 +25,9 @@ def read(path):
 
 
 def reference(encoder_folder, pixels, top, left, tile=32):
-    """Embed one tile by nothing but the public encoder, its mean and its std."""
-    module, view = load_encoder(encoder_folder)
-    images = torch.from_numpy(pixels[:, top : top + tile, left : left + tile].astype("f4") / 255)
-    with torch.no_grad():
-        return module((images - view.mean)[None] / view.std)[0].numpy()
+    """Embed one tile as a user would embed an image."""
+    images = torch.from_numpy(pixels[None, :, top : top + tile, left : left + tile] / 255)
+    return load_encoder(encoder_folder).embed(images)[0].numpy()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -228,7 +226,7 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     out = tmp_path / "out.tif"
     embed(scene, encoder, tmp_path / "whole.tif", tile=32, stride=16)
     calls = []
-    real = TileEncoder.__call__
+    real = Encoder.embed
 
     def stopping(self, tiles, valid=None):
         calls.append(len(tiles))
@@ -237,7 +235,7 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
         return real(self, tiles, valid)
 
     monkeypatch.setattr("rs_otl.geo.embed_windows._SLAB_ROWS", 40)
-    monkeypatch.setattr(TileEncoder, "__call__", stopping)
+    monkeypatch.setattr(Encoder, "embed", stopping)
     with pytest.raises(KeyboardInterrupt):
         embed(scene, encoder, out, tile=32, stride=16)
     assert not out.exists()
@@ -302,7 +300,7 @@ def test_rasterio_datasets_and_xarray_objects_are_scenes(scene, tmp_path, encode
 def test_deeper_scenes_are_scaled_as_the_encoder_says(dtype, tmp_path):
     units = "floating-point values" if dtype == "float32" else "16-bit counts"
     folder = make_encoder(tmp_path / "deep", units=units, scale=3000.0)
-    encoder = TileEncoder.open(folder, precision="float32")
+    encoder = load_encoder(folder)
     pixels = draw(64, 64, high=3000).astype(dtype)
     embed(write(tmp_path / "a.tif", pixels), encoder, tmp_path / "out.tif", tile=32, stride=32)
     values, *_ = read(tmp_path / "out.tif")
@@ -332,7 +330,7 @@ def test_a_fourth_band_that_gdal_takes_for_alpha_is_a_band(tmp_path):
     path = write(tmp_path / "four.tif", pixels, names=("red", "green", "blue", "nir"))
     with rasterio.open(path) as file:
         assert file.colorinterp[3].name == "alpha"
-    (done,) = embed(path, TileEncoder.open(folder), tmp_path / "out.tif", tile=32, stride=32)
+    (done,) = embed(path, load_encoder(folder), tmp_path / "out.tif", tile=32, stride=32)
     assert done.nodata == 0
 
 

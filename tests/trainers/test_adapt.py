@@ -6,7 +6,7 @@ from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.errors import InputError
-from rs_otl.models import CosineHead, TestView
+from rs_otl.models import CosineHead, evaluation_transforms
 from rs_otl.trainers import OTLTask
 
 SETTINGS = {"views": 2, "size": 32, "augment": "simple", "lr": 0.01, "temperature": 0.2}
@@ -43,7 +43,7 @@ def test_the_head_is_filled_from_the_plain_views():
     task = OTLTask(clusters=24, freeze_batch_norm=True, **(SETTINGS | {"lr": 1e-12}))
     _fit(task)
     data = _Noise()
-    view = TestView(32, task.hparams["mean"], task.hparams["std"])
+    view = evaluation_transforms(32, task.hparams["mean"], task.hparams["std"])
     with torch.no_grad():
         features = task.eval().encoder(view(data.images))
         outputs = task.heads(features)[0]

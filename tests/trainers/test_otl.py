@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.errors import InputError
-from rs_otl.models import TestView
+from rs_otl.models import evaluation_transforms
 from rs_otl.spec import PAPER_MEAN, PAPER_STD
 from rs_otl.trainers import OTLTask
 
@@ -85,7 +85,9 @@ def test_images_are_labelled_in_mixed_batches_each_once():
 def test_training_lowers_the_loss_below_that_of_a_guess():
     losses = []
     task = _task(relabel_every=100)
-    task.augment = TestView(32, PAPER_MEAN, PAPER_STD)  # views that can be learnt by heart
+    task.augment = evaluation_transforms(
+        32, PAPER_MEAN, PAPER_STD
+    )  # views that can be learnt by heart
     task.on_train_epoch_end = lambda: losses.append(float(task.trainer.callback_metrics["loss"]))
     _fit(task, epochs=10)
     assert losses[-1] < math.log(4) / 2
@@ -172,7 +174,7 @@ class _PlainAndMirrored(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.view = TestView(32, PAPER_MEAN, PAPER_STD)
+        self.view = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
         self.mirrored = True
 
     def forward(self, images):

@@ -8,7 +8,7 @@ from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.datasets.datamodule import EpochSampler
-from rs_otl.models import TestView
+from rs_otl.models import evaluation_transforms
 from rs_otl.spec import PAPER_MEAN, PAPER_STD
 from rs_otl.trainers import OTLTask
 
@@ -36,7 +36,7 @@ class _Plain(OTLTask):
 
     def __init__(self, **settings):
         super().__init__(clusters=4, views=2, size=32, augment="simple", lr=0.05, **settings)
-        self.augment = TestView(32, PAPER_MEAN, PAPER_STD)
+        self.augment = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
         self.kept = []
 
     def on_train_epoch_end(self):
