@@ -9,6 +9,18 @@ PAPER_MEAN = (0.4914, 0.4822, 0.4465)
 PAPER_STD = (0.2023, 0.1994, 0.2010)
 
 
+def band_names(count: int) -> tuple[str, ...]:
+    """Names of bands that nothing else names.
+
+    Args:
+        count: Number of bands.
+
+    Returns:
+        ``band-1``, ``band-2`` and so on.
+    """
+    return tuple(f"band-{number}" for number in range(1, count + 1))
+
+
 class ImageSpec(BaseModel):
     """Bands, units and normalisation of a kind of image.
 

@@ -76,9 +76,11 @@ def rgb_files(imagery: Any, limit: int) -> list[Path]:
     Raises:
         InputError: If it has no files or other bands.
     """
-    if imagery.folder is None or imagery.spec.bands != RGB or imagery.spec.scale != 255:
+    step = max(1, len(imagery) // limit)
+    folder = Path(getattr(imagery.dataset, "root", None) or "")
+    files = [folder / path for path in imagery.paths[::step][:limit]]
+    if imagery.spec.bands != RGB or imagery.spec.scale != 255 or not files[0].is_file():
         raise InputError(
             f"{imagery.name}: PIL's pipeline takes 8-bit RGB image files; expected a folder of them"
         )
-    step = max(1, len(imagery) // limit)
-    return [imagery.folder / path for path in imagery.paths[::step][:limit]]
+    return files

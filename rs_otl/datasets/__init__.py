@@ -1,4 +1,4 @@
-"""Data sets: what there is, their images in [0, 1], random divisions, batches to train on.
+"""Data sets: torchgeo's kind of classes, a cache over any of them, random divisions, batches.
 
 Names are imported when first used, so that the catalogue can be listed without torch.
 """
@@ -7,36 +7,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rs_otl.datasets.cached import CachedDataset, LeftOut, load_dataset, read_image
+    from rs_otl.datasets.aid import AID
+    from rs_otl.datasets.base import LeftOut
+    from rs_otl.datasets.cached import CachedDataset, load_dataset, read_image
     from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root
     from rs_otl.datasets.datamodule import OTLDataModule
     from rs_otl.datasets.divisions import Division, Duplicates, divide, find_duplicates
+    from rs_otl.datasets.eurosat import EuroSAT, EuroSATRGB
+    from rs_otl.datasets.folder import ImageFolder
+    from rs_otl.datasets.hmhr import HMHR
+    from rs_otl.datasets.patternnet import PatternNet
+    from rs_otl.datasets.resisc45 import RESISC45
+    from rs_otl.datasets.scenes import SceneTiles
+    from rs_otl.datasets.siri_whu import SIRIWHU
     from rs_otl.datasets.statistics import estimate_statistics
-
-__all__ = [
-    "CATALOGUE",
-    "CachedDataset",
-    "Division",
-    "Duplicates",
-    "Entry",
-    "LeftOut",
-    "OTLDataModule",
-    "data_root",
-    "divide",
-    "estimate_statistics",
-    "find_duplicates",
-    "load_dataset",
-    "read_image",
-]
+    from rs_otl.datasets.synthetic import Synthetic
+    from rs_otl.datasets.ucmerced import UCMerced
 
 _MODULES = {
+    "AID": "aid",
     "CATALOGUE": "catalogue",
+    "CachedDataset": "cached",
     "Division": "divisions",
     "Duplicates": "divisions",
     "Entry": "catalogue",
-    "CachedDataset": "cached",
+    "EuroSAT": "eurosat",
+    "EuroSATRGB": "eurosat",
+    "HMHR": "hmhr",
+    "ImageFolder": "folder",
+    "LeftOut": "base",
     "OTLDataModule": "datamodule",
-    "LeftOut": "cached",
+    "PatternNet": "patternnet",
+    "RESISC45": "resisc45",
+    "SIRIWHU": "siri_whu",
+    "SceneTiles": "scenes",
+    "Synthetic": "synthetic",
+    "UCMerced": "ucmerced",
     "data_root": "catalogue",
     "divide": "divisions",
     "estimate_statistics": "statistics",
@@ -45,8 +51,39 @@ _MODULES = {
     "read_image": "cached",
 }
 
+__all__ = [
+    "AID",
+    "CATALOGUE",
+    "HMHR",
+    "RESISC45",
+    "SIRIWHU",
+    "CachedDataset",
+    "Division",
+    "Duplicates",
+    "Entry",
+    "EuroSAT",
+    "EuroSATRGB",
+    "ImageFolder",
+    "LeftOut",
+    "OTLDataModule",
+    "PatternNet",
+    "SceneTiles",
+    "Synthetic",
+    "UCMerced",
+    "data_root",
+    "divide",
+    "estimate_statistics",
+    "find_duplicates",
+    "load_dataset",
+    "read_image",
+]
+
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""One image file to one array, and one array to the square that is kept of it."""
+"""From an image file to an array, and from an array to the square that is cached."""
 
 import hashlib
 import struct
@@ -18,14 +18,16 @@ from PIL import Image
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
+from rs_otl.datasets.bands import name_bands
 from rs_otl.errors import InputError
+from rs_otl.spec import RGB
 
-# An image of more decoded bytes is read at a coarser step, so that one file among thousands
-# cannot take the memory of all.
+# Larger images (in decoded bytes) are read at a coarser step, so that one file cannot exhaust the
+# memory.
 LARGEST = 256 * 2**20
 
-# First bytes of a file and GDAL's driver for it. Named, because left to itself GDAL also takes
-# files that point at other files or addresses.
+# First bytes of a file and GDAL's driver for it. The driver is always named: by itself GDAL also
+# opens formats that refer to other files or to addresses.
 _DRIVERS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -40,8 +42,8 @@ _DRIVERS = {
 }
 _PILLOW_READS = ("JPEG", "PNG", "WEBP", "BMP")
 
-# What the two libraries are known to raise on broken files.
-_FAILURES = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
+# What the decoders are known to raise on broken files.
+FAILURES = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
 
 
 class UnreadableError(InputError):
@@ -57,22 +59,44 @@ class Header:
     """What a file says of its image before the pixels are decoded.
 
     Attributes:
-        bands: Number of bands, alpha not counted.
-        deep: Whether a value takes more than 8 bits.
-        alpha: Whether a TIFF marks a further band as alpha. GDAL does so by itself to the
-            fourth of four 8-bit bands, which as often is near infrared.
+        descriptions: What the file calls each band; ``None`` where it does not.
+        colours: Colour interpretation of each band as rasterio names it.
+        dtype: Of the pixels.
     """
 
-    bands: int
-    deep: bool
-    alpha: bool = False
+    descriptions: tuple[str | None, ...]
+    colours: tuple[str, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def alpha(self) -> int | None:
+        """Position of the band that is marked as alpha."""
+        return self.colours.index("alpha") if "alpha" in self.colours else None
+
+    @property
+    def is_16bit(self) -> bool:
+        """Whether a value takes more than 8 bits."""
+        return self.dtype != np.uint8
+
+    def bands(self, keep_alpha: bool = False) -> tuple[str, ...]:
+        """Names of the bands, with or without alpha; see :func:`name_bands`."""
+        return self.named_bands(keep_alpha)[0]
+
+    def named_bands(self, keep_alpha: bool = False) -> tuple[tuple[str, ...], bool]:
+        """Names of the bands, and whether the file itself gives them."""
+        kept = [
+            (description, colour)
+            for description, colour in zip(self.descriptions, self.colours, strict=True)
+            if keep_alpha or colour != "alpha"
+        ]
+        return name_bands([name for name, _ in kept], [colour for _, colour in kept])
 
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """Silence what is no defect here; enter it once, around all threads that decode.
+    """Silence warnings that point at no defect; enter it once, around all decoding threads.
 
-    ``warnings.catch_warnings`` is not safe to enter from several threads at a time.
+    ``warnings.catch_warnings`` is not thread-safe.
     """
     with warnings.catch_warnings():
         # Chips cut for classification carry no georeference.
@@ -88,26 +112,34 @@ def read_header(path: Path) -> Header:
     Raises:
         UnreadableError: The file is empty, missing or no image.
     """
-    with _failures_named(path), _opened(path) as source:
+    with _name_failures(path), _open(path) as source:
         if isinstance(source, Image.Image):
-            return Header(len(_eight_bit_mode(source)), deep=False)
-        indexes, palette, dtype = _bands(source)
+            count = len(_eight_bit_mode(source))
+            return Header((None,) * count, RGB if count == 3 else ("gray",), np.dtype(np.uint8))
+        _, palette, dtype = _bands(source)
         if palette:
-            return Header(3, deep=False)
-        return Header(len(indexes), bool(dtype != np.uint8), len(indexes) < source.count)
+            return Header((None,) * 3, RGB, np.dtype(np.uint8))
+        return header_of(source, dtype)
+
+
+def header_of(source: rasterio.DatasetReader, dtype: np.dtype[Any]) -> Header:
+    """Describe an open raster whose pixels are read as ``dtype``."""
+    return Header(
+        tuple(source.descriptions), tuple(kind.name for kind in source.colorinterp), dtype
+    )
 
 
 def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
     """Decode an image file.
 
-    JPEG goes through simplejpeg, which gives Pillow's pixels in half its time, and what that does
-    not take, 8-bit PNG, WebP and BMP through Pillow; all else through rasterio. Alpha is dropped,
-    palettes are resolved, values marked as no data become 0 in images deeper than 8 bits. An
-    image of more than ``LARGEST`` bytes is read at a coarser step.
+    simplejpeg reads JPEG (Pillow's pixels in half its time); Pillow reads the JPEG that simplejpeg
+    does not, and 8-bit PNG, WebP and BMP; rasterio reads the rest. Alpha is dropped, palettes
+    are resolved, and in images of more than 8 bits nodata values become 0. An image of more than
+    ``LARGEST`` bytes is read at a coarser step.
 
     Args:
-        path: The file. Its kind is taken from its first bytes, whatever its name ends in.
-        keep_alpha: Whether the alpha of TIFFs is a band like the others.
+        path: The file. Its format is taken from its first bytes, whatever its name ends in.
+        keep_alpha: Whether to keep the alpha band of TIFFs.
 
     Returns:
         (C, H, W), uint8, uint16 or float32, raw values.
@@ -115,18 +147,27 @@ def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
     Raises:
         UnreadableError: The file is empty, truncated, missing or no image.
     """
-    jpeg = _decoded_jpeg(path)
+    jpeg = _decode_jpeg(path)
     if jpeg is not None:
         return jpeg
-    with _failures_named(path), _opened(path) as source:
+    with _name_failures(path), _open(path) as source:
         if not isinstance(source, Image.Image):
             return _read(source, keep_alpha)
         pixels = np.asarray(_eight_bit(source))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _decoded_jpeg(path: Path) -> NDArray[Any] | None:
-    """Decode a whole JPEG file, grey or in colours of three channels; any other gives ``None``."""
+def load(path: str | Path, keep_alpha: bool = False) -> NDArray[Any]:
+    """Load an image file as torchgeo's data sets want it: see :func:`decode`.
+
+    Returns:
+        (H, W, C), uint8, uint16 or float32, raw values.
+    """
+    return decode(Path(path), keep_alpha).transpose(1, 2, 0)
+
+
+def _decode_jpeg(path: Path) -> NDArray[Any] | None:
+    """Decode a grey or YCbCr JPEG file; ``None`` for any other."""
     try:
         data = path.read_bytes()
         if not data.startswith(b"\xff\xd8\xff"):
@@ -136,7 +177,7 @@ def _decoded_jpeg(path: Path) -> NDArray[Any] | None:
             return None
         pixels = simplejpeg.decode_jpeg(data, "Gray" if colours == "Gray" else "RGB")
     except (OSError, ValueError):
-        return None  # Pillow says what is wrong with it, or reads it after all
+        return None  # Pillow may read it, or says what is wrong
     return np.asarray(pixels.transpose(2, 0, 1))
 
 
@@ -147,27 +188,52 @@ def pixel_hash(pixels: NDArray[Any]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def to_square(pixels: NDArray[Any], size: int, deep: bool, deep_scale: float) -> NDArray[Any]:
-    """Resize to a square and store it at full range, as the cache holds it.
+def match_bands(pixels: NDArray[Any], count: int, path: str | Path) -> NDArray[Any]:
+    """Repeat an 8-bit grey image where images have three bands.
+
+    Args:
+        pixels: (C, H, W).
+        count: Number of bands that images have.
+        path: Of the image, for the error.
+
+    Returns:
+        (count, H, W).
+
+    Raises:
+        UnreadableError: The image has another number of bands.
+    """
+    if len(pixels) == 1 and count == 3 and pixels.dtype == np.uint8:
+        return np.repeat(pixels, 3, axis=0)
+    if len(pixels) != count:
+        plural = "" if len(pixels) == 1 else "s"
+        reason = f"has {len(pixels):,} band{plural}, the data set {count}"
+        raise UnreadableError(Path(path), reason)
+    return pixels
+
+
+def to_square(pixels: NDArray[Any], size: int, is_16bit: bool, scale: float) -> NDArray[Any]:
+    """Resize to a square and scale to full range, as the cache holds it.
 
     Args:
         pixels: (C, H, W), raw values as from :func:`decode`.
         size: Side of the square in pixels.
-        deep: Whether to store 16 bits instead of 8.
-        deep_scale: Raw value of a deeper-than-8-bit image that becomes full range; what lies
-            above or below 0 is clipped. 8-bit values have their full range at 255.
+        is_16bit: Whether to store 16 bits instead of 8.
+        scale: Raw value of an image of more than 8 bits that becomes full range; values above it
+            or below 0 are clipped. 8-bit values have their full range at 255.
 
     Returns:
-        (C, size, size), uint8 or, if ``deep``, uint16; 0 to the type's maximum.
+        (C, size, size), uint8 or, if ``is_16bit``, uint16; 0 to the type's maximum.
     """
-    if pixels.dtype == np.uint8 and not deep:
-        return _resized(pixels, size)
-    scale = 255 if pixels.dtype == np.uint8 else deep_scale
-    unit = _resized(np.clip(pixels.astype(np.float32) / np.float32(scale), 0, 1), size)
-    return np.rint(unit * 65535).astype(np.uint16) if deep else np.rint(unit * 255).astype(np.uint8)
+    if pixels.dtype == np.uint8 and not is_16bit:
+        return _resize(pixels, size)
+    full = 255 if pixels.dtype == np.uint8 else scale
+    unit = _resize(np.clip(pixels.astype(np.float32) / np.float32(full), 0, 1), size)
+    if is_16bit:
+        return np.rint(unit * 65535).astype(np.uint16)
+    return np.rint(unit * 255).astype(np.uint8)
 
 
-def _resized(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+def _resize(pixels: NDArray[Any], size: int) -> NDArray[Any]:
     """Resize (C, H, W) uint8 or float32 to (C, size, size), bilinear with antialiasing."""
     if pixels.shape[1:] == (size, size):
         return pixels
@@ -181,22 +247,22 @@ def _resized(pixels: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 @contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    """Turn the many ways that decoding fails into :class:`UnreadableError`."""
+def _name_failures(path: Path) -> Iterator[None]:
+    """Turn every way in which decoding fails into :class:`UnreadableError`."""
     try:
         yield
     except UnreadableError:
         raise
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
-    except _FAILURES as error:
-        # rasterio's own words only point at GDAL's.
+    except FAILURES as error:
+        # rasterio's message only points at GDAL's.
         reason = " ".join(str(error.__cause__ or error).replace(str(path), "the file").split())
         raise UnreadableError(path, f"cannot be decoded ({reason})") from error
 
 
-def _opened(path: Path) -> Image.Image | rasterio.DatasetReader:
-    """Open a file with Pillow if that reads it whole, without losing bits; else with rasterio."""
+def _open(path: Path) -> Image.Image | rasterio.DatasetReader:
+    """Open a file with Pillow if it reads all bits of it, else with rasterio."""
     driver, start = driver_of(path)
     sixteen_bit_png = driver == "PNG" and start[24:25] == b"\x10"
     if driver in _PILLOW_READS and not sixteen_bit_png:
@@ -211,7 +277,7 @@ def _opened(path: Path) -> Image.Image | rasterio.DatasetReader:
 
 
 def driver_of(path: Path) -> tuple[str, bytes]:
-    """Return GDAL's driver for a file by its first bytes, and these.
+    """Return GDAL's driver for a file, and its first bytes, which decide it.
 
     Raises:
         UnreadableError: The file is empty, or no image.
@@ -241,13 +307,13 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _bands(
     source: rasterio.DatasetReader, keep_alpha: bool = False
 ) -> tuple[list[int], bool, np.dtype[Any]]:
-    """Indexes of the bands that count, whether they are a palette, and their type."""
-    kinds = source.colorinterp
-    indexes = [i for i in source.indexes if keep_alpha or kinds[i - 1] != ColorInterp.alpha]
+    """Indexes of the bands to read, whether they are a palette, and their type."""
+    colours = source.colorinterp
+    indexes = [i for i in source.indexes if keep_alpha or colours[i - 1] != ColorInterp.alpha]
     dtype = np.result_type(*(source.dtypes[i - 1] for i in indexes))
     if dtype.kind == "c":
         raise UnreadableError(Path(source.name), "holds complex numbers, not an image")
-    return indexes, len(indexes) == 1 and kinds[indexes[0] - 1] == ColorInterp.palette, dtype
+    return indexes, len(indexes) == 1 and colours[indexes[0] - 1] == ColorInterp.palette, dtype
 
 
 def _read(source: rasterio.DatasetReader, keep_alpha: bool) -> NDArray[Any]:

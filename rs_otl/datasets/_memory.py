@@ -1,4 +1,4 @@
-"""Where decoded images are held, and how much memory they may take when nobody says."""
+"""Where decoded images are kept, and how much memory they may take by default."""
 
 import math
 import os
@@ -15,23 +15,23 @@ from rs_otl.errors import InputError
 GIB = 2**30
 
 
-def hold(
+def allocate(
     cache: str, shape: tuple[int, ...], dtype: np.dtype[Any], budget: int, folder: Path
 ) -> NDArray[Any] | None:
     """Make an array for decoded images.
 
     Args:
-        cache: ``ram``, ``disk``, ``auto`` or ``none``; see :func:`rs_otl.datasets.load_dataset`.
+        cache: ``ram``, ``disk``, ``auto`` or ``none``; see :class:`rs_otl.datasets.CachedDataset`.
         shape: Of the array.
         dtype: Of the array.
         budget: Memory in bytes that it may take.
-        folder: Where a file is made; it has no name, and is gone when the process is.
+        folder: Where a file is made; it has no name, and disappears with the process.
 
     Returns:
-        The array, or ``None`` if images are to be held nowhere.
+        The array, or ``None`` if images are not to be kept.
 
     Raises:
-        InputError: If the disk that was asked for has no room, or ``cache`` is another word.
+        InputError: The disk that was asked for has no room, or ``cache`` is another word.
     """
     if cache not in ("ram", "disk", "auto", "none"):
         raise InputError(f"cache = {cache!r}: expected auto, ram, disk or none")
@@ -59,7 +59,7 @@ def default_cache_bytes() -> int:
 
 
 def _available_bytes() -> int:
-    """Memory that can be had without swapping, of this machine or this container."""
+    """Memory available without swapping, of this machine or this container."""
     free = _machine_bytes()
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())

@@ -1,11 +1,9 @@
-"""Images of one size in [0, 1], from the catalogue or from any folder."""
+"""Any classification data set as squares of one size, decoded once and kept in memory."""
 
-import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,120 +16,150 @@ from torch.utils.data import Dataset
 from rs_otl.datasets._decode import (
     UnreadableError,
     decode,
+    match_bands,
     pixel_hash,
     quiet_reading,
     to_square,
 )
-from rs_otl.datasets._memory import default_cache_bytes, hold
-from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
-from rs_otl.datasets.folder import EXPECTED, kind_of, list_folder
-from rs_otl.datasets.scenes import are_scenes, find_tiles, read_tile
+from rs_otl.datasets._memory import allocate, default_cache_bytes
+from rs_otl.datasets.bands import ImageInfo, top_value
+from rs_otl.datasets.base import ImageDataset, LeftOut
+from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
+from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
+from rs_otl.datasets.samples import (
+    TORCHGEO,
+    describe_samples,
+    open_torchgeo,
+    paths_of,
+    read_sample,
+)
+from rs_otl.datasets.scenes import SceneTiles, are_scenes
 from rs_otl.datasets.statistics import estimate_statistics
-from rs_otl.datasets.synthetic import draw_scene
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked
 from rs_otl.spec import ImageSpec
 
-# Images handed to the threads at a time: bounds what waits in memory.
+# Images handed to the threads at a time, which bounds how many wait in memory.
 _CHUNK = 64
 _THREADS = min(8, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """An image file that is not used, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads one image as the square that is kept of it.
-
-    Attributes:
-        decode: Path as listed to raw pixels (C, H, W), uint8, uint16 or float32.
-        bands: Number of bands of the data set.
-        size: Side of the square in pixels.
-        deep: Whether squares are uint16 instead of uint8.
-        deep_scale: Raw value of images deeper than 8 bits that becomes full range.
-    """
-
-    decode: Callable[[str], NDArray[Any]]
-    bands: int
-    size: int
-    deep: bool
-    deep_scale: float
-
-    def __call__(self, path: str) -> tuple[NDArray[Any], int]:
-        """Read an image.
-
-        Returns:
-            (C, size, size) uint8 or uint16, and the hash of the pixels before resizing.
-
-        Raises:
-            UnreadableError: It cannot be decoded, or has other bands than the data set.
-        """
-        pixels = self.decode(path)
-        digest = pixel_hash(pixels)
-        if len(pixels) == 1 and self.bands == 3 and pixels.dtype == np.uint8:
-            pixels = np.repeat(pixels, 3, axis=0)
-        if len(pixels) != self.bands:
-            reason = f"has {_count(len(pixels), 'band')}, the data set {self.bands}"
-            raise UnreadableError(Path(path), reason)
-        return to_square(pixels, self.size, self.deep, self.deep_scale), digest
-
-
 class CachedDataset(Dataset[dict[str, Tensor]]):
-    """Images of one size in [0, 1], with their labels if there are any.
+    """The images of a classification data set as squares of one size in [0, 1].
 
-    Images are held in memory or in a memory-mapped file, as uint8 or uint16; otherwise only
-    paths and hashes are, and images are decoded again when asked for.
+    Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); images
+    that cannot be used are left out and named. Squares are kept as uint8 or uint16 in memory or
+    in a memory-mapped file; otherwise images are decoded again each time.
+
+    Data sets of :mod:`rs_otl.datasets` without transforms are read by their ``loader``, all
+    others by their samples, ``{"image": (C, H, W), "label": integer scalar}`` with raw values.
 
     Attributes:
-        name: Name in the catalogue, or of the folder.
-        folder: Folder that ``paths`` are relative to; ``None`` for what is drawn.
+        dataset: What the images are read from.
+        indices: (N,) int64, their positions in ``dataset``.
+        name: Name in the catalogue, of the folder, or of the class.
         spec: Bands, units and normalisation.
         size: Side of the images in pixels.
         classes: Class names in the order of the labels; ``None`` without labels.
         labels: (N,) int64; ``None`` without labels.
-        paths: N paths with forward slashes, sorted.
+        paths: N paths with forward slashes, or positions where the data set has no files.
         hashes: (N,) uint64, equal for images whose pixels are equal before resizing.
-        left_out: Files that cannot be used, and why.
+        left_out: Images that cannot be used, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
-        cached: Whether the images are held in memory or in a file.
     """
 
     def __init__(
         self,
-        name: str,
-        folder: Path | None,
-        spec: ImageSpec,
-        paths: list[str],
-        labels: NDArray[np.int64] | None,
-        classes: tuple[str, ...] | None,
-        hashes: NDArray[np.uint64],
-        left_out: list[LeftOut],
-        missing: str | None,
-        reader: Reader,
-        cache: NDArray[Any] | None,
+        dataset: Dataset[Any],
+        spec: ImageSpec | None,
+        size: int,
+        *,
+        name: str | None = None,
+        cache: str = "ram",
+        cache_bytes: int | None = None,
+        cache_folder: Path | None = None,
+        progress: bool = False,
     ) -> None:
-        self.name = name
-        self.folder = folder
-        self.spec = spec
-        self.size = reader.size
-        self.paths = paths
-        self.labels = labels
-        self.classes = classes
-        self.hashes = hashes
-        self.left_out = left_out
-        self.missing = missing
-        self._reader = reader
-        self._cache = cache
+        """Decode all images once.
+
+        Args:
+            dataset: A torchgeo classification data set, or any of the same samples.
+            spec: Bands, units and normalisation; ``None`` to take them from the data set, and
+                estimate what it does not say from its images.
+            size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
+            name: What to call it; by default what it calls itself, else its class.
+            cache: Where squares are kept: ``"ram"`` if all fit the budget, else nowhere;
+                ``"disk"``: in a memory-mapped file; ``"auto"``: in memory if all fit, else on
+                disk if there is room; ``"none"``.
+            cache_bytes: Memory that squares may take. By default 4 GiB or a quarter of the memory
+                available, whichever is less.
+            cache_folder: Where that file is made; it has no name, and disappears with the
+                process.
+            progress: Whether to show progress on stderr.
+
+        Raises:
+            InputError: No image can be used; its values are normalised already; ``spec`` has
+                other bands; or there is no room on the disk that was asked for.
+        """
+        if size < 1:
+            raise InputError(f"size must be at least 1 pixel, not {size}")
+        self.dataset = dataset
+        self.name = name or getattr(dataset, "name", None) or type(dataset).__name__
+        self.size = size
+        self.missing: str | None = getattr(dataset, "missing", None)
+        self._names = paths_of(dataset)
+        # Read by its loader, without a detour by float32 samples.
+        self._raw: ImageDataset | None = None
+        if isinstance(dataset, ImageDataset) and dataset.transforms is None:
+            self._raw = dataset
+            self._info = dataset.info if spec is None else ImageInfo.from_spec(spec)
+        else:
+            self._info = describe_samples(dataset, self.name, self._names, spec)
+        self.spec = self._info.spec()
+
+        total = len(self._names)
+        shape = (total, len(self.spec.bands), size, size)
+        dtype = np.dtype(np.uint16 if self._info.is_16bit else np.uint8)
+        budget = default_cache_bytes() if cache_bytes is None else cache_bytes
+        squares = allocate(cache, shape, dtype, budget, cache_folder or Path("."))
+        hashes, labels = np.empty(total, np.uint64), np.empty(total, np.int64)
+        usable: list[int] = []
+        self.left_out: list[LeftOut] = list(getattr(dataset, "left_out", ()))
+        images = tracked(
+            self._read_all(squares is not None), f"Reading {self.name}", progress, total
+        )
+        for position, image in enumerate(images):
+            if isinstance(image, UnreadableError):
+                self.left_out.append(LeftOut(self._names[position], image.reason))
+                continue
+            square, digest, label = image
+            number = len(usable)
+            if squares is not None:
+                squares[number] = square
+            hashes[number] = digest
+            labels[number] = label
+            usable.append(position)
+        if not usable:
+            raise InputError(self._nothing_usable())
+        self.indices = np.array(usable, np.int64)
+        self.paths = [self._names[position] for position in usable]
+        self.hashes = hashes[: len(usable)]
+        self._cache = None if squares is None else squares[: len(usable)]
+        self.labels: NDArray[np.int64] | None = labels[: len(usable)]
+        self.classes: tuple[str, ...] | None = None
+        if self.labels.min() < 0:
+            self.labels = None
+        else:
+            given = tuple(str(name) for name in getattr(dataset, "classes", None) or ())
+            numbers = range(int(self.labels.max()) + 1)
+            self.classes = given if len(given) >= len(numbers) else tuple(map(str, numbers))
+        if self._info.mean is None:
+            mean, std = estimate_statistics(self, np.arange(len(self)))
+            self.spec = self.spec.model_copy(update={"mean": mean, "std": std})
 
     @property
     def cached(self) -> bool:
-        """Whether the images are held in memory or in a file."""
+        """Whether the squares are kept in memory or in a file."""
         return self._cache is not None
 
     def __len__(self) -> int:
@@ -148,28 +176,28 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
             (n, C, size, size) float32 in [0, 1].
 
         Raises:
-            InputError: A file is no longer what it was when the data set was loaded.
+            InputError: A file has changed since the data set was loaded.
         """
-        squares = self.uint8_batch(indices)
-        return squares.float().div_(255) if squares.dtype == torch.uint8 else squares
+        batch = self.uint8_batch(indices)
+        return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
     def uint8_batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Images as they are held where that is 8 bits, else as :meth:`images`.
+        """Images as they are cached where that is 8 bits, else as :meth:`images`.
 
         Args:
             indices: n positions.
 
         Returns:
-            (n, C, size, size), uint8, or float32 in [0, 1] if the images are deeper.
+            (n, C, size, size), uint8, or float32 in [0, 1] for images of more than 8 bits.
 
         Raises:
-            InputError: A file is no longer what it was when the data set was loaded.
+            InputError: A file has changed since the data set was loaded.
         """
         if self._cache is not None:
             squares = self._cache[np.asarray(indices, np.int64)]
         else:
             with quiet_reading():
-                squares = np.stack([self._reader(self.paths[i])[0] for i in indices])
+                squares = np.stack([self._read(int(self.indices[i]))[0] for i in indices])
         if squares.dtype == np.uint8:
             return torch.from_numpy(squares)
         # torch does little arithmetic in uint16.
@@ -192,6 +220,59 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
             batch["label"] = torch.from_numpy(self.labels[indices])
         return batch
 
+    def _read(self, position: int, resize: bool = True) -> tuple[NDArray[Any], int, int]:
+        """Read one image of the data set.
+
+        Returns:
+            (C, size, size) uint8 or uint16, or the raw pixels if not to ``resize``; the hash of
+            the raw pixels; and the label, -1 without.
+
+        Raises:
+            UnreadableError: It cannot be read, or has other bands than the data set.
+        """
+        if self._raw is not None:
+            path, label = self._raw.samples[position]
+            pixels = self._raw.loader(path).transpose(2, 0, 1)
+            label = label if self._raw.classes else -1
+        else:
+            path = self._names[position]
+            pixels, label = read_sample(self.dataset, position, path)
+            if not self._info.is_16bit:
+                pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
+        digest = pixel_hash(pixels)
+        pixels = match_bands(pixels, len(self.spec.bands), path)
+        if resize:
+            pixels = to_square(pixels, self.size, self._info.is_16bit, self._info.scale)
+        return pixels, digest, label
+
+    def _read_all(self, resize: bool) -> Iterator[tuple[NDArray[Any], int, int] | UnreadableError]:
+        """Read all images in order; ours on several threads, since others may not allow it."""
+
+        def read(position: int) -> tuple[NDArray[Any], int, int] | UnreadableError:
+            try:
+                return self._read(position, resize)
+            except UnreadableError as error:
+                return error
+
+        positions = range(len(self._names))
+        with quiet_reading():
+            if self._raw is None:
+                yield from map(read, positions)
+                return
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for start in positions[::_CHUNK]:
+                    yield from pool.map(read, positions[start : start + _CHUNK])
+
+    def _nothing_usable(self) -> str:
+        where = getattr(self.dataset, "root", None) or self.name
+        if not self.left_out:
+            return f"{where}: no images, expected {EXPECTED}"
+        first = self.left_out[0]
+        return (
+            f"{where}: none of {len(self._names):,} image files can be used, expected {EXPECTED}; "
+            f"{first.path}: {first.reason}"
+        )
+
 
 def load_dataset(
     name_or_path: str,
@@ -202,33 +283,29 @@ def load_dataset(
     cache: str = "ram",
     cache_folder: Path | None = None,
 ) -> CachedDataset:
-    """Load a data set of the catalogue, any folder of images, or one of georeferenced scenes.
+    """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
-    Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); what
-    cannot be used is left out and named. Labels come from folder names alone. Images of a folder
-    that have other bands than most are left out, except 8-bit grey ones among RGB. 8-bit values
-    are divided by 255, deeper ones by the catalogue's scale or a folder's robust maximum.
+    Labels of a folder come from the names of its sub-folders alone. Its images that have other
+    bands than most are left out, except 8-bit grey ones among RGB. 8-bit values are divided by
+    255, others by the catalogue's scale or the folder's 99.9th percentile.
 
     A folder without class sub-folders, most of whose images are georeferenced TIFFs of 256 pixels
-    or more on both sides, is one of scenes: its images are tiles of them, see
-    :func:`rs_otl.datasets.scenes.find_tiles`. What folder it was taken for is said on stderr.
+    or more on both sides, is one of scenes, which is said on stderr: its images are tiles of
+    them, see :class:`rs_otl.datasets.SceneTiles`.
 
     Args:
-        name_or_path: Name in the catalogue, or a folder.
-        size: Side of the images in pixels; see :func:`rs_otl.spec.load_size`.
-        root: Folder that the catalogue's data sets lie in; by default ``$RS_OTL_DATA``, else
+        name_or_path: Name in the catalogue, ``torchgeo/`` and the name of one of torchgeo's
+            classification data sets, or a folder.
+        size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
+        root: Folder that data sets with a name lie in; by default ``$RS_OTL_DATA``, else
             ``./data``.
-        cache_bytes: Memory that decoded images may take. By default 4 GiB or a quarter of the
-            memory available, whichever is less.
+        cache_bytes: As of :class:`CachedDataset`, like all that follow.
         progress: Whether to show progress on stderr.
-        cache: Where they are held: ``"ram"`` if all fit the budget, else nowhere; ``"disk"``: in
-            a memory-mapped file; ``"auto"``: in memory if all fit, else on disk if there is
-            room; ``"none"``.
-        cache_folder: Where that file is made; without a name, so that it is gone when the
-            process is.
+        cache: Where squares are kept.
+        cache_folder: Where a file of them is made.
 
     Returns:
-        The usable images, sorted by path.
+        The usable images. Those of the catalogue and of folders are sorted by path.
 
     Raises:
         InputError: No such data set or folder, no image in it, or none that can be used; or no
@@ -236,16 +313,35 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    path = Path(name_or_path)
-    if name_or_path in CATALOGUE or (len(path.parts) == 1 and not path.exists()):
-        source = _from_catalogue(entry_named(name_or_path), data_root(root), size)
-    else:
-        source = _from_folder(path, size, progress)
-    budget = default_cache_bytes() if cache_bytes is None else cache_bytes
-    reader = source.reader
-    dtype = np.dtype(np.uint16 if reader.deep else np.uint8)
-    shape = (len(source.paths), reader.bands, reader.size, reader.size)
-    return _load(source, hold(cache, shape, dtype, budget, cache_folder or Path(".")), progress)
+    return CachedDataset(
+        _open(name_or_path, size, root, progress),
+        None,
+        size,
+        name=name_or_path if name_or_path.startswith(TORCHGEO) else None,
+        cache=cache,
+        cache_bytes=cache_bytes,
+        cache_folder=cache_folder,
+        progress=progress,
+    )
+
+
+def _open(name_or_path: str, size: int, root: Path | None, progress: bool) -> Dataset[Any]:
+    if name_or_path.startswith(TORCHGEO):
+        return open_torchgeo(name_or_path, data_root(root))
+    folder = Path(name_or_path)
+    if name_or_path in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
+        return entry_named(name_or_path).open(data_root(root))
+    listing = list_folder(folder)
+    if listing.classes is None and are_scenes(folder, listing.paths):
+        tiles = SceneTiles(folder, size=size)
+        scenes = len({path.rpartition(":r")[0] for path in tiles.paths})
+        print(
+            f"{folder}: a folder of georeferenced scenes; {len(tiles):,} tiles of {size} pixels "
+            f"from {scenes:,} of them",
+            file=sys.stderr,
+        )
+        return tiles
+    return ImageFolder(folder, progress=progress)
 
 
 def read_image(path: Path, size: int) -> Tensor:
@@ -253,197 +349,18 @@ def read_image(path: Path, size: int) -> Tensor:
 
     Args:
         path: The file.
-        size: Side of the image wanted, in pixels.
+        size: Side of the square wanted, in pixels.
 
     Returns:
-        (C, size, size) float32 in [0, 1]: 8-bit values divided by 255, deeper ones by their 99.9th
+        (C, size, size) float32 in [0, 1]: 8-bit values divided by 255, others by their 99.9th
         percentile.
 
     Raises:
-        InputError: It cannot be decoded.
+        InputError: It cannot be decoded, or values lie below 0.
     """
     with quiet_reading():
         pixels = decode(path)
-    deep = pixels.dtype != np.uint8
-    scale = max(float(np.percentile(pixels, 99.9)), 1e-6) if deep else 255
-    square = to_square(pixels, size, deep, scale)
+    is_16bit = pixels.dtype != np.uint8
+    scale = (top_value([pixels], path) or 1.0) if is_16bit else 255.0
+    square = to_square(pixels, size, is_16bit, scale)
     return torch.from_numpy(square.astype(np.float32) / np.iinfo(square.dtype).max)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What is known of a data set before its images are decoded."""
-
-    name: str
-    folder: Path | None
-    paths: list[str]
-    labels: NDArray[np.int64] | None
-    classes: tuple[str, ...] | None
-    left_out: list[LeftOut]
-    missing: str | None
-    reader: Reader
-    spec: ImageSpec
-    estimate: bool  # whether mean and std are yet to be found out
-
-
-def _from_catalogue(entry: Entry, root: Path, size: int) -> _Source:
-    dataset = entry.open(root)
-    if entry.folders:
-        folder = Path(dataset.root)
-        listed = sorted((Path(p).relative_to(folder).as_posix(), n) for p, n in dataset.samples)
-        read: Callable[[str], NDArray[Any]] = functools.partial(_decode_below, folder)
-    else:
-        folder, listed, read = None, sorted(dataset.samples), draw_scene
-    deep = entry.scale > 255
-    labels = np.array([label for _, label in listed], np.int64)
-    present = np.bincount(labels, minlength=len(entry.classes))
-    return _Source(
-        name=entry.name,
-        folder=folder,
-        paths=[path for path, _ in listed],
-        labels=labels,
-        classes=entry.classes,
-        left_out=[],
-        missing=entry.missing(dict(zip(entry.classes, present.tolist(), strict=True))),
-        reader=Reader(read, len(entry.bands), size, deep, entry.scale if deep else 65535),
-        spec=ImageSpec(
-            bands=entry.bands,
-            units=entry.units,
-            scale=entry.scale,
-            resolution=entry.resolution,
-            mean=entry.mean or (0,) * len(entry.bands),
-            std=entry.std or (1,) * len(entry.bands),
-        ),
-        estimate=entry.mean is None,
-    )
-
-
-def _from_folder(folder: Path, size: int, progress: bool) -> _Source:
-    listing = list_folder(folder)
-    if listing.classes is None and are_scenes(folder, listing.paths):
-        return _from_scenes(folder, listing.paths, size)
-    with quiet_reading():
-        kind = kind_of(folder, tracked(listing.paths, "Looking at headers", progress))
-    read = functools.partial(_decode_below, folder, keep_alpha=kind.keep_alpha)
-    return _Source(
-        name=folder.resolve().name,
-        folder=folder,
-        paths=listing.paths,
-        labels=listing.labels,
-        classes=listing.classes,
-        left_out=[LeftOut(path, "lies in no class sub-folder") for path in listing.outside],
-        missing=None,
-        reader=Reader(read, len(kind.bands), size, kind.deep, kind.deep_scale),
-        spec=ImageSpec(
-            bands=kind.bands,
-            units=kind.units,
-            scale=kind.deep_scale if kind.deep else 255,
-            resolution=None,
-            mean=(0,) * len(kind.bands),
-            std=(1,) * len(kind.bands),
-        ),
-        estimate=True,
-    )
-
-
-def _from_scenes(folder: Path, paths: list[str], size: int) -> _Source:
-    found = find_tiles(folder, paths, size)
-    used = len({tile.partition(":r")[0] for tile in found.tiles})
-    print(
-        f"{folder}: a folder of georeferenced scenes; {len(found.tiles):,} tiles of {size} pixels "
-        f"from {used:,} of them",
-        file=sys.stderr,
-    )
-    bands, scale = found.bands, found.deep_scale
-    return _Source(
-        name=folder.resolve().name,
-        folder=folder,
-        paths=found.tiles,
-        labels=None,
-        classes=None,
-        left_out=[LeftOut(path, reason) for path, reason in found.left_out],
-        missing=None,
-        reader=Reader(
-            functools.partial(read_tile, folder, size), len(bands), size, found.deep, scale
-        ),
-        spec=ImageSpec(
-            bands=bands,
-            units=found.units,
-            scale=scale if found.deep else 255,
-            resolution=found.resolution,
-            mean=(0,) * len(bands),
-            std=(1,) * len(bands),
-        ),
-        estimate=True,
-    )
-
-
-def _load(source: _Source, cache: NDArray[Any] | None, progress: bool) -> CachedDataset:
-    """Decode everything once, into ``cache`` if there is one."""
-    reader, total = source.reader, len(source.paths)
-    hashes = np.empty(total, np.uint64)
-    kept: list[int] = []
-    left_out = list(source.left_out)
-    outcomes = tracked(
-        _read_all(reader, source.paths, cache is not None),
-        f"Reading {source.name}",
-        progress,
-        total,
-    )
-    for position, outcome in enumerate(outcomes):
-        if isinstance(outcome, UnreadableError):
-            left_out.append(LeftOut(source.paths[position], outcome.reason))
-            continue
-        square, digest = outcome
-        if cache is not None:
-            cache[len(kept)] = square
-        hashes[len(kept)] = digest
-        kept.append(position)
-    if not kept:
-        first = left_out[0]
-        raise InputError(
-            f"{source.folder}: none of {total:,} image files can be used, expected {EXPECTED}; "
-            f"{first.path}: {first.reason}"
-        )
-    imagery = CachedDataset(
-        name=source.name,
-        folder=source.folder,
-        spec=source.spec,
-        paths=[source.paths[position] for position in kept],
-        labels=None if source.labels is None else source.labels[kept],
-        classes=source.classes,
-        hashes=hashes[: len(kept)],
-        left_out=left_out,
-        missing=source.missing,
-        reader=reader,
-        cache=None if cache is None else cache[: len(kept)],
-    )
-    if source.estimate:
-        mean, std = estimate_statistics(imagery, np.arange(len(imagery)))
-        imagery.spec = source.spec.model_copy(update={"mean": mean, "std": std})
-    return imagery
-
-
-def _read_all(
-    reader: Reader, paths: list[str], keep_squares: bool
-) -> Iterator[tuple[NDArray[Any] | None, int] | UnreadableError]:
-    """Read all images in order, on several threads, a chunk at a time."""
-
-    def outcome(path: str) -> tuple[NDArray[Any] | None, int] | UnreadableError:
-        try:
-            square, digest = reader(path)
-        except UnreadableError as error:
-            return error
-        return square if keep_squares else None, digest
-
-    with quiet_reading(), ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(paths), _CHUNK):
-            yield from pool.map(outcome, paths[start : start + _CHUNK])
-
-
-def _decode_below(folder: Path, path: str, keep_alpha: bool = False) -> NDArray[Any]:
-    return decode(folder / path, keep_alpha)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

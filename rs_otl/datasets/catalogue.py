@@ -6,17 +6,18 @@ Nothing here imports torch or torchgeo, so a listing is quick; :meth:`Entry.open
 import difflib
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
+from rs_otl.datasets.bands import ImageInfo
 from rs_otl.errors import InputError
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB
 
 if TYPE_CHECKING:
-    from torchgeo.datasets import NonGeoClassificationDataset
+    from rs_otl.datasets.base import ImageDataset
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
 
@@ -42,8 +43,8 @@ class Entry:
         folders: Where its class folders may lie below the data root; the first is official.
         files: What lies in them.
         obtain: How to get it, in one line.
-        adapter: ``module:Class`` of this package that reads it; empty for what is drawn.
-        downloads: Whether the adapter knows a stable address and a checksum.
+        dataset: Name of its class in ``rs_otl.datasets``.
+        downloads: Whether that class knows a stable address and a checksum.
         mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
         std: Published standard deviation likewise.
     """
@@ -58,7 +59,7 @@ class Entry:
     folders: tuple[str, ...]
     files: str
     obtain: str
-    adapter: str
+    dataset: str
     downloads: bool = False
     bands: tuple[str, ...] = RGB
     units: str = "8-bit counts"
@@ -76,45 +77,64 @@ class Entry:
         """Official number of images."""
         return sum(self.counts.values())
 
+    def info(self, bands: Sequence[str] | None = None) -> ImageInfo:
+        """Describe the images.
+
+        Args:
+            bands: Names of the bands that are read; by default all.
+        """
+        names = self.bands if bands is None else tuple(bands)
+        chosen = [self.bands.index(name) for name in names]
+        is_16bit = self.scale > 255
+        return ImageInfo(
+            bands=names,
+            units=self.units,
+            is_16bit=is_16bit,
+            scale=self.scale if is_16bit else 65535,
+            resolution=self.resolution,
+            mean=self.mean and tuple(self.mean[i] for i in chosen),
+            std=self.std and tuple(self.std[i] for i in chosen),
+        )
+
     def folder(self, root: Path) -> Path | None:
         """Find the folder that holds the class folders; ``None`` if it is not below ``root``."""
-        found = (root / folder for folder in self.folders)
-        return next((folder for folder in found if folder.is_dir()), None)
+        candidates = (root / folder for folder in self.folders)
+        return next((folder for folder in candidates if folder.is_dir()), None)
 
     def present(self, root: Path) -> dict[str, int]:
         """Count the image files of each class below ``root``, without opening any."""
         folder = self.folder(root)
-        return {name: _count_images(folder / name) if folder else 0 for name in self.counts}
+        return {name: len(image_files(folder / name)) if folder else 0 for name in self.counts}
 
     def missing(self, present: Mapping[str, int]) -> str | None:
         """Say what a partial copy lacks.
 
         Args:
-            present: Class name to number of images found.
+            present: Class name to number of images on disk.
 
         Returns:
             For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``; ``None``
             if nothing is missing.
         """
-        lacks = [
+        lacking = [
             f"{name} lacks {count - present.get(name, 0):,}"
             for name, count in self.counts.items()
             if present.get(name, 0) < count
         ]
-        if not lacks:
+        if not lacking:
             return None
-        return f"{sum(present.values()):,} of {self.images:,} images: {', '.join(lacks)}"
+        return f"{sum(present.values()):,} of {self.images:,} images: {', '.join(lacking)}"
 
-    def open(self, root: Path, download: bool = False) -> "NonGeoClassificationDataset":
-        """Open the data set in torchgeo's manner.
+    def open(self, root: Path, download: bool = False) -> "ImageDataset":
+        """Open the data set.
 
         Args:
             root: Folder that holds the data sets.
             download: Fetch what is missing, checksum verified, where ``downloads`` is true.
 
         Returns:
-            A torchgeo data set with all images on disk, whatever official splits there are. Its
-            labels are the official ones for partial copies, too.
+            A torchgeo data set of all images on disk, with the official labels also where
+            classes are missing.
 
         Raises:
             InputError: It is not below ``root``; the message says how to get it.
@@ -123,13 +143,9 @@ class Entry:
             raise InputError(f"{self.name} cannot be downloaded automatically. {self.obtain}")
         from torchgeo.datasets import DatasetNotFoundError
 
-        module, _, name = self.adapter.partition(":")
-        adapter = getattr(importlib.import_module(f"rs_otl.datasets.{module}"), name)
-        arguments: dict[str, object] = {"root": root} if self.folders else {}
-        if download:
-            arguments["download"] = True
+        dataset_class = getattr(importlib.import_module("rs_otl.datasets"), self.dataset)
         try:
-            dataset = adapter(**arguments)
+            dataset = dataset_class(root=root, download=download)
         except DatasetNotFoundError:
             raise InputError(self.not_found(root)) from None
         except (OSError, RuntimeError, BadZipFile) as error:
@@ -151,15 +167,20 @@ def data_root(root: Path | None = None) -> Path:
     return root or Path(os.environ.get("RS_OTL_DATA") or "data")
 
 
-def _count_images(folder: Path) -> int:
-    return sum(
-        name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        for _, _, names in os.walk(folder, followlinks=True)
-        for name in names
-    )
+def image_files(folder: Path) -> list[Path]:
+    """List the images below a folder; hidden files and folders are passed over."""
+    paths = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        paths += [
+            Path(parent) / name
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return paths
 
 
-def _each(count: int, names: str) -> dict[str, int]:
+def _equal(count: int, names: str) -> dict[str, int]:
     return dict.fromkeys(names.split(), count)
 
 
@@ -197,7 +218,7 @@ _ENTRIES = (
         files="<Class>/<Class>_N.jpg",
         obtain="Download EuroSAT.zip (RGB) from the homepage named in the paper, "
         "github.com/phelber/EuroSAT, and unpack it there: it holds the folder 2750",
-        adapter="eurosat:EuroSATRGB",
+        dataset="EuroSATRGB",
     ),
     Entry(
         name="eurosat-ms",
@@ -216,7 +237,7 @@ _ENTRIES = (
         folders=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif",),
         files="<Class>/<Class>_N.tif",
         obtain=_download("eurosat-ms"),
-        adapter="eurosat:EuroSATMS",
+        dataset="EuroSAT",
         downloads=True,
         mean=None,
         std=None,
@@ -224,7 +245,7 @@ _ENTRIES = (
     Entry(
         name="ucmerced",
         title="UC Merced Land Use",
-        counts=_each(
+        counts=_equal(
             100,
             "agricultural airplane baseballdiamond beach buildings chaparral denseresidential "
             "forest freeway golfcourse harbor intersection mediumresidential mobilehomepark "
@@ -238,13 +259,13 @@ _ENTRIES = (
         folders=("UCMerced_LandUse/Images",),
         files="<class>/<class>NN.tif",
         obtain=_download("ucmerced"),
-        adapter="ucmerced:UCMerced",
+        dataset="UCMerced",
         downloads=True,
     ),
     Entry(
         name="patternnet",
         title="PatternNet",
-        counts=_each(
+        counts=_equal(
             800,
             "airplane baseball_field basketball_court beach bridge cemetery chaparral "
             "christmas_tree_farm closed_road coastal_mansion crosswalk dense_residential "
@@ -263,13 +284,13 @@ _ENTRIES = (
         folders=("PatternNet/images",),
         files="<class>/<class>NNN.jpg",
         obtain=_download("patternnet"),
-        adapter="patternnet:PatternNet",
+        dataset="PatternNet",
         downloads=True,
     ),
     Entry(
         name="resisc45",
         title="NWPU-RESISC45",
-        counts=_each(
+        counts=_equal(
             700,
             "airplane airport baseball_diamond basketball_court beach bridge chaparral church "
             "circular_farmland cloud commercial_area dense_residential desert forest freeway "
@@ -287,7 +308,7 @@ _ENTRIES = (
         folders=("NWPU-RESISC45",),
         files="<class>/<class>_NNN.jpg",
         obtain=_download("resisc45"),
-        adapter="resisc45:RESISC45",
+        dataset="RESISC45",
         downloads=True,
     ),
     Entry(
@@ -334,12 +355,12 @@ _ENTRIES = (
         files="<Class>/<class>_N.jpg",
         obtain="Ask for AID on the homepage of its authors (Wuhan University, "
         "captain-whu.github.io/AID) and unpack the class folders there",
-        adapter="aid:AID",
+        dataset="AID",
     ),
     Entry(
         name="siri-whu",
         title="SIRI-WHU Google",
-        counts=_each(
+        counts=_equal(
             200,
             "agriculture commercial harbor idle_land industrial meadow overpass park pond "
             "residential river water",
@@ -354,7 +375,7 @@ _ENTRIES = (
         files="<class>/NNNN.tif",
         obtain="Ask for the Google data set of SIRI-WHU from its authors (RSIDEA group, Wuhan "
         "University) and unpack the archive there under its own name",
-        adapter="siri_whu:SIRIWHU",
+        dataset="SIRIWHU",
     ),
     Entry(
         name="hmhr",
@@ -376,12 +397,12 @@ _ENTRIES = (
         obtain="Clone github.com/leeguandong/"
         "How-to-make-high-resolution-remote-sensing-image-dataset and put its folder "
         "'RS Image Dataset' there",
-        adapter="hmhr:HMHR",
+        dataset="HMHR",
     ),
     Entry(
         name="synthetic",
         title="Synthetic scenes",
-        counts=_each(
+        counts=_equal(
             160,
             "bare fields forest industrial meadow orchard residential river road water",
         ),
@@ -393,7 +414,7 @@ _ENTRIES = (
         folders=(),
         files="",
         obtain="Nothing to get: it is drawn by this package",
-        adapter="synthetic:Synthetic",
+        dataset="Synthetic",
         mean=None,
         std=None,
     ),

@@ -1,48 +1,69 @@
-"""EuroSAT, as RGB pictures and with all 13 bands of Sentinel-2."""
+"""EuroSAT with all 13 bands of Sentinel-2, and as RGB pictures."""
 
-import os
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torchgeo.datasets import DatasetNotFoundError, EuroSAT
-from torchgeo.datasets.utils import (
-    download_and_extract_archive,
-    extract_archive,
-    rasterio_loader,
-)
+from numpy.typing import NDArray
+from torchgeo import datasets
 
-from rs_otl.datasets._partial import DownloadableCopy, ManualCopy
+from rs_otl.datasets._decode import load, match_bands
+from rs_otl.datasets.base import CatalogueDataset, Root, Transforms
 
-
-class EuroSATRGB(ManualCopy):
-    """EuroSAT in the RGB JPEGs of its paper, ``2750/<Class>/<Class>_N.jpg``.
-
-    torchgeo reads the 13-band TIFFs alone. A sample is ``{"image": float32 (3, 64, 64) in
-    0..255, "label": int64 scalar}``.
-    """
-
-    entry_name = "eurosat"
+_BANDS = datasets.EuroSAT.all_band_names
 
 
-class EuroSATMS(DownloadableCopy, EuroSAT):
-    """EuroSAT's 13 bands: all images of torchgeo's class, without its split files.
+class EuroSAT(CatalogueDataset, datasets.EuroSAT):
+    """torchgeo's ``EuroSAT`` with all its images, partial copies and the paper's division.
 
     A sample is ``{"image": float32 (13, 64, 64), reflectance x 10,000, "label": int64 scalar}``.
     """
 
     entry_name = "eurosat-ms"
-    bands = EuroSAT.all_band_names
-    band_indices = torch.arange(len(bands))
-    read = staticmethod(rasterio_loader)
 
-    def _verify(self) -> None:
-        """Find the images, or else unpack or fetch the archive."""
-        archive = os.path.join(self.root, self.filename)
-        if os.path.isdir(os.path.join(self.root, self.base_dir)):
-            return
-        if os.path.isfile(archive):
-            extract_archive(archive)
-        elif self.download:
-            md5 = self.md5 if self.checksum else None
-            download_and_extract_archive(self.url + self.filename, self.root, md5=md5)
-        else:
-            raise DatasetNotFoundError(self)
+    def __init__(
+        self,
+        root: Root = "data",
+        split: str | None = None,
+        bands: Sequence[str] = _BANDS,
+        transforms: Transforms | None = None,
+        download: bool = False,
+        checksum: bool = True,
+    ) -> None:
+        """Open what is there.
+
+        Args:
+            root: Folder that holds the data sets.
+            split: As of :class:`rs_otl.datasets.base.CatalogueDataset`.
+            bands: Names of the bands to read, in the order wanted.
+            transforms: Takes a sample and returns a changed one.
+            download: Fetch the archive if neither it nor the images are below ``root``.
+            checksum: Verify the archive that is fetched.
+
+        Raises:
+            DatasetNotFoundError: It is not below ``root`` and ``download`` is false.
+            ValueError: There is no band of that name.
+        """
+        self._validate_bands(bands)
+        self.bands = tuple(bands)
+        positions = [_BANDS.index(name) for name in bands]
+        self.band_indices = torch.tensor(positions)
+        loader = functools.partial(_load_bands, positions=positions)
+        self._open(root, split, transforms, download, checksum, loader, self.bands)
+
+
+class EuroSATRGB(CatalogueDataset):
+    """EuroSAT in the RGB JPEGs of its paper, ``2750/<Class>/<Class>_N.jpg``.
+
+    torchgeo's class reads the 13-band TIFFs alone. A sample is
+    ``{"image": float32 (3, 64, 64) in 0..255, "label": int64 scalar}``.
+    """
+
+    entry_name = "eurosat"
+
+
+def _load_bands(path: str, positions: Sequence[int]) -> NDArray[Any]:
+    pixels = load(path)
+    match_bands(pixels.transpose(2, 0, 1), len(_BANDS), path)
+    return pixels[:, :, positions]

@@ -2,13 +2,35 @@
 
 from torchgeo import datasets
 
-from rs_otl.datasets._partial import DownloadableCopy
+from rs_otl.datasets.base import CatalogueDataset, Root, Transforms
 
 
-class PatternNet(DownloadableCopy, datasets.PatternNet):
-    """torchgeo's ``PatternNet``, partial copies allowed.
+class PatternNet(CatalogueDataset, datasets.PatternNet):
+    """torchgeo's ``PatternNet`` with partial copies and the paper's division.
 
     A sample is ``{"image": float32 (3, 256, 256) in 0..255, "label": int64 scalar}``.
     """
 
     entry_name = "patternnet"
+
+    def __init__(
+        self,
+        root: Root = "data",
+        transforms: Transforms | None = None,
+        download: bool = False,
+        checksum: bool = True,
+        split: str | None = None,
+    ) -> None:
+        """Open what is there; ``split`` comes last, since torchgeo's class has none.
+
+        Args:
+            root: Folder that holds the data sets.
+            transforms: Takes a sample and returns a changed one.
+            download: Fetch the archive if neither it nor the images are below ``root``.
+            checksum: Verify the archive that is fetched.
+            split: As of :class:`rs_otl.datasets.base.CatalogueDataset`.
+
+        Raises:
+            DatasetNotFoundError: It is not below ``root`` and ``download`` is false.
+        """
+        super().__init__(root, split, transforms, download, checksum)

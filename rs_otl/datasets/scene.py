@@ -1,8 +1,8 @@
 """One georeferenced raster, read window by window."""
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from rs_otl.datasets._decode import UnreadableError, driver_of
+from rs_otl.datasets.bands import alpha_is_imagery, name_bands, units_of
 from rs_otl.errors import InputError
-from rs_otl.spec import RGB, EncoderConfig
+from rs_otl.spec import EncoderConfig
 
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
 SceneLike = Any
@@ -26,19 +27,16 @@ SceneLike = Any
 # GDAL would keep a twentieth of the machine's memory in decoded blocks. It asks once, before the
 # first raster is read.
 _CACHE_BYTES = 128 * 2**20
-_UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 
 
 class Scene:
     """A raster of any size, of which only windows are held in memory.
 
     Attributes:
-        name: Path, or what else the errors call it.
+        name: Path, or the name of an array; used in errors.
         width: In pixels.
         height: In pixels.
-        bands: Names of the bands that count, alpha left out: their descriptions, else
-            red, green, blue by colour interpretation or where there are three, else
-            ``band-1``, ``band-2`` and so on.
+        bands: Names of the bands, masks left out; see :func:`rs_otl.datasets.bands.name_bands`.
         named: Whether the file itself names its bands.
         dtype: Of the raw values.
         units: What a raw value counts, as :class:`rs_otl.spec.ImageSpec` says it.
@@ -67,9 +65,11 @@ class Scene:
             self.name = str(getattr(source, "name", None) or "array")
             self._memory, self._dataset = _written(source, self.name)
         dataset = self._dataset
-        kinds = dataset.colorinterp
-        alpha = [i for i in dataset.indexes if kinds[i - 1] == ColorInterp.alpha]
-        self._alpha_is_band = bool(alpha) and _is_band(dataset, alpha[0])
+        colours = dataset.colorinterp
+        alpha = [i for i in dataset.indexes if colours[i - 1] == ColorInterp.alpha]
+        self._alpha_is_band = bool(alpha) and alpha_is_imagery(
+            dataset.descriptions[alpha[0] - 1], _thumbnails(dataset, alpha[0])
+        )
         self._indexes = [i for i in dataset.indexes if i not in alpha or self._alpha_is_band]
         if not self._indexes:
             raise InputError(f"{self.name}: holds no band but alpha, expected imagery")
@@ -77,23 +77,15 @@ class Scene:
         self.dtype = np.result_type(*(dataset.dtypes[i - 1] for i in self._indexes))
         if self.dtype.kind == "c":
             raise InputError(f"{self.name}: holds complex numbers, expected imagery")
-        self.units = _UNITS.get(self.dtype.name, "floating-point values")
+        self.units = units_of(self.dtype)
         self.crs: CRS | None = dataset.crs
         self.transform: Affine = dataset.transform
-        self.bands, self.named = self._names()
+        self.bands, self.named = name_bands(
+            [dataset.descriptions[i - 1] for i in self._indexes],
+            [colours[i - 1].name for i in self._indexes],
+        )
         flags = dataset.mask_flag_enums
         self._masked = any(MaskFlags.all_valid not in flags[i - 1] for i in self._indexes)
-
-    def _names(self) -> tuple[tuple[str, ...], bool]:
-        given = [self._dataset.descriptions[i - 1] for i in self._indexes]
-        if all(given) and len(set(given)) == len(given):
-            return tuple(str(name).strip().lower() for name in given), True
-        kinds = [self._dataset.colorinterp[i - 1].name for i in self._indexes]
-        if sorted(kinds) == sorted(RGB):
-            return tuple(kinds), True
-        if len(kinds) == len(RGB):
-            return RGB, False
-        return tuple(f"band-{number + 1}" for number in range(len(kinds))), False
 
     @property
     def georeferenced(self) -> bool:
@@ -264,7 +256,7 @@ def bounded_cache() -> rasterio.Env:
     return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_georeference() -> Iterator[None]:
     """Silence rasterio's warning of a scene without georeference, which is told in our words."""
     with warnings.catch_warnings():
@@ -284,20 +276,11 @@ def _opened(path: Path) -> rasterio.DatasetReader:
         raise UnreadableError(path, f"cannot be opened ({reason}); get the file again") from None
 
 
-def _is_band(dataset: rasterio.DatasetReader, index: int) -> bool:
-    """Whether what is marked as alpha is imagery: GDAL marks the fourth of four 8-bit bands so.
-
-    It is if it has a name of its own, or is not nearly everywhere 0 or full, as a mask is.
-    """
-    name = dataset.descriptions[index - 1]
-    if name:
-        return name.strip().lower() not in ("alpha", "mask")
+def _thumbnails(dataset: rasterio.DatasetReader, index: int) -> Iterator[NDArray[Any]]:
+    """Read one band at a coarse step; nothing where it cannot be read, which later reads report."""
     shape = (min(256, dataset.height), min(256, dataset.width))
-    try:
-        values = dataset.read(index, out_shape=shape)
-    except RasterioError:
-        return False  # whoever reads the pixels will say what is wrong
-    return np.count_nonzero((values > 0) & (values < values.max())) > 0.05 * values.size
+    with contextlib.suppress(RasterioError):
+        yield dataset.read(index, out_shape=shape)
 
 
 def _written(array: Any, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]:

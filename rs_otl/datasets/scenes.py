@@ -1,15 +1,18 @@
-"""A folder of georeferenced scenes: tiles read from where they lie, no chips on disk."""
+"""A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.datasets._decode import UnreadableError
+from rs_otl.datasets.bands import ImageInfo, top_value
+from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
+from rs_otl.datasets.folder import list_folder
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 
@@ -18,34 +21,71 @@ SMALLEST = 256
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 # Tiles of all scenes together.
 _TILES = 20_000
-# A tile of which less holds data is not trained on.
+# Tiles of which a smaller share holds data are skipped.
 _VALID_SHARE = 0.95
-# Tiles that the robust maximum is taken over.
+# Tiles that decide the scale.
 _SAMPLED = 64
 
 
-@dataclass(frozen=True)
-class ScenesFound:
-    """What a folder of scenes holds.
+class _SceneHeader(NamedTuple):
+    bands: tuple[str, ...]
+    units: str
+    is_16bit: bool
+    resolution: str
 
-    Attributes:
-        tiles: Names of the tiles, ``SCENE:rROW:cCOLUMN``, the first row and column in pixels.
-        bands: Band names that most scenes have.
-        deep: Whether most of those are deeper than 8 bits.
-        units: What a raw value counts.
-        deep_scale: Raw value that becomes 1.0 in scenes deeper than 8 bits: the 99.9th
-            percentile of a sample of tiles.
-        resolution: Ground sizes of a pixel, as text; ``None`` where unknown.
-        left_out: Scenes that cannot be used, and why.
+
+class SceneTiles(ImageDataset):
+    """Tiles of the georeferenced scenes of a folder, without labels.
+
+    A sample is ``{"image": float32 (C, size, size), raw values}``. Paths are
+    ``SCENE:rROW:cCOLUMN``, the tile's first row and column in pixels. Pixels without data have
+    the mean of the others.
+
+    Tiles lie half a tile apart, each moved by up to a quarter of a tile at random; those with
+    nodata on more than a twentieth are skipped. Of more than 20,000, as many are drawn. The same
+    files and size give the same tiles, since a run's labels are kept by a tile's position.
+
+    torchgeo's raster data sets warp all files to one CRS and resolution and do not report nodata,
+    and their samplers draw new places in each epoch. So windows are read with rasterio, each in
+    the pixels of its own scene.
     """
 
-    tiles: list[str]
-    bands: tuple[str, ...]
-    deep: bool
-    units: str
-    deep_scale: float
-    resolution: str | None
-    left_out: list[tuple[str, str]]
+    def __init__(
+        self,
+        root: Root = "data",
+        split: str | None = None,
+        transforms: Transforms | None = None,
+        download: bool = False,
+        checksum: bool = False,
+        size: int = 256,
+    ) -> None:
+        """Open all scenes and choose the tiles.
+
+        Args:
+            root: The folder.
+            split: ``"train"`` or ``"test"`` of the paper's first random division of the tiles;
+                ``None`` for all of them. Neighbouring tiles overlap.
+            transforms: Takes a sample and returns a changed one.
+            download: Ignored, as is ``checksum``: a folder is what it is.
+            checksum: Ignored.
+            size: Side of a tile in pixels.
+
+        Raises:
+            InputError: No scene can be used, or values lie below 0; or ``split`` is another word.
+        """
+        folder = Path(root)
+        tiles, info, left_out = _choose_tiles(folder, list_folder(folder).paths, size)
+        super().__init__(
+            folder,
+            folder.resolve().name,
+            info,
+            tiles,
+            split=split,
+            transforms=transforms,
+            loader=functools.partial(_load, size=size),
+            left_out=left_out,
+        )
+        self.size = size
 
 
 def are_scenes(folder: Path, paths: Sequence[str]) -> bool:
@@ -69,106 +109,79 @@ def are_scenes(folder: Path, paths: Sequence[str]) -> bool:
     return large * 2 > len(paths)
 
 
-def find_tiles(folder: Path, paths: Sequence[str], size: int, seed: int = 0) -> ScenesFound:
-    """Choose the tiles that a folder of scenes is trained on.
-
-    Candidates lie half a tile apart, each moved by up to a quarter of a tile at random; those
-    with nodata on more than a twentieth are passed over. Of more than 20,000, as many are drawn.
-    The same files and seed give the same tiles, since labels are kept by a tile's position.
-
-    torchgeo's raster datasets warp all files to one CRS and resolution, tell no nodata, and
-    their samplers draw places anew each epoch; so windows are read with rasterio, each in its
-    scene's own pixels.
-
-    Args:
-        folder: The folder.
-        paths: Of its scenes, relative to it.
-        size: Side of a tile in pixels.
-        seed: Of the places.
-
-    Raises:
-        InputError: No scene can be used.
-    """
-    opened: dict[str, tuple[tuple[str, ...], str, bool, str]] = {}
-    left_out: list[tuple[str, str]] = []
+def _choose_tiles(
+    folder: Path, paths: Sequence[str], size: int
+) -> tuple[list[str], ImageInfo, list[LeftOut]]:
+    """Choose the tiles of a folder of scenes, of the bands that most scenes have."""
+    headers: dict[str, _SceneHeader] = {}
+    left_out: list[LeftOut] = []
     for path in paths:
         try:
             with Scene(folder / path) as scene:
-                deep = scene.dtype.name != "uint8"
-                opened[path] = (scene.bands, scene.units, deep, _resolution(scene))
+                is_16bit = scene.dtype.name != "uint8"
+                headers[path] = _SceneHeader(scene.bands, scene.units, is_16bit, _resolution(scene))
         except UnreadableError as error:
-            left_out.append((path, error.reason))
+            left_out.append(LeftOut(path, error.reason))
         except InputError as error:
-            left_out.append((path, str(error)))
-    if not opened:
-        raise InputError(f"{folder}: no scene can be opened; {left_out[0][0]}: {left_out[0][1]}")
-    tally = Counter(bands for bands, *_ in opened.values())
+            left_out.append(LeftOut(path, str(error)))
+    if not headers:
+        first = left_out[0]
+        raise InputError(f"{folder}: no scene can be opened; {first.path}: {first.reason}")
+    tally = Counter(header.bands for header in headers.values())
     bands = max(tally, key=lambda names: (tally[names], names))
-    alike = {}
-    for path, facts in opened.items():
-        if facts[0] == bands:
-            alike[path] = facts
-        else:
-            left_out.append(
-                (path, f"has the bands {', '.join(facts[0])}, most scenes {', '.join(bands)}")
-            )
-    random = np.random.default_rng(seed)
+    left_out += [
+        LeftOut(path, f"has the bands {', '.join(header.bands)}, most scenes {', '.join(bands)}")
+        for path, header in headers.items()
+        if header.bands != bands
+    ]
+    alike = {path: header for path, header in headers.items() if header.bands == bands}
+    random = np.random.default_rng(0)
     tiles: list[str] = []
     for path in sorted(alike):
         try:
-            found = _places(folder / path, size, random)
+            places = _places(folder / path, size, random)
         except InputError as error:
-            left_out.append((path, str(error)))
+            left_out.append(LeftOut(path, str(error)))
             continue
-        if not found:
-            left_out.append((path, f"has no tile of {size} pixels that holds data"))
-        tiles += [f"{path}:r{top}:c{left}" for top, left in found]
+        if not places:
+            left_out.append(LeftOut(path, f"has no tile of {size} pixels that holds data"))
+        tiles += [f"{path}:r{top}:c{left}" for top, left in places]
     if len(tiles) > _TILES:
         chosen = np.sort(random.permutation(len(tiles))[:_TILES])
         tiles = [tiles[number] for number in chosen]
     if not tiles:
+        first = left_out[0]
         raise InputError(
-            f"{folder}: no tile of {size} pixels in its scenes; {left_out[0][0]}: {left_out[0][1]}"
+            f"{folder}: no tile of {size} pixels in its scenes; {first.path}: {first.reason}"
         )
-    deep_paths = {path for path, facts in alike.items() if facts[2]}
-    deep = len(deep_paths) * 2 > len(alike)
-    units = Counter(facts[1] for facts in alike.values() if facts[2]).most_common(1)
-    sizes = {facts[3] for facts in alike.values() if facts[3]}
-    return ScenesFound(
-        tiles=tiles,
+    deep = {path for path, header in alike.items() if header.is_16bit}
+    is_16bit = len(deep) * 2 > len(alike)
+    units = Counter(header.units for header in alike.values() if header.is_16bit).most_common(1)
+    resolutions = {header.resolution for header in alike.values() if header.resolution}
+    info = ImageInfo(
         bands=bands,
-        deep=deep,
-        units=units[0][0] if deep else "8-bit counts",
-        deep_scale=_scale(folder, tiles, deep_paths, size),
-        resolution=", ".join(sorted(sizes)) or None,
-        left_out=left_out,
+        units=units[0][0] if is_16bit else "8-bit counts",
+        is_16bit=is_16bit,
+        scale=_scale(folder, tiles, deep, size),
+        resolution=", ".join(sorted(resolutions)) or None,
     )
+    return tiles, info, left_out
 
 
-def read_tile(folder: Path, size: int, name: str) -> NDArray[Any]:
-    """Read a tile.
-
-    Args:
-        folder: The folder of scenes.
-        size: Side in pixels.
-        name: As :func:`find_tiles` gives it.
-
-    Returns:
-        (C, size, size), uint8, uint16 or float32; pixels without data have the mean of the others.
-
-    Raises:
-        UnreadableError: The scene is damaged or gone.
-    """
-    path, row, column = name.rsplit(":", 2)
+def _load(path: str, size: int) -> NDArray[Any]:
+    """Read a tile by its path: (size, size, C), uint8, uint16 or float32."""
+    file, row, column = path.rsplit(":", 2)
     try:
-        with Scene(folder / path) as scene:
+        with Scene(file) as scene:
             pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size)
     except InputError as error:
-        raise UnreadableError(folder / path, str(error)) from error
+        raise UnreadableError(Path(file), str(error)) from error
     if not valid.all():
         for band in pixels:
             band[~valid] = band[valid].mean() if valid.any() else 0
-    return pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        pixels = pixels.astype(np.float32)
+    return pixels.transpose(1, 2, 0)
 
 
 def _places(path: Path, size: int, random: np.random.Generator) -> list[tuple[int, int]]:
@@ -196,7 +209,7 @@ def _places(path: Path, size: int, random: np.random.Generator) -> list[tuple[in
 
 
 def _resolution(scene: Scene) -> str:
-    """Side of a pixel in metres; nothing where the CRS does not count in metres."""
+    """Side of a pixel in metres; empty without a projected CRS."""
     if scene.crs is None or not scene.crs.is_projected:
         return ""
     unit = scene.crs.linear_units_factor[1]
@@ -204,19 +217,19 @@ def _resolution(scene: Scene) -> str:
 
 
 def _scale(folder: Path, tiles: Sequence[str], deep: set[str], size: int) -> float:
-    """Robust maximum of the tiles of scenes deeper than 8 bits."""
+    """Raw value that becomes 1.0, from a sample of tiles of the scenes of more than 8 bits."""
     names = [name for name in tiles if name.rsplit(":", 2)[0] in deep]
     samples = []
     for position in np.linspace(0, len(names) - 1, min(len(names), _SAMPLED), dtype=int):
         try:
-            samples.append(read_tile(folder, size, names[position]).ravel())
+            samples.append(_load(str(folder / names[position]), size))
         except UnreadableError:
             continue
     if not samples:
         return 65535.0
-    scale = float(np.percentile(np.concatenate(samples), 99.9))
-    if scale <= 0:
+    scale = top_value(samples, folder)
+    if scale == 0:
         raise InputError(
-            f"{folder}: nearly all values are 0 or less, expected imagery that counts up from 0"
+            f"{folder}: nearly all values are 0, expected imagery that counts up from 0"
         )
     return scale

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchgeo.datasets import NonGeoDataset
 
+from rs_otl.datasets.base import ImageDataset, Root, Transforms
 from rs_otl.datasets.catalogue import CATALOGUE
 
 SIDE = 64
@@ -48,42 +46,55 @@ _HOUSES = ("tile", "tile", "slate", "concrete", "white roof")
 _HALLS = ("white roof", "concrete", "slate", "blue roof", "tile")
 
 
-class Synthetic(NonGeoDataset):
-    """Drawn scenes in torchgeo's manner.
+class Synthetic(ImageDataset):
+    """Drawn scenes; each is drawn when it is asked for.
 
     A sample is ``{"image": float32 (4, 64, 64) in 0..255, "label": int64 scalar}``; the bands
-    are red, green, blue and near infrared.
-
-    Attributes:
-        classes: Class names in the order of the labels.
-        samples: Path and label of each scene; a path is ``<class>/<number>``.
+    are red, green, blue and near infrared. Paths are ``<class>/<number>``.
     """
 
-    def __init__(self, transforms: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None):
-        """Prepare the scenes; each is drawn when it is asked for.
+    def __init__(
+        self,
+        root: Root = "",
+        split: str | None = None,
+        transforms: Transforms | None = None,
+        download: bool = False,
+        checksum: bool = False,
+    ) -> None:
+        """Prepare the scenes.
 
         Args:
+            root: Ignored, as are ``download`` and ``checksum``: there are no files.
+            split: ``"train"`` or ``"test"`` of the paper's first random division; ``None`` for
+                all scenes.
             transforms: Takes a sample and returns a changed one.
+            download: Ignored.
+            checksum: Ignored.
+
+        Raises:
+            InputError: ``split`` is another word.
         """
-        counts = CATALOGUE["synthetic"].counts
-        self.transforms = transforms
-        self.classes = list(counts)
-        self.samples = [
+        entry = CATALOGUE["synthetic"]
+        listed = [
             (f"{name}/{number:04}", label)
-            for label, (name, count) in enumerate(counts.items())
+            for label, (name, count) in enumerate(entry.counts.items())
             for number in range(count)
         ]
+        super().__init__(
+            "",
+            entry.name,
+            entry.info(),
+            [path for path, _ in listed],
+            [label for _, label in listed],
+            entry.classes,
+            split,
+            transforms,
+            _load,
+        )
 
-    def __len__(self) -> int:
-        """Number of scenes."""
-        return len(self.samples)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Draw one scene."""
-        path, label = self.samples[index]
-        image = torch.from_numpy(draw_scene(path)).float()
-        sample = {"image": image, "label": torch.tensor(label)}
-        return self.transforms(sample) if self.transforms else sample
+def _load(path: str) -> NDArray[np.uint8]:
+    return draw_scene(path).transpose(1, 2, 0)
 
 
 def draw_scene(path: str) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from rs_otl.errors import InputError
 from rs_otl.models.architecture import create_encoder, fill_encoder
-from rs_otl.spec import RGB, EncoderConfig, ImageSpec
+from rs_otl.spec import RGB, EncoderConfig, ImageSpec, band_names
 
 # Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
 _PREFIXES = ("encoder.", "backbone.", "model.")
@@ -87,7 +87,7 @@ def _described(settings: dict[str, Any], architecture: str, path: Path) -> Encod
         encoder=architecture,
         image_size=int(settings.get("size", 224)),
         spec=ImageSpec(
-            bands=RGB if rgb else tuple(f"band {number + 1}" for number in range(channels)),
+            bands=RGB if rgb else band_names(channels),
             units="8-bit counts",
             scale=255,
             resolution=None,

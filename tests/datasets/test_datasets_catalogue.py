@@ -1,5 +1,4 @@
 import hashlib
-import importlib
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 import torch
 from rasterio import Affine
 
+import rs_otl.datasets
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.errors import InputError
 from rs_otl.spec import ImageSpec
@@ -153,20 +153,20 @@ def address(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in ON_DISK if CATALOGUE[name].downloads])
 def test_a_download_is_verified_and_unpacked(tmp_path, write_image, monkeypatch, address, name):
     entry = CATALOGUE[name]
-    module, _, adapter_name = entry.adapter.partition(":")
-    adapter = getattr(importlib.import_module(f"rs_otl.datasets.{module}"), adapter_name)
+    dataset_class = getattr(rs_otl.datasets, entry.dataset)
+    kind = "sha256" if hasattr(dataset_class, "sha256") else "md5"
     _write_official(tmp_path / "content", name, write_image)
     served, url = address
     archive = Path(
-        shutil.make_archive(served / Path(adapter.filename).stem, "zip", tmp_path / "content")
+        shutil.make_archive(served / Path(dataset_class.filename).stem, "zip", tmp_path / "content")
     )
     # Two of torchgeo's classes have the file in the address, two put it there.
-    whole = adapter.url.endswith(".zip")
-    monkeypatch.setattr(adapter, "url", url + archive.name if whole else url)
-    monkeypatch.setattr(adapter, "md5", "0" * 32)
+    whole = dataset_class.url.endswith(".zip")
+    monkeypatch.setattr(dataset_class, "url", url + archive.name if whole else url)
+    monkeypatch.setattr(dataset_class, kind, "0" * 32)
     with pytest.raises(InputError, match="corrupted"):
         entry.open(tmp_path / "bad", download=True)
-    monkeypatch.setattr(adapter, "md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(dataset_class, kind, hashlib.new(kind, archive.read_bytes()).hexdigest())
     assert len(entry.open(tmp_path / "good", download=True)) == 2
     archive.unlink()
     assert len(entry.open(tmp_path / "good")) == 2

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rs_otl.datasets._decode import quiet_reading
-from rs_otl.datasets.folder import kind_of, list_folder
+from rs_otl.datasets.folder import describe_folder, list_folder
 from rs_otl.errors import InputError
 
 
@@ -60,67 +60,71 @@ def test_errors_name_the_folder_and_what_is_expected(tmp_path):
         list_folder(tmp_path)
 
 
-def _kind(folder):
+def _describe(folder):
     with quiet_reading():
-        return kind_of(folder, list_folder(folder).paths)
+        return describe_folder(folder, list_folder(folder).paths)
+
+
+def _info(folder):
+    return _describe(folder)[0]
 
 
 def test_most_images_decide_the_bands(tmp_path, write_image):
     for number in range(3):
         write_image(tmp_path / f"{number}.tif", bands=5)
     write_image(tmp_path / "grey.png", bands=1)
-    kind = _kind(tmp_path)
-    assert kind.bands == ("band-1", "band-2", "band-3", "band-4", "band-5")
-    assert not kind.deep
-    assert kind.units == "8-bit counts"
+    info = _info(tmp_path)
+    assert info.bands == ("band-1", "band-2", "band-3", "band-4", "band-5")
+    assert not info.is_16bit
+    assert info.units == "8-bit counts"
 
 
 def test_three_bands_are_red_green_blue(tmp_path, write_image):
     write_image(tmp_path / "a.png")
-    assert _kind(tmp_path).bands == ("red", "green", "blue")
+    assert _info(tmp_path).bands == ("red", "green", "blue")
 
 
-def test_scale_of_deep_images_is_a_robust_maximum(tmp_path, write_image):
+def test_scale_of_16_bit_images_is_a_robust_maximum(tmp_path, write_image):
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 3000, (2, 100, 100), np.uint16)
         pixels[0, 0, 0] = 65535
         write_image(tmp_path / f"{number}.tif", pixels=pixels)
-    kind = _kind(tmp_path)
-    assert kind.deep
-    assert kind.units == "16-bit counts"
-    assert kind.deep_scale == pytest.approx(3000, rel=0.01)
+    info = _info(tmp_path)
+    assert info.is_16bit
+    assert info.units == "16-bit counts"
+    assert info.scale == pytest.approx(3000, rel=0.01)
 
 
-def test_floating_point_images_are_deep(tmp_path, write_image):
+def test_floating_point_images_are_kept_as_16_bits(tmp_path, write_image):
     write_image(tmp_path / "a.tif", dtype="float32", high=0.5)
-    kind = _kind(tmp_path)
-    assert (kind.deep, kind.units) == (True, "floating-point values")
-    assert kind.deep_scale == pytest.approx(0.5, rel=0.02)
+    info = _info(tmp_path)
+    assert (info.is_16bit, info.units) == (True, "floating-point values")
+    assert info.scale == pytest.approx(0.5, rel=0.02)
 
 
 def test_black_images_have_a_scale(tmp_path, write_image):
     write_image(tmp_path / "a.tif", pixels=np.zeros((1, 4, 4), np.uint16))
-    assert _kind(tmp_path).deep_scale == 1
+    assert _info(tmp_path).scale == 1
 
 
 def test_nothing_readable_is_an_error(tmp_path):
     _touch(tmp_path, "a.jpg", "b.tif")
     with pytest.raises(InputError, match="none of its image files can be read"):
-        _kind(tmp_path)
+        _info(tmp_path)
 
 
 def test_near_infrared_marked_as_alpha_is_a_band(tmp_path, write_image):
     # GDAL marks the fourth of four 8-bit bands as alpha unless told otherwise.
     write_image(tmp_path / "rgbn.tif", bands=4)
-    kind = _kind(tmp_path)
-    assert kind.keep_alpha
-    assert kind.bands == ("band-1", "band-2", "band-3", "band-4")
+    info, keep_alpha = _describe(tmp_path)
+    assert keep_alpha
+    assert info.bands == ("band-1", "band-2", "band-3", "band-4")
 
 
 def test_a_mask_is_no_band(tmp_path, write_image):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
     pixels[3] = 255 * (np.indices((32, 32))[0] > 5)
     write_image(tmp_path / "rgba.tif", pixels=pixels)
-    kind = _kind(tmp_path)
-    assert not kind.keep_alpha
-    assert kind.bands == ("red", "green", "blue")
+    info, keep_alpha = _describe(tmp_path)
+    assert not keep_alpha
+    assert info.bands == ("red", "green", "blue")

@@ -119,5 +119,5 @@ def test_a_folder_without_a_usable_tile_is_one_clear_line(tmp_path):
     low = tmp_path / "low"
     low.mkdir()
     write(low / "a.tif", -draw(260, 260).astype(np.float32) - 1)
-    with pytest.raises(InputError, match="0 or less"):
+    with pytest.raises(InputError, match="low: 100% of the values lie below 0"):
         load_dataset(str(low), SIZE)

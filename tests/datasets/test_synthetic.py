@@ -45,7 +45,7 @@ def loaded():
 
 def test_the_set_needs_no_files_and_little_time(loaded):
     imagery, seconds = loaded
-    assert (len(imagery), imagery.folder, imagery.missing) == (1600, None, None)
+    assert (len(imagery), imagery.missing, imagery.left_out) == (1600, None, [])
     assert imagery.classes == CLASSES
     assert np.bincount(imagery.labels).tolist() == [160] * 10
     assert len(np.unique(imagery.hashes)) == 1600

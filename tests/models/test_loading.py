@@ -169,7 +169,7 @@ def test_damaged_files_are_refused(directory, encoder, tmp_path):
     (broken / "model.safetensors").write_bytes(whole[:1000])
     with pytest.raises(InputError, match=r"model.safetensors: expected safetensors"):
         load_encoder(broken)
-    with pytest.raises(InputError, match="nowhere.*: nothing at"):
+    with pytest.raises(InputError, match=r"nowhere.*: nothing at"):
         load_encoder(tmp_path / "nowhere")
 
 

@@ -1,0 +1,148 @@
+"""What a band is called, whether alpha is imagery, and which raw value becomes 1.0."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.errors import InputError
+from rs_otl.spec import RGB, ImageSpec, band_names
+
+ALPHA_NAMES = ("alpha", "mask")
+
+_UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
+# Sentinel-2's red, green and blue.
+_SENTINEL_RGB = ("b04", "b03", "b02")
+_PERCENTILE = 99.9
+# A few values below 0 are noise around dark surfaces.
+_NEGATIVE_SHARE = 0.01
+# A mask is 0 or full nearly everywhere.
+_ALPHA_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What most images of a data set are.
+
+    Attributes:
+        bands: Band names.
+        units: What a raw value counts.
+        is_16bit: Whether images are kept as 16 bits instead of 8.
+        scale: Raw value that becomes 1.0 in images of more than 8 bits. In 8-bit images it is
+            always 255.
+        resolution: Ground size of a pixel in metres, as text.
+        mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
+        std: Published standard deviation likewise.
+    """
+
+    bands: tuple[str, ...]
+    units: str = "8-bit counts"
+    is_16bit: bool = False
+    scale: float = 65535.0
+    resolution: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_spec(cls, spec: ImageSpec) -> "ImageInfo":
+        """Describe images as a specification does."""
+        info = cls(
+            bands=spec.bands,
+            units=spec.units,
+            resolution=spec.resolution,
+            mean=spec.mean,
+            std=spec.std,
+        )
+        return info if spec.scale == 255 else replace(info, is_16bit=True, scale=spec.scale)
+
+    def spec(self) -> ImageSpec:
+        """Return the same as a specification, with mean 0 and deviation 1 where none are known."""
+        return ImageSpec(
+            bands=self.bands,
+            units=self.units,
+            scale=self.scale if self.is_16bit else 255,
+            resolution=self.resolution,
+            mean=self.mean or (0,) * len(self.bands),
+            std=self.std or (1,) * len(self.bands),
+        )
+
+
+def name_bands(
+    descriptions: Sequence[str | None], colours: Sequence[str] = ()
+) -> tuple[tuple[str, ...], bool]:
+    """Name the bands of an image.
+
+    Args:
+        descriptions: What the file calls each band, if anything.
+        colours: Its colour interpretation of each band, for example ``"red"``.
+
+    Returns:
+        The descriptions in lower case if every band has one of its own; else the colours if they
+        are red, green and blue; else red, green, blue for three bands and ``band-N`` for other
+        counts. And whether the file itself names them.
+    """
+    if all(descriptions) and len(set(descriptions)) == len(descriptions):
+        return tuple(str(name).strip().lower() for name in descriptions), True
+    if sorted(colours) == sorted(RGB):
+        return tuple(colours), True
+    if len(descriptions) == len(RGB):
+        return RGB, False
+    return band_names(len(descriptions)), False
+
+
+def rgb_positions(bands: Sequence[str]) -> list[int] | None:
+    """Find red, green and blue: by name, else the first three bands; ``None`` below three."""
+    names = [name.lower() for name in bands]
+    for wanted in (RGB, _SENTINEL_RGB):
+        if set(wanted) <= set(names):
+            return [names.index(name) for name in wanted]
+    return [0, 1, 2] if len(bands) >= len(RGB) else None
+
+
+def units_of(dtype: np.dtype[Any]) -> str:
+    """Say what values of a type count."""
+    return _UNITS.get(dtype.name, "floating-point values")
+
+
+def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
+    """Whether a band that a file marks as alpha is imagery.
+
+    GDAL marks the fourth of four 8-bit bands so, which as often is near infrared.
+
+    Args:
+        name: What the file calls the band, if anything: a name of its own makes it imagery.
+        samples: The band in some images. Without a name it is imagery if more than a twentieth of
+            the values lie between 0 and the image's greatest: a mask is nearly everywhere either.
+    """
+    if name:
+        return name.strip().lower() not in ALPHA_NAMES
+    between = total = 0
+    for values in samples:
+        between += int(np.count_nonzero((values > 0) & (values < values.max())))
+        total += values.size
+    return between > _ALPHA_SHARE * total
+
+
+def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:
+    """Return the raw value that becomes 1.0: the 99.9th percentile, unmoved by a few bright pixels.
+
+    Args:
+        samples: Pixels of some images, at least one.
+        source: What they are of, for the error.
+
+    Returns:
+        At least 0.
+
+    Raises:
+        InputError: More than a hundredth of the values lie below 0.
+    """
+    values = np.concatenate([sample.ravel() for sample in samples])
+    negative = float((values < 0).mean())
+    if negative > _NEGATIVE_SHARE:
+        raise InputError(
+            f"{source}: {negative:.0%} of the values lie below 0, down to {values.min():.4g}; "
+            "expected raw values that count up from 0, neither normalised nor in decibels"
+        )
+    return max(0.0, float(np.percentile(values, _PERCENTILE)))

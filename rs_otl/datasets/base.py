@@ -1,0 +1,276 @@
+"""What the data sets here have in common: torchgeo's classification data sets, and more."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+from torchgeo.datasets import DatasetNotFoundError, NonGeoClassificationDataset
+from torchgeo.datasets.utils import download_and_extract_archive, extract_archive
+
+from rs_otl.datasets._decode import load, match_bands, quiet_reading
+from rs_otl.datasets.bands import ImageInfo, rgb_positions
+from rs_otl.datasets.catalogue import CATALOGUE, image_files
+from rs_otl.errors import InputError
+
+Sample = dict[str, Tensor]
+Transforms = Callable[[Sample], Sample]
+Loader = Callable[[Any], NDArray[Any]]
+Root = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An image file that is not used, and why."""
+
+    path: str
+    reason: str
+
+
+class ImageDataset(NonGeoClassificationDataset):
+    """Images with what an encoder must know of them.
+
+    A sample is ``{"image": float32 (C, H, W), raw values, "label": int64 scalar}``; without
+    classes it has no label. ``loader`` reads one image, (H, W, C), for samples and for
+    :class:`rs_otl.datasets.CachedDataset` alike.
+
+    Attributes:
+        name: What the data set is called.
+        info: Bands, units, scale and published statistics.
+        paths: N paths relative to ``root`` with forward slashes, sorted.
+        samples: Path and label of each image.
+        targets: Label of each image.
+        classes: Class names in the order of the labels; empty without labels.
+        left_out: Files known to be unusable before they are decoded, and why.
+        missing: What a partial copy lacks; ``None`` if nothing, or unknown.
+    """
+
+    samples: list[tuple[str, int]]
+    targets: list[int]
+
+    def __init__(
+        self,
+        root: Root,
+        name: str,
+        info: ImageInfo,
+        paths: Sequence[str],
+        labels: Sequence[int] | None = None,
+        classes: Sequence[str] = (),
+        split: str | None = None,
+        transforms: Transforms | None = None,
+        loader: Loader = load,
+        left_out: Sequence[LeftOut] = (),
+        missing: str | None = None,
+    ) -> None:
+        """Take over what was listed.
+
+        Args:
+            root: Folder that ``paths`` are relative to; empty where there are no files.
+            name: What the data set is called.
+            info: What its images are.
+            paths: Of the images, relative to ``root``, sorted.
+            labels: Of the images; ``None`` without classes.
+            classes: Class names in the order of the labels.
+            split: ``"train"`` or ``"test"`` for one side of the paper's first random division
+                (:func:`rs_otl.datasets.divide`), which decodes each image once to keep identical
+                ones on one side; ``None`` for all images.
+            transforms: Takes a sample and returns a changed one.
+            loader: Takes a path joined to ``root`` and returns (H, W, C), raw values.
+            left_out: Files that cannot be used, and why.
+            missing: What a partial copy lacks.
+
+        Raises:
+            InputError: ``split`` is another word, or no image can be decoded to be divided.
+        """
+        if split not in (None, "train", "test"):
+            raise InputError(
+                f"split={split!r}: expected 'train' or 'test' (the paper's random division) or "
+                "None (all images); torchgeo's class of this name has the official splits"
+            )
+        self._classes = list(classes)
+        numbers = labels if labels is not None else [0] * len(paths)
+        self._listed = [
+            (os.path.join(root, path), number) for path, number in zip(paths, numbers, strict=True)
+        ]
+        NonGeoClassificationDataset.__init__(self, root=str(root), loader=loader)
+        self.transforms = transforms
+        self.name = name
+        self.info = info
+        self.paths = list(paths)
+        self.left_out = list(left_out)
+        self.missing = missing
+        if split is not None:
+            self._keep(split)
+
+    def find_classes(self, directory: Root) -> tuple[list[str], dict[str, int]]:
+        """Give the classes, whatever folders there are."""
+        return self._classes, {name: label for label, name in enumerate(self._classes)}
+
+    def make_dataset(self, *args: Any, **kwargs: Any) -> list[tuple[str, int]]:
+        """Give the images that were listed, classes without images included."""
+        return self._listed
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Args:
+            index: Position.
+
+        Returns:
+            ``image`` and, where there are classes, ``label``.
+
+        Raises:
+            UnreadableError: The file cannot be decoded.
+        """
+        with quiet_reading():
+            image, label = self._load_image(index)
+        sample = {"image": image, "label": label} if self.classes else {"image": image}
+        return sample if self.transforms is None else self.transforms(sample)
+
+    def _load_image(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = super()._load_image(index)
+        path = self.samples[index][0]
+        return torch.from_numpy(match_bands(image.numpy(), len(self.info.bands), path)), label
+
+    def _keep(self, split: str) -> None:
+        """Keep one side of the paper's first random division."""
+        from rs_otl.datasets.cached import CachedDataset
+        from rs_otl.datasets.divisions import divide
+
+        dataset = CachedDataset(self, self.info.spec(), 1, cache="none")
+        kept = dataset.indices[getattr(divide(dataset), split)]
+        self.left_out = dataset.left_out
+        self.paths = [self.paths[i] for i in kept]
+        self.samples = self.imgs = [self.samples[i] for i in kept]
+        self.targets = [self.targets[i] for i in kept]
+
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
+        """Draw a sample.
+
+        Args:
+            sample: As the data set gives it; may hold a ``prediction``.
+            show_titles: Whether to write the class above it.
+            suptitle: Title of the figure.
+
+        Returns:
+            The figure: red, green and blue where the image has three bands or more, else its
+            first band in grey. 8-bit values are drawn as they are, others from their 2nd to their
+            98th percentile.
+        """
+        import matplotlib.pyplot as plt
+
+        image = sample["image"].detach().cpu().float().numpy()
+        names = self.info.bands if len(self.info.bands) == len(image) else [""] * len(image)
+        shown = image[rgb_positions(names) or [0]]
+        low, high = 0.0, 1.0 if shown.max() <= 1 else 255.0
+        if self.info.is_16bit or shown.min() < 0 or shown.max() > high:
+            low, high = np.percentile(shown, [2, 98])
+        shown = np.clip((shown - low) / max(high - low, 1e-9), 0, 1)
+        figure, axes = plt.subplots(figsize=(4, 4))
+        axes.imshow(shown.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+        axes.axis("off")
+        if show_titles:
+            lines = [
+                f"{title}: {self.classes[int(sample[key])]}"
+                for title, key in (("Label", "label"), ("Prediction", "prediction"))
+                if key in sample
+            ]
+            axes.set_title("\n".join(lines))
+        if suptitle is not None:
+            figure.suptitle(suptitle)
+        return figure
+
+
+class CatalogueDataset(ImageDataset):
+    """A data set of the catalogue, unpacked below a root.
+
+    The labels are the official ones, whatever folders are missing. Subclasses name their entry;
+    those of torchgeo's classes can be downloaded.
+    """
+
+    entry_name: ClassVar[str]
+
+    def __init__(
+        self,
+        root: Root = "data",
+        split: str | None = None,
+        transforms: Transforms | None = None,
+        download: bool = False,
+        checksum: bool = True,
+    ) -> None:
+        """Open what is there.
+
+        Args:
+            root: Folder that holds the data sets.
+            split: ``"train"`` or ``"test"`` of the paper's first random division; ``None`` for
+                all images, official splits or not.
+            transforms: Takes a sample and returns a changed one.
+            download: Fetch the archive if neither it nor the images are below ``root``.
+            checksum: Verify the archive that is fetched.
+
+        Raises:
+            DatasetNotFoundError: It is not below ``root``, and ``download`` is false or it
+                cannot be downloaded.
+            InputError: ``split`` is another word.
+        """
+        self._open(root, split, transforms, download, checksum)
+
+    def _open(
+        self,
+        root: Root,
+        split: str | None,
+        transforms: Transforms | None,
+        download: bool,
+        checksum: bool,
+        loader: Loader = load,
+        bands: Sequence[str] | None = None,
+    ) -> None:
+        entry = CATALOGUE[self.entry_name]
+        # What DatasetNotFoundError reads.
+        self.root = root
+        if entry.downloads:
+            self.download, self.checksum = download, checksum
+            self._fetch()
+        folder = entry.folder(Path(root))
+        if folder is None:
+            raise DatasetNotFoundError(self)
+        listed = sorted(
+            (path.relative_to(folder).as_posix(), label)
+            for label, name in enumerate(entry.classes)
+            for path in image_files(folder / name)
+        )
+        labels = [label for _, label in listed]
+        present = np.bincount(np.array(labels, int), minlength=len(entry.classes)).tolist()
+        super().__init__(
+            folder,
+            entry.name,
+            entry.info(bands),
+            [path for path, _ in listed],
+            labels,
+            entry.classes,
+            split,
+            transforms,
+            loader,
+            missing=entry.missing(dict(zip(entry.classes, present, strict=True))),
+        )
+
+    def _fetch(self) -> None:
+        """Unpack or download the archive where the images are not there yet."""
+        archive = os.path.join(self.root, self.filename)
+        if CATALOGUE[self.entry_name].folder(Path(self.root)) is not None:
+            return
+        if self.download:
+            # Some of torchgeo's classes have the file in the address, others put it there.
+            url = self.url if self.url.endswith(self.filename) else self.url + self.filename
+            # From version 0.9 on torchgeo verifies by SHA-256.
+            kind = "sha256" if hasattr(self, "sha256") else "md5"
+            verify = {kind: getattr(self, kind) if self.checksum else None}
+            download_and_extract_archive(url, self.root, filename=self.filename, **verify)
+        elif os.path.isfile(archive):
+            extract_archive(archive)
