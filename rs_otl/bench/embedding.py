@@ -13,7 +13,6 @@ import numpy as np
 import rasterio
 import shapely
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -23,7 +22,8 @@ from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
 from rs_otl.datasets.scene import Scene, bounded_cache
-from rs_otl.geo.embedding import embed, plan
+from rs_otl.geo.cells import SceneCells
+from rs_otl.geo.embedding import embed
 from rs_otl.geo.grid import TileGrid
 from rs_otl.models import Encoder, load_encoder
 
@@ -97,7 +97,7 @@ def measure_embed(
         part = Path(folder) / "part.tif"
         draw_scene(part, plain_pixels, len(encoder.config.spec.bands))
         with Scene(part) as scene:
-            grid = plan(scene, encoder, tile, stride, None).grid
+            grid = SceneCells.over(scene, encoder, tile, stride).grid
 
         def beside() -> float:
             out = Path(folder) / "part-out.tif"
@@ -164,11 +164,9 @@ def _plain(
     Returns:
         Row and column of each cell to its embedding (D,).
     """
-    spec, size = encoder.config.spec, encoder.config.image_size
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
 
-    def normalised(sample: dict[str, Any]) -> dict[str, Any]:
-        sample["image"] = (sample["image"] / spec.scale - mean) / std
+    def preprocess(sample: dict[str, Any]) -> dict[str, Any]:
+        sample["image"] = encoder.transforms(sample["image"] / encoder.config.spec.scale)
         return sample
 
     tops, lefts = (_centred(starts, grid.stride) for starts in (grid.tops(), grid.lefts()))
@@ -176,7 +174,7 @@ def _plain(
         left, top = scene.coordinate(int(lefts[0]), int(tops[0]))
         right, bottom = scene.coordinate(int(lefts[-1]) + grid.tile, int(tops[-1]) + grid.tile)
         position = scene.position
-    dataset = RasterDataset(str(path), transforms=normalised)
+    dataset = RasterDataset(str(path), transforms=preprocess)
     region = shapely.box(left, bottom, right, top)
     loader = DataLoader(
         dataset,
@@ -189,8 +187,6 @@ def _plain(
     found = {}
     with torch.inference_mode():
         for images, corners in loader:
-            if images.shape[-1] != size:
-                images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
             features = module(images.to(encoder.device)).cpu().numpy()
             for corner, feature in zip(corners, features, strict=True):
                 column, row = (round(value) + grid.tile // 2 for value in position(*corner))

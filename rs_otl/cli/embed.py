@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    ENCODER_HELP,
     Bands,
     Json,
     Precision,
-    SceneEncoder,
     Stride,
     Tile,
     TileImageSize,
@@ -21,7 +21,7 @@ from rs_otl.cli.options import (
 
 def embed(
     scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
-    encoder: SceneEncoder,
+    encoder: Annotated[str, typer.Option(help=ENCODER_HELP)],
     output: Annotated[
         Path,
         typer.Option(
@@ -64,11 +64,13 @@ def embed(
     if as_json:
         print_json(done)
         return
-    for each in done:
-        kept = "" if each.explained is None else f", {100 * each.explained:.1f} % of the variance"
+    for result in done:
+        kept = (
+            "" if result.explained is None else f", {100 * result.explained:.1f} % of the variance"
+        )
         typer.echo(
-            f"{each.path}: {each.cells[0]:,} x {each.cells[1]:,} cells of {each.features} "
-            f"features{kept}, {100 * each.nodata:.1f} % nodata; {each.tiles:,} tiles in "
-            f"{each.seconds:.1f} s, {100 * each.encoder_seconds / each.seconds:.0f} % of it in the "
+            f"{result.path}: {result.cells[0]:,} x {result.cells[1]:,} cells of {result.features} "
+            f"features{kept}, {100 * result.nodata:.1f} % nodata; {result.tiles:,} tiles in "
+            f"{result.seconds:.1f} s, {100 * result.encoder_seconds / result.seconds:.0f} % in the "
             "encoder"
         )

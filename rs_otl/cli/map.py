@@ -20,8 +20,9 @@ from rs_otl.cli.options import (
 
 
 def map_(
-    scene: Annotated[Path, typer.Argument(help="A georeferenced raster, such as a GeoTIFF.")],
-    encoder: SceneEncoder,
+    scene: Annotated[
+        Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+    ],
     labels: Annotated[
         Path, typer.Option(help="Labelled points or polygons: GeoJSON or GeoPackage, any CRS.")
     ],
@@ -33,6 +34,7 @@ def map_(
             show_default=False,
         ),
     ] = None,
+    encoder: SceneEncoder = None,
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
@@ -45,9 +47,9 @@ def map_(
 
     done = run(
         scene,
-        encoder,
         labels,
         output,
+        encoder=encoder,
         field=field,
         tile=tile,
         stride=stride,
@@ -56,25 +58,25 @@ def map_(
         precision=precision,
         progress=sys.stderr.isatty(),
     )
-    for each in done.skipped:
-        typer.echo(f"skipped {each.name}: {each.reason}", err=True)
+    for label in done.skipped:
+        typer.echo(f"skipped {label.name}: {label.reason}", err=True)
     if as_json:
         print_json(done)
         return
-    held = sum(done.cells.values())
+    with_data = sum(done.cells.values())
     for name in done.classes:
         typer.echo(
-            f"{name:<24} {100 * done.cells[name] / max(held, 1):5.1f} % of the cells, "
+            f"{name:<24} {100 * done.cells[name] / max(with_data, 1):5.1f} % of the cells, "
             f"{done.labels[name]:,} labels"
         )
     if done.tested:
         assert done.low is not None
         assert done.high is not None
         typer.echo(
-            f"left out one by one, {done.correct} of {done.tested} labels are told right: "
+            f"cross-validation: {done.correct} of {done.tested} labels predicted correctly, "
             f"{100 * done.correct / done.tested:.0f} %, 95 % interval {100 * done.low:.0f} to "
             f"{100 * done.high:.0f} %"
         )
     else:
-        typer.echo("no class has two labels: none can be left out to see how good the map is")
+        typer.echo("no class has two labels: the accuracy cannot be estimated")
     typer.echo(f"written  {done.path}, {done.path}.aux.xml, {done.path.with_suffix('.qml')}")

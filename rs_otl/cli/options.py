@@ -96,18 +96,20 @@ def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> 
         typer.echo(f"written  {directory}")
 
 
+ENCODER_HELP = (
+    "A run, an encoder directory, a checkpoint file, a data set pretrained on before, timm/NAME, "
+    "or the name of torchgeo weights."
+)
 SceneEncoder = Annotated[
-    str,
-    typer.Option(
-        help="A run, an encoder directory, a checkpoint file, a data set pretrained on before, "
-        "timm/NAME, or the name of torchgeo weights."
-    ),
+    str | None,
+    typer.Option(help=f"{ENCODER_HELP} Embeddings need none.", show_default=False),
 ]
 Tile = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Side of a tile in pixels of the scene; else the encoder's image size.",
+        help="Side of a tile in pixels of the scene. Default: the side at which the encoder's "
+        "images are loaded, 256 for 224.",
         show_default=False,
     ),
 ]

@@ -22,8 +22,9 @@ _SHOWN = 10
 
 
 def search(
-    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
-    encoder: SceneEncoder,
+    scenes: Annotated[
+        list[Path], typer.Argument(help="Scenes, or GeoTIFFs that `rs-otl embed` made of them.")
+    ],
     query: Annotated[
         str,
         typer.Option(
@@ -39,6 +40,7 @@ def search(
             show_default=False,
         ),
     ] = None,
+    encoder: SceneEncoder = None,
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
@@ -51,9 +53,9 @@ def search(
 
     hits = run(
         scenes,
-        encoder,
         query,
         output,
+        encoder=encoder,
         count=count,
         query_crs=query_crs,
         tile=tile,

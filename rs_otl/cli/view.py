@@ -7,8 +7,13 @@ import typer
 
 
 def view(
-    scene: Annotated[Path, typer.Argument(help="A georeferenced raster, such as a GeoTIFF.")],
-    embeddings: Annotated[Path, typer.Option(help="The GeoTIFF that `rs-otl embed` made of it.")],
+    source: Annotated[
+        Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+    ],
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="The GeoTIFF that `rs-otl embed` made of the scene.", show_default=False),
+    ] = None,
     class_map: Annotated[
         Path | None,
         typer.Option("--map", help="The GeoTIFF that `rs-otl map` made of it.", show_default=False),
@@ -18,7 +23,7 @@ def view(
         typer.Option(
             "--output",
             "-o",
-            help="Page to write; must be new. Else the embeddings' name with .html.",
+            help="Page to write; must be new. Default: the embeddings' name with .html.",
             show_default=False,
         ),
     ] = None,
@@ -26,5 +31,5 @@ def view(
     """Write a page that needs no network: the scene, its embedding, its map, similar places."""
     from rs_otl.geo import view as run
 
-    out = output or embeddings.with_suffix(".html")
-    typer.echo(run(scene, embeddings, out, class_map=class_map))
+    out = output or (embeddings or source).with_suffix(".html")
+    typer.echo(run(source, out, embeddings=embeddings, class_map=class_map))

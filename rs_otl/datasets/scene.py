@@ -1,6 +1,7 @@
 """One georeferenced raster, read window by window."""
 
 import contextlib
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,6 +102,20 @@ class Scene:
     def may_lack_data(self) -> bool:
         """Whether pixels may be without data: there is nodata, a mask, alpha, or fractions."""
         return self._masked or self.dtype.kind == "f"
+
+    def fingerprint(self) -> str:
+        """Return what changes when the file is replaced: its size, time and header, as a hash.
+
+        Returns:
+            16 hexadecimal digits.
+        """
+        dataset = self._dataset
+        facts = [str(dataset.profile), str(dataset.tags()), str(dataset.overviews(1))]
+        path = Path(dataset.name)
+        if path.is_file():
+            status = path.stat()
+            facts += [str(status.st_size), str(status.st_mtime_ns)]
+        return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
 
     def __enter__(self) -> "Scene":
         """Give itself, to be closed at the end of the block."""

@@ -70,7 +70,7 @@ def embed_rows(
         encoder: The encoder.
         bands: Positions of the scene's bands that are the encoder's.
         first: The row of cells to begin with.
-        clock: Is told the seconds.
+        clock: Counts the seconds.
 
     Yields:
         For each row of cells the embeddings of their tiles, (columns, D), not a number where
@@ -101,38 +101,41 @@ def embed_rows(
                 yield from rows
 
 
-def embed_tiles(
+def embed_cells(
     scene: Scene,
-    corners: NDArray[np.int64],
-    tile: int,
+    grid: TileGrid,
     encoder: Encoder,
     bands: Sequence[int],
+    cells: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Embed tiles anywhere in a scene.
+    """Embed some cells of a scene.
 
     Args:
         scene: The scene.
-        corners: First row and first column of each tile, (n, 2), within the scene.
-        tile: Side of a tile in pixels.
+        grid: Its cells and tiles.
         encoder: The encoder.
         bands: Positions of the scene's bands that are the encoder's.
+        cells: Row and column of each cell, (n, 2).
 
     Returns:
-        (n, D), not a number where less than half of the tile holds data.
+        (n, D), as :func:`embed_rows` gives them.
     """
-    found = np.full((len(corners), encoder.num_features), np.nan, np.float32)
-    for start in range(0, len(corners), encoder.batch_size):
-        chosen: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
-        for number in range(start, min(start + encoder.batch_size, len(corners))):
-            top, left = (int(value) for value in corners[number])
-            pixels, valid = scene.read(left, top, tile, tile, bands)
-            if valid.mean() >= VALID_SHARE:
-                chosen.append((number, pixels, valid))
-        if chosen:
-            numbers, pixels, valid = (np.stack(parts) for parts in zip(*chosen, strict=True))
-            images = encoder.scale(_tensor(pixels))
-            found[numbers] = encoder.embed(images, torch.from_numpy(valid)).numpy()
-    return found
+    values = np.full((len(cells), encoder.num_features), np.nan, np.float32)
+    corners = grid.corners(cells)
+    for start in range(0, len(cells), encoder.batch_size):
+        batch: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
+        for number in range(start, min(start + encoder.batch_size, len(cells))):
+            top, left = (int(corner) for corner in corners[number])
+            pixels, valid = scene.read(left, top, grid.tile, grid.tile, bands)
+            row, column = cells[number] * grid.stride - (top, left)
+            cell = valid[row : row + grid.stride, column : column + grid.stride]
+            if min(valid.mean(), cell.mean()) >= VALID_SHARE:
+                batch.append((number, pixels, valid))
+        if batch:
+            numbers, tiles, valid = (np.stack(parts) for parts in zip(*batch, strict=True))
+            images = encoder.scale(_tensor(tiles))
+            values[numbers] = encoder.embed(images, torch.from_numpy(valid)).numpy()
+    return values
 
 
 def _parts(grid: TileGrid, bands: int, features: int, first: int) -> Iterator[Part]:

@@ -1,11 +1,8 @@
 """Scenes in, embeddings out."""
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,12 @@ from numpy.typing import NDArray
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
-from rs_otl.geo.embed_windows import Clock
+from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding_file import Store, fill_store, part_folder, refuse_existing
 from rs_otl.geo.formats import write_cog, write_geoparquet
-from rs_otl.geo.grid import TileGrid
+from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
+from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
@@ -50,42 +48,6 @@ class EmbedResult:
     explained: float | None
     seconds: float
     encoder_seconds: float
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What is settled of a scene before its pixels are read."""
-
-    scene: Scene
-    grid: TileGrid
-    bands: list[int]
-
-
-def plan(
-    scene: Scene,
-    encoder: Encoder,
-    tile: int | None,
-    stride: int | None,
-    bands: Sequence[str] | None,
-) -> Pass:
-    """Settle tiles and bands of a scene, and say on stderr if it has no coordinates.
-
-    Args:
-        scene: The scene.
-        encoder: The encoder.
-        tile: Side of a tile in pixels; by default the encoder's image size.
-        stride: Side of a cell in pixels; by default half a tile.
-        bands: The scene's bands that are the encoder's, by name or number.
-
-    Raises:
-        InputError: The scene has other bands or units, or is smaller than a tile.
-    """
-    positions = scene.match_bands(encoder.config, encoder.source, bands)
-    grid = TileGrid.over(scene, tile or encoder.config.image_size, stride)
-    if scene.crs is None:
-        where = "the coordinates of its own transform" if scene.georeferenced else "pixels"
-        print(f"{scene.name}: no CRS; working in {where}", file=sys.stderr)
-    return Pass(scene, grid, positions)
 
 
 def embed(
@@ -140,107 +102,84 @@ def embed(
     refuse_existing(out)
     encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with ExitStack() as stack:
-        passes = [
-            plan(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
+        grids = [
+            SceneCells.over(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
             for source in sources
         ]
         if suffix in _PARQUET:
-            _refuse_several_crs(passes)
-        facts = {"pca": pca, **_facts(passes, encoder)}
+            _refuse_several_crs(grids)
+        facts = {"pca": pca, **_facts(grids, encoder)}
         folder = stack.enter_context(part_folder(out, facts, resume))
-        clocks = [Clock() for _ in passes]
         stores = []
-        for number, (each, clock) in enumerate(zip(passes, clocks, strict=True)):
-            path = folder / f"{number}.f32"
-            with clock.running(encoder):
-                stores.append(
-                    fill_store(path, each.scene, each.grid, encoder, each.bands, clock, progress)
-                )
+        for number, cells in enumerate(grids):
+            with cells.clock.running(encoder):
+                stores.append(fill_store(folder / f"{number}.f32", cells, progress))
         projection = None
         if pca is not None:
             projection = fit_projection((row for store in stores for row in store.rows()), pca)
-        tags = [description(each, encoder) for each in passes]
-        paths = [out] * len(passes)
+        paths = [out] * len(grids)
         if suffix in _PARQUET:
-            with clocks[0].running(encoder):
-                _write_parquet(out, passes, stores, projection, tags[0])
+            with grids[0].clock.running(encoder):
+                _write_parquet(out, grids, stores, projection)
         elif suffix in _TIFF:
-            with clocks[0].running(encoder):
-                _write_tiff(out, passes[0], stores[0], projection, tags[0])
+            with grids[0].clock.running(encoder):
+                _write_tiff(out, grids[0], stores[0], projection)
         else:
-            made = folder / "made"
-            made.mkdir(exist_ok=True)
-            names = _names(passes)
-            for name, each, store, tag, clock in zip(
-                names, passes, stores, tags, clocks, strict=True
-            ):
-                with clock.running(encoder):
-                    _write_tiff(made / name, each, store, projection, tag)
-            made.rename(out)
+            written = folder / "written"
+            written.mkdir(exist_ok=True)
+            names = _names(grids)
+            for name, cells, store in zip(names, grids, stores, strict=True):
+                with cells.clock.running(encoder):
+                    _write_tiff(written / name, cells, store, projection)
+            written.rename(out)
             paths = [out / name for name in names]
         return [
-            _result(path, each, store, projection, clock)
-            for path, each, store, clock in zip(paths, passes, stores, clocks, strict=True)
+            _result(path, cells, store, projection)
+            for path, cells, store in zip(paths, grids, stores, strict=True)
         ]
 
 
-def _facts(passes: Sequence[Pass], encoder: Encoder) -> dict[str, Any]:
+def _facts(grids: Sequence[SceneCells], encoder: Encoder) -> dict[str, Any]:
     """Return what embeddings depend on, ready for JSON."""
     return {
         "encoder": encoder.source,
         "weights": encoder.fingerprint(),
         "image size": encoder.config.image_size,
         "precision": encoder.precision,
-        "scenes": [each.scene.name for each in passes],
+        "scenes": [cells.name for cells in grids],
+        "content": [cells.scene.fingerprint() for cells in grids],
         "grids": [
-            [each.grid.width, each.grid.height, each.grid.tile, each.grid.stride] for each in passes
+            [cells.grid.width, cells.grid.height, cells.grid.tile, cells.grid.stride]
+            for cells in grids
         ],
-        "bands": [each.bands for each in passes],
+        "bands": [cells.bands for cells in grids],
     }
 
 
-def description(each: Pass, encoder: Encoder) -> dict[str, str]:
-    """Return what a file says of how it was made."""
-    spec = encoder.config.spec
-    return {
-        "RS_OTL_VERSION": metadata.version("rs-otl"),
-        "RS_OTL_ENCODER": encoder.source,
-        "RS_OTL_ARCHITECTURE": encoder.config.encoder,
-        "RS_OTL_WEIGHTS": encoder.fingerprint(),
-        "RS_OTL_TRAINED_ON": encoder.config.dataset,
-        "RS_OTL_BANDS": ",".join(each.scene.bands[band] for band in each.bands),
-        "RS_OTL_SCALE": repr(spec.scale),
-        "RS_OTL_MEAN": json.dumps(spec.mean),
-        "RS_OTL_STD": json.dumps(spec.std),
-        "RS_OTL_TILE": str(each.grid.tile),
-        "RS_OTL_STRIDE": str(each.grid.stride),
-        "RS_OTL_IMAGE_SIZE": str(encoder.config.image_size),
-        "RS_OTL_PRECISION": encoder.precision,
-        "RS_OTL_SCENE": Path(each.scene.name).name,
-    }
-
-
-def _refuse_several_crs(passes: Sequence[Pass]) -> None:
-    first = passes[0].scene
-    for other in (each.scene for each in passes[1:]):
+def _refuse_several_crs(grids: Sequence[SceneCells]) -> None:
+    first = grids[0]
+    for other in grids[1:]:
         if other.crs != first.crs:
             raise InputError(
                 f"{first.name} is in {first.crs}, {other.name} in {other.crs}: a GeoParquet file "
-                "has one CRS; write one for each"
+                "has one CRS; write one file for each scene"
             )
 
 
-def _names(passes: Sequence[Pass]) -> list[str]:
-    names = [f"{Path(each.scene.name).stem}.tif" for each in passes]
+def _names(grids: Sequence[SceneCells]) -> list[str]:
+    names = [f"{Path(cells.name).stem}.tif" for cells in grids]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(f"two scenes would both become {twice}: embed them apart")
+        raise InputError(f"two scenes would both become {twice}: embed them in two commands")
     return names
 
 
-def _write_tiff(
-    out: Path, each: Pass, store: Store, projection: Projection | None, tags: Mapping[str, str]
-) -> None:
+def _described(cells: SceneCells, projection: Projection | None) -> Provenance:
+    components = None if projection is None else len(projection.components)
+    return cells.provenance.model_copy(update={"components": components})
+
+
+def _write_tiff(out: Path, cells: SceneCells, store: Store, projection: Projection | None) -> None:
     if projection is None:
         names = [f"feature {number + 1}" for number in range(store.width)]
     else:
@@ -251,36 +190,35 @@ def _write_tiff(
     write_cog(
         out,
         (_projected(row, projection).T for row in store.rows()),
-        (len(names), each.grid.rows, each.grid.columns),
+        (len(names), cells.grid.rows, cells.grid.columns),
         "float32",
         np.nan,
-        each.scene.crs,
-        each.grid.transform(each.scene.transform),
+        cells.crs,
+        scaled(cells.transform, cells.grid.stride),
         names,
-        tags,
+        _described(cells, projection).tags(),
     )
 
 
 def _write_parquet(
     out: Path,
-    passes: Sequence[Pass],
+    grids: Sequence[SceneCells],
     stores: Sequence[Store],
     projection: Projection | None,
-    tags: Mapping[str, str],
 ) -> None:
     def tables() -> Iterator[tuple[NDArray[np.float64], dict[str, NDArray[Any]], NDArray[Any]]]:
-        for each, store in zip(passes, stores, strict=True):
-            for corners, values in tiles_of(each.grid, store.rows()):
+        for cells, store in zip(grids, stores, strict=True):
+            for corners, values in tiles_of(cells.grid, store.rows()):
                 columns = {
-                    "scene": np.full(len(corners), Path(each.scene.name).name),
+                    "scene": np.full(len(corners), Path(cells.name).name),
                     "row": corners[:, 0],
                     "column": corners[:, 1],
                 }
-                outline = outlines(each.scene, corners, each.grid.tile)
-                yield outline, columns, _projected(values, projection)
+                yield cells.outlines(corners), columns, _projected(values, projection)
 
     width = stores[0].width if projection is None else len(projection.components)
-    write_geoparquet(out, tables(), width, passes[0].scene.crs, tags)
+    tags = _described(grids[0], projection).tags()
+    write_geoparquet(out, tables(), width, grids[0].crs, tags)
 
 
 def tiles_of(
@@ -301,28 +239,12 @@ def tiles_of(
         if top != before:
             before, seen = top, np.zeros(0, np.int64)
         cells = np.flatnonzero(np.isfinite(row[:, 0]))
-        found, first = np.unique(lefts[cells], return_index=True)
-        new = ~np.isin(found, seen)
-        seen = np.concatenate([seen, found[new]])
+        distinct, first = np.unique(lefts[cells], return_index=True)
+        new = ~np.isin(distinct, seen)
+        seen = np.concatenate([seen, distinct[new]])
         if new.any():
-            corners = np.stack([np.full(new.sum(), top), found[new]], axis=1)
+            corners = np.stack([np.full(new.sum(), top), distinct[new]], axis=1)
             yield corners, row[cells[first[new]]]
-
-
-def outlines(scene: Scene, corners: NDArray[np.int64], tile: int) -> NDArray[np.float64]:
-    """Return the corners of tiles in the scene's CRS.
-
-    Args:
-        scene: The scene.
-        corners: First row and column of each tile in pixels, (n, 2).
-        tile: Side in pixels.
-
-    Returns:
-        (n, 4, 2), x and y.
-    """
-    rows = corners[:, :1] + np.array([0, 0, tile, tile])
-    columns = corners[:, 1:] + np.array([0, tile, tile, 0])
-    return np.stack(scene.coordinate(columns, rows), axis=-1)
 
 
 def _projected(rows: NDArray[np.float32], projection: Projection | None) -> NDArray[np.float32]:
@@ -330,18 +252,18 @@ def _projected(rows: NDArray[np.float32], projection: Projection | None) -> NDAr
 
 
 def _result(
-    path: Path, each: Pass, store: Store, projection: Projection | None, clock: Clock
+    path: Path, cells: SceneCells, store: Store, projection: Projection | None
 ) -> EmbedResult:
-    held = sum(int(np.isfinite(row[:, 0]).sum()) for row in store.rows())
-    cells = each.grid.rows * each.grid.columns
+    with_data = sum(int(np.isfinite(row[:, 0]).sum()) for row in store.rows())
+    shape = (cells.grid.rows, cells.grid.columns)
     return EmbedResult(
         path=path,
-        scene=each.scene.name,
-        tiles=clock.tiles,
-        cells=(each.grid.rows, each.grid.columns),
-        nodata=1 - held / cells,
+        scene=cells.name,
+        tiles=cells.clock.tiles,
+        cells=shape,
+        nodata=1 - with_data / (shape[0] * shape[1]),
         features=store.width if projection is None else len(projection.components),
         explained=None if projection is None else float(projection.explained.sum()),
-        seconds=clock.total,
-        encoder_seconds=clock.encoder,
+        seconds=cells.clock.total,
+        encoder_seconds=cells.clock.encoder,
     )

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
-from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
-from rs_otl.geo.embed_windows import Clock, embed_rows
+from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.grid import TileGrid
-from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 
 
@@ -45,19 +43,19 @@ class Store:
 
 @contextmanager
 def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path]:
-    """Make the folder ``OUT.part`` in which a pass lies until its output is whole.
+    """Make the folder ``OUT.part``, which holds embeddings until the output is complete.
 
-    It is removed when the block ends, and when bad input ends it; it stays for ``resume`` when
-    the program is stopped, or a disk is full.
+    It is removed when the block ends, also by bad input; it stays for ``resume`` when the program
+    is stopped or a disk is full.
 
     Args:
         out: The output; must be new.
-        facts: What the pass depends on, to be held against what a half-done one depended on.
-        resume: Go on with a half-done pass, if there is one.
+        facts: What the embeddings depend on; compared with those of an unfinished folder.
+        resume: Continue an unfinished folder, if there is one.
 
     Raises:
-        InputError: The output exists, its folder does not, or a half-done pass lies there that
-            is another one or was not asked for.
+        InputError: The output exists, its folder does not, or there is an unfinished folder that
+            depends on something else or was not to be resumed.
     """
     folder = out.with_name(f"{out.name}.part")
     state = folder / "state.json"
@@ -65,14 +63,14 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
     if folder.exists():
         if not resume:
             raise InputError(
-                f"{folder} holds a half-done pass: --resume goes on with it, or delete it"
+                f"{folder} holds an unfinished embedding: --resume continues it, or delete it"
             )
-        begun = json.loads(state.read_text()) if state.is_file() else facts
+        begun = _read_state(state) if state.is_file() else facts
         for key, value in facts.items():
             if begun.get(key) != value:
                 raise InputError(
-                    f"{folder}: begun with {key} {begun.get(key)}, not {value}; say the same "
-                    "again, or delete it"
+                    f"{folder}: begun with {key} {begun.get(key)}, now {value}; repeat the same "
+                    "command, or delete the folder"
                 )
     try:
         folder.mkdir(exist_ok=True)
@@ -83,7 +81,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
         raise
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); --resume goes on when it can"
+            f"{folder}: cannot be written ({error.strerror or error}); make room, then --resume"
         ) from error
     except InputError as error:
         full = isinstance(error.__cause__, OSError) and not isinstance(
@@ -95,6 +93,16 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
     shutil.rmtree(folder)
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise InputError(f"{path}: damaged, expected JSON; delete {path.parent} and start again")
+    return facts
+
+
 def refuse_existing(out: Path) -> None:
     """Raise an :class:`InputError` if an output exists, or the folder for it does not."""
     if out.exists():
@@ -103,24 +111,12 @@ def refuse_existing(out: Path) -> None:
         raise InputError(f"{out.parent}: no such folder to write {out.name} to")
 
 
-def fill_store(
-    path: Path,
-    scene: Scene,
-    grid: TileGrid,
-    encoder: Encoder,
-    bands: Sequence[int],
-    clock: Clock | None = None,
-    progress: bool = False,
-) -> Store:
-    """Embed a scene to a file, going on after the rows that it holds already.
+def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:
+    """Embed a scene to a file, after the rows that it holds already.
 
     Args:
         path: The file.
-        scene: The scene.
-        grid: Its cells and tiles.
-        encoder: The encoder.
-        bands: Positions of the scene's bands that are the encoder's.
-        clock: Is told the seconds.
+        cells: Cells of the scene.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -129,15 +125,15 @@ def fill_store(
     Raises:
         InputError: The scene is damaged, or no cell of it holds data.
     """
-    store = Store(path, grid, encoder.num_features)
-    row_bytes = grid.columns * encoder.num_features * 4
+    store = Store(path, cells.grid, cells.features)
+    row_bytes = cells.grid.columns * cells.features * 4
     done = path.stat().st_size // row_bytes if path.exists() else 0
     with path.open("r+b" if done else "wb") as file:
         file.truncate(done * row_bytes)
         file.seek(done * row_bytes)
-        rows = embed_rows(scene, grid, encoder, bands, done, clock)
-        for row in tracked(rows, f"Embedding {Path(scene.name).name}", progress, grid.rows - done):
+        title = f"Embedding {Path(cells.name).name}"
+        for row in tracked(cells.rows(done), title, progress, cells.grid.rows - done):
             file.write(row.tobytes())
     if not any(np.isfinite(row).any() for row in store.rows()):
-        raise InputError(f"{scene.name}: no tile of it holds data, all is nodata")
+        raise InputError(f"{cells.name}: no tile of it holds data, all is nodata")
     return store

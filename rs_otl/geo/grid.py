@@ -78,7 +78,35 @@ class TileGrid:
         centred = np.arange(cells) * self.stride - (self.tile - self.stride + 1) // 2
         return np.clip(centred, 0, length - self.tile)
 
-    def transform(self, scene: Affine) -> Affine:
-        """Return the transform of the cells, from that of the scene's pixels."""
-        s = self.stride
-        return Affine(scene.a * s, scene.b * s, scene.c, scene.d * s, scene.e * s, scene.f)
+    def cells_at(
+        self, columns: NDArray[np.float64], rows: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Return row and column of the cells that positions in pixels lie in, (n, 2)."""
+        cells = np.stack([rows, columns], axis=-1) // self.stride
+        return np.clip(cells.astype(np.int64), 0, [self.rows - 1, self.columns - 1])
+
+    def corners(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return first row and column, in pixels, of the tiles of cells, both (n, 2)."""
+        return np.stack([self.tops()[cells[:, 0]], self.lefts()[cells[:, 1]]], axis=1)
+
+    def inside(self, rows: tuple[float, float], columns: tuple[float, float]) -> NDArray[np.int64]:
+        """Find the cells whose centres lie in a box.
+
+        Args:
+            rows: First and last row of the box, in pixels with fractions.
+            columns: First and last column.
+
+        Returns:
+            Row and column of each, (n, 2).
+        """
+        middle_rows = (np.arange(self.rows) + 0.5) * self.stride
+        middle_columns = (np.arange(self.columns) + 0.5) * self.stride
+        row = np.flatnonzero((rows[0] <= middle_rows) & (middle_rows <= rows[1]))
+        column = np.flatnonzero((columns[0] <= middle_columns) & (middle_columns <= columns[1]))
+        return np.stack(np.meshgrid(row, column, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def scaled(transform: Affine, factor: float) -> Affine:
+    """Return the transform of pixels that are ``factor`` as large, from the same corner."""
+    t = transform
+    return Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f)

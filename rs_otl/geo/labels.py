@@ -8,12 +8,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
+from rs_otl.geo.cells import Cells
 from rs_otl.geo.grid import TileGrid
 
-# Tiles that one polygon gives at most, evenly spread over its cells.
-_TILES = 64
+# Cells that one polygon gives at most, evenly spread over it.
+_MOST_CELLS = 64
 _USUAL_FIELDS = ("class", "label")
 
 
@@ -24,12 +24,12 @@ class Label:
     Attributes:
         name: What it is called when it is named: its number from 1 in the file and its class.
         klass: Its class.
-        corners: First row and column of the tiles that stand for it, (n, 2).
+        cells: Row and column of the cells that stand for it, (n, 2).
     """
 
     name: str
     klass: str
-    corners: NDArray[np.int64]
+    cells: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,16 @@ class Skipped:
 
 
 def read_labels(
-    path: Path, scene: Scene, grid: TileGrid, field: str | None = None
+    path: Path, scene: Cells, field: str | None = None
 ) -> tuple[list[Label], list[Skipped]]:
     """Read the labels of a scene.
 
-    A point stands for the tile centred on it, moved in along the scene's edges. A polygon stands
-    for the tiles of the cells whose centres lie in it, or, if there are none, for the tile centred
-    on a point in it.
+    A point stands for the cell that it lies in. A polygon stands for the cells whose centres lie
+    in it, or, if there are none, for the cell of a point in it.
 
     Args:
         path: GeoJSON, GeoPackage or what else GeoPandas reads, in any CRS.
-        scene: The scene.
-        grid: Its cells.
+        scene: The cells of the scene.
         field: The attribute that holds the class; by default the only one, or ``class`` or
             ``label``.
 
@@ -72,7 +70,8 @@ def read_labels(
         )
     if scene.crs is not None and frame.crs is not None:
         frame = frame.to_crs(scene.crs.to_wkt())
-    inside = shapely.box(0, 0, scene.width, scene.height)
+    grid = scene.grid
+    inside = shapely.box(0, 0, grid.width, grid.height)
     labels: list[Label] = []
     skipped: list[Skipped] = []
     for number, (value, shape) in enumerate(
@@ -92,10 +91,10 @@ def read_labels(
             if place.is_empty:
                 skipped.append(Skipped(name, "lies outside the scene"))
                 continue
-            corners = _of_polygon(place, grid) if place.area else _centred(np.array(points), grid)
-            labels.append(Label(name, klass, corners))
+            cells = _of_polygon(place, grid) if place.area else grid.cells_at(*np.array(points).T)
+            labels.append(Label(name, klass, np.unique(cells, axis=0)))
     if not labels:
-        reasons = "; ".join(f"{each.name} {each.reason}" for each in skipped[:3])
+        reasons = "; ".join(f"{label.name} {label.reason}" for label in skipped[:3])
         raise InputError(
             f"{path}: none of {len(frame):,} labels can be used on {scene.name}: {reasons}"
             f"{' and so on' if len(skipped) > 3 else ''}"
@@ -139,27 +138,19 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _pixels(scene: Scene, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pixels(scene: Cells, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(scene.position(xy[:, 0], xy[:, 1]), axis=1)
-
-
-def _centred(points: NDArray[np.float64], grid: TileGrid) -> NDArray[np.int64]:
-    """Return the corners of the tiles centred on points (column, row) of the scene."""
-    last = np.array([grid.height, grid.width])
-    pixels = np.minimum(np.floor(points[:, ::-1]).astype(np.int64), last - 1)
-    return np.clip(pixels - grid.tile // 2, 0, last - grid.tile)
 
 
 def _of_polygon(place: Any, grid: TileGrid) -> NDArray[np.int64]:
     left, top, right, bottom = place.bounds
-    s = grid.stride
-    rows = np.arange(int(top // s), min(int(bottom // s) + 1, grid.rows))
-    columns = np.arange(int(left // s), min(int(right // s) + 1, grid.columns))
-    row, column = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-    held = shapely.contains_xy(place, (column + 0.5) * s, (row + 0.5) * s)
-    corners = np.stack([grid.tops()[row[held]], grid.lefts()[column[held]]], axis=1)
-    corners = np.unique(corners, axis=0)
-    if not len(corners):
+    cells = grid.inside((top, bottom), (left, right))
+    middle = (cells + 0.5) * grid.stride
+    cells = cells[shapely.contains_xy(place, middle[:, 1], middle[:, 0])]
+    if not len(cells):
         point = place.representative_point()
-        return _centred(np.array([[point.x, point.y]]), grid)
-    return corners[np.linspace(0, len(corners) - 1, min(len(corners), _TILES), dtype=int)]
+        return grid.cells_at(np.array([point.x]), np.array([point.y]))
+    # Along the edges several cells have the same tile.
+    _, first = np.unique(grid.corners(cells), axis=0, return_index=True)
+    cells = cells[first]
+    return cells[np.linspace(0, len(cells) - 1, min(len(cells), _MOST_CELLS), dtype=int)]

@@ -1,6 +1,6 @@
 """A handful of labels in, a class map out."""
 
-import json
+import colorsys
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,31 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
-from rs_otl.geo.embed_windows import embed_rows, embed_tiles
-from rs_otl.geo.embedding import description, plan
+from rs_otl.geo.cells import Cells, open_cells, open_encoder_of
 from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.formats import write_cog
+from rs_otl.geo.grid import scaled
 from rs_otl.geo.labels import Label, Skipped, read_labels
-from rs_otl.models import Encoder, load_encoder
+from rs_otl.geo.similar import unit
+from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
 _STRENGTH = 300.0
 _MOST_CLASSES = 254
+# Fits of the classifier that the accuracy may take.
+_MOST_FITS = 200
+_OKABE_ITO = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00", "f0e442", "999999")
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """What a map came to.
+    """A map that was written.
 
     Attributes:
         path: The map; ``PATH.aux.xml`` and a ``.qml`` beside it hold the legend.
@@ -40,8 +43,8 @@ class MapResult:
         cells: Cells of each class.
         labels: Labels used of each class.
         skipped: Labels that could not be used, and why.
-        correct: Labels told right when they, with all their tiles, were left out.
-        tested: Labels left out in turn: those of classes with two labels or more.
+        correct: Labels predicted correctly when they, with all their cells, were left out.
+        tested: Labels that were left out: those of classes with two labels or more.
         low: Lower end of the accuracy's 95 % interval (Wilson); ``None`` if none was tested.
         high: Upper end.
     """
@@ -58,11 +61,11 @@ class MapResult:
 
 
 def map_scene(
-    scene: SceneLike,
-    encoder: str | Path | Encoder,
+    source: SceneLike,
     labels: str | Path,
     out: str | Path,
     *,
+    encoder: str | Path | Encoder | None = None,
     field: str | None = None,
     tile: int | None = None,
     stride: int | None = None,
@@ -71,29 +74,32 @@ def map_scene(
     precision: str = "auto",
     progress: bool = False,
 ) -> MapResult:
-    """Map a scene by a handful of labels.
+    """Map a scene from a handful of labels.
 
-    A logistic regression on the embeddings of the labelled tiles, scaled to length 1; each label
-    weighs the same however many tiles a polygon gives, and so does each class.
+    A logistic regression on the embeddings of the labelled cells, scaled to length 1. Every label
+    has the same weight however many cells a polygon covers, and so has every class. A scene and
+    the embeddings that were made of it give the same map.
 
     Args:
-        scene: A path, a rasterio dataset, or a DataArray that rioxarray knows.
-        encoder: A run, an exported directory, a checkpoint file, ``timm/NAME``, the name of
-            torchgeo weights, or an opened encoder.
+        source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), or the
+            GeoTIFF that :func:`rs_otl.geo.embed` made of one, which needs no encoder.
         labels: Points or polygons, GeoJSON or GeoPackage, in any CRS; see
             :func:`rs_otl.geo.labels.read_labels`.
-        out: The map, a Cloud-Optimized GeoTIFF of a pixel a cell: band 1 the class, from 1, with
-            its colours, 0 for nodata; band 2 the probability of that class in per cent.
+        out: The map, a Cloud-Optimized GeoTIFF with one pixel per cell: band 1 the class, from 1,
+            with its colours, 0 for nodata; band 2 the probability of that class in per cent.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder. Embeddings made
+            with another one are refused.
         field: The attribute that holds the class; by default the only one, ``class`` or ``label``.
-        tile: Side of a tile in pixels; by default the encoder's image size.
+        tile: Side of a tile in pixels; by default the side at which the encoder's images are
+            loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
         bands: The scene's bands that are the encoder's, by name or number from 1.
-        image_size: Side that tiles are resized to; by default the encoder's own.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
+        image_size: Side of the images that the encoder sees; by default its own.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
 
     Returns:
-        What the map came to.
+        What was written, and how well the labels are predicted.
 
     Raises:
         InputError: The scene, the encoder or the output cannot be used, no label lies on the
@@ -103,37 +109,36 @@ def map_scene(
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{out}: expected the name of a GeoTIFF, such as map.tif")
     refuse_existing(out)
-    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
-    with Scene(scene) as opened:
-        each = plan(opened, encoder, tile, stride, bands)
-        found, skipped = read_labels(Path(labels), opened, each.grid, field)
-        found, features, dropped = _features(found, opened, each.grid.tile, encoder, each.bands)
+    opened = open_encoder_of([source], encoder, image_size, precision)
+    with open_cells(source, opened, tile, stride, bands) as cells:
+        usable, skipped = read_labels(Path(labels), cells, field)
+        usable, features, dropped = _features(usable, cells)
         skipped = [*skipped, *dropped]
-        if not found:
-            raise InputError(f"{labels}: none of its labels lies on data of {opened.name}")
-        counts = Counter(label.klass for label in found)
+        if not usable:
+            raise InputError(f"{labels}: none of its labels lies on data of {cells.name}")
+        counts = Counter(label.klass for label in usable)
         classes = tuple(sorted(counts, key=_natural))
         if not 2 <= len(classes) <= _MOST_CLASSES:
             raise InputError(
-                f"{labels}: {len(classes)} class on {opened.name} ({classes[0]}), expected 2 to "
+                f"{labels}: {len(classes)} class on {cells.name} ({classes[0]}), expected 2 to "
                 f"{_MOST_CLASSES}"
             )
-        truth = np.array([classes.index(label.klass) for label in found])
-        tested, correct = _left_out(truth, features)
+        truth = np.array([classes.index(label.klass) for label in usable])
+        tested, correct = _cross_validated(truth, features)
         predict = _fitted(truth, features)
-        shape = (2, each.grid.rows, each.grid.columns)
-        cells = np.zeros(len(classes) + 1, np.int64)
+        shape = (2, cells.grid.rows, cells.grid.columns)
+        sizes = np.zeros(len(classes) + 1, np.int64)
 
         def rows() -> Iterator[NDArray[np.uint8]]:
-            computed = embed_rows(opened, each.grid, encoder, each.bands)
-            for row in tracked(computed, f"Mapping {Path(opened.name).name}", progress, shape[1]):
+            title = f"Mapping {Path(cells.name).name}"
+            for row in tracked(cells.rows(), title, progress, shape[1]):
                 drawn = np.zeros((2, shape[2]), np.uint8)
-                held = np.isfinite(row[:, 0])
-                if held.any():
-                    chances = predict(row[held])
-                    drawn[0, held] = chances.argmax(1) + 1
-                    drawn[1, held] = np.rint(100 * chances.max(1))
-                cells[:] += np.bincount(drawn[0], minlength=len(cells))
+                with_data = np.isfinite(row[:, 0])
+                if with_data.any():
+                    chances = predict(row[with_data])
+                    drawn[0, with_data] = chances.argmax(1) + 1
+                    drawn[1, with_data] = np.rint(100 * chances.max(1))
+                sizes[:] += np.bincount(drawn[0], minlength=len(sizes))
                 yield drawn
 
         colours = palette(len(classes))
@@ -143,10 +148,10 @@ def map_scene(
             shape,
             "uint8",
             0,
-            opened.crs,
-            each.grid.transform(opened.transform),
+            cells.crs,
+            scaled(cells.transform, cells.grid.stride),
             ("class", "confidence in per cent"),
-            description(each, encoder) | {"RS_OTL_CLASSES": json.dumps(classes)},
+            cells.provenance.model_copy(update={"classes": classes}).tags(),
             {0: (0, 0, 0, 0), **colours},
             "NEAREST",
         )
@@ -155,7 +160,7 @@ def map_scene(
     return MapResult(
         path=out,
         classes=classes,
-        cells={name: int(cells[number + 1]) for number, name in enumerate(classes)},
+        cells={name: int(sizes[number + 1]) for number, name in enumerate(classes)},
         labels={name: counts[name] for name in classes},
         skipped=tuple(skipped),
         correct=correct,
@@ -166,18 +171,17 @@ def map_scene(
 
 
 def _features(
-    labels: Sequence[Label], scene: Scene, tile: int, encoder: Encoder, bands: Sequence[int]
+    labels: Sequence[Label], cells: Cells
 ) -> tuple[list[Label], list[NDArray[np.float32]], list[Skipped]]:
-    """Embed the tiles of labels; a label whose tiles are all nodata is skipped."""
-    corners = np.concatenate([label.corners for label in labels])
-    rows = embed_tiles(scene, corners, tile, encoder, bands)
-    ends = np.cumsum([len(label.corners) for label in labels])[:-1]
+    """Look up the embeddings of labels; a label whose cells are all nodata is skipped."""
+    rows = cells.at(np.concatenate([label.cells for label in labels]))
+    ends = np.cumsum([len(label.cells) for label in labels])[:-1]
     kept, features, skipped = [], [], []
     for label, part in zip(labels, np.split(rows, ends), strict=True):
-        held = part[np.isfinite(part[:, 0])]
-        if len(held):
+        with_data = part[np.isfinite(part[:, 0])]
+        if len(with_data):
             kept.append(label)
-            features.append(held)
+            features.append(with_data)
         else:
             skipped.append(Skipped(label.name, "lies on nodata"))
     return kept, features, skipped
@@ -200,32 +204,36 @@ def _fitted(
     weights *= len(truth) / (weights * tiles).sum()
     classifier = LogisticRegression(C=_STRENGTH, max_iter=1000)
     classifier.fit(
-        _unit(np.concatenate(features)), np.repeat(truth, tiles), np.repeat(weights, tiles)
+        unit(np.concatenate(features)), np.repeat(truth, tiles), np.repeat(weights, tiles)
     )
-    return lambda rows: classifier.predict_proba(_unit(rows))
+    return lambda rows: classifier.predict_proba(unit(rows))
 
 
-def _left_out(truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]) -> tuple[int, int]:
-    """Leave out each label, with all its tiles, in turn.
+def _cross_validated(
+    truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]
+) -> tuple[int, int]:
+    """Predict labels, with all their cells, from the others.
 
-    The only label of a class is not tried: the others cannot tell it.
+    Up to ``_MOST_FITS`` labels are left out one at a time; more are left out in as many folds,
+    every class spread evenly over them. The only label of a class is not tested: the others
+    cannot predict it.
 
     Returns:
-        Labels tried, and how many of them were told right.
+        Labels tested, and how many of them were predicted correctly.
     """
-    counts = np.bincount(truth)
-    tested = correct = 0
-    for number in np.flatnonzero(counts[truth] > 1).tolist():
-        others = np.delete(truth, number)
-        predict = _fitted(others, [*features[:number], *features[number + 1 :]])
-        chances = predict(features[number]).mean(0)
-        tested += 1
-        correct += int(np.unique(others)[chances.argmax()] == truth[number])
-    return tested, correct
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    tested = np.flatnonzero(np.bincount(truth)[truth] > 1)
+    # Class by class, so that the labels of a class fall into different folds.
+    tested = tested[np.argsort(truth[tested], kind="stable")]
+    correct = 0
+    for fold in range(min(len(tested), _MOST_FITS)):
+        left_out = tested[fold::_MOST_FITS]
+        kept = np.setdiff1d(np.arange(len(truth)), left_out)
+        predict = _fitted(truth[kept], [features[number] for number in kept])
+        known = np.unique(truth[kept])
+        for number in left_out.tolist():
+            chances = predict(features[number]).mean(0)
+            correct += int(known[chances.argmax()] == truth[number])
+    return len(tested), correct
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -236,14 +244,18 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 
 def palette(classes: int) -> dict[int, tuple[int, int, int, int]]:
-    """Return colours, 0 to 255 with alpha, that are told apart, for the values from 1."""
-    name = "tab10" if classes <= 10 else "tab20" if classes <= 20 else "hsv"
-    table = matplotlib.colormaps[name].resampled(classes) if classes > 20 else None
-    colours = table or matplotlib.colormaps[name]
-    return {
-        number + 1: tuple(round(255 * part) for part in colours(number))  # type: ignore[misc]
-        for number in range(classes)
-    }
+    """Return colours for classes, from value 1: red, green, blue and alpha, 0 to 255.
+
+    Up to eight classes have the colours of Okabe and Ito, which colour-blind eyes can distinguish;
+    further classes have other hues.
+    """
+    colours = [tuple(bytes.fromhex(colour)) for colour in _OKABE_ITO[:classes]]
+    for number in range(classes - len(colours)):
+        # The golden ratio keeps neighbouring numbers far apart on the colour wheel.
+        hue = (number * 0.618034) % 1
+        shade = colorsys.hsv_to_rgb(hue, (0.55, 0.9)[number % 2], (0.95, 0.6)[number // 2 % 2])
+        colours.append(tuple(round(255 * part) for part in shade))
+    return {number: (*colour, 255) for number, colour in enumerate(colours, start=1)}  # type: ignore[misc]
 
 
 def _write_legend(

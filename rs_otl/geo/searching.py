@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
+import shapely.geometry
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
 from rs_otl.datasets import read_image
-from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
-from rs_otl.geo.embed_windows import embed_rows, embed_tiles
-from rs_otl.geo.embedding import Pass, outlines, plan, tiles_of
+from rs_otl.geo.cells import Cells, open_cells, open_encoder_of
+from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.similar import most_similar, unit
-from rs_otl.models import Encoder, load_encoder
+from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import load_size
 
@@ -32,7 +34,7 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True)
 class Hit:
-    """A place that looks like the query.
+    """A tile that looks like the query.
 
     Attributes:
         scene: Name of its scene.
@@ -40,7 +42,7 @@ class Hit:
         row: First row of its tile in pixels.
         column: First column.
         x: Centre of the tile in the scene's CRS.
-        y: Likewise.
+        y: Centre of the tile in the scene's CRS.
     """
 
     scene: str
@@ -53,18 +55,18 @@ class Hit:
 
 @dataclass(frozen=True)
 class _Place:
-    """A query among the scenes: which, and the corners (n, 2) of its tiles."""
+    """A query within the scenes: number of its scene, and its cells (n, 2)."""
 
     number: int
-    corners: NDArray[np.int64]
+    cells: NDArray[np.int64]
 
 
 def search(
-    scenes: SceneLike | Sequence[SceneLike],
-    encoder: str | Path | Encoder,
+    sources: SceneLike | Sequence[SceneLike],
     query: str | Path | tuple[float, ...],
     out: str | Path,
     *,
+    encoder: str | Path | Encoder | None = None,
     count: int = 50,
     query_crs: str | None = None,
     tile: int | None = None,
@@ -76,25 +78,28 @@ def search(
 ) -> list[Hit]:
     """Find the tiles of scenes that look most like a place or an image.
 
-    Every tile is compared, by cosine similarity. No two hits overlap, nor does a hit overlap the
-    place asked for: of tiles that do, the most similar one stands.
+    Every tile is compared, by cosine similarity. No two hits overlap each other or the place
+    asked for: of tiles that do, the most similar one is kept. A scene and the embeddings that were
+    made of it give the same hits.
 
     Args:
-        scenes: Paths, rasterio datasets, or DataArrays that rioxarray knows: one or several.
-        encoder: A run, an exported directory, a checkpoint file, ``timm/NAME``, the name of
-            torchgeo weights, or an opened encoder.
-        query: ``(x, y)``: the tile centred there. ``(left, bottom, right, top)``: the mean of the
-            tiles whose centres lie within; the one tile at its centre if there are none. The same
-            as text, ``"x,y"``. Or an image file, which is resized to a tile.
-        out: GeoJSON to write: the hits' outlines, in longitude and latitude where their scene has
-            a CRS.
+        sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
+            that :func:`rs_otl.geo.embed` made of them: one or several.
+        query: ``(x, y)``: the cell there. ``(left, bottom, right, top)``: the mean of the cells
+            whose centres lie within; the cell at its centre if there are none. The same as text,
+            ``"x,y"``. Or an image file, which needs an encoder.
+        out: GeoJSON to write: the outlines of the hits, in longitude and latitude (RFC 7946)
+            where their scene has a CRS.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
+            Embeddings made with another one are refused.
         count: Hits wanted.
         query_crs: CRS of the query's coordinates; by default that of each scene.
-        tile: Side of a tile in pixels; by default the encoder's image size.
+        tile: Side of a tile in pixels; by default the side at which the encoder's images are
+            loaded (:func:`rs_otl.spec.load_size`).
         stride: Pixels from one tile to the next; by default half a tile.
         bands: The scenes' bands that are the encoder's, by name or number from 1.
-        image_size: Side that tiles are resized to; by default the encoder's own.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
+        image_size: Side of the images that the encoder sees; by default its own.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -103,7 +108,7 @@ def search(
     Raises:
         InputError: A scene, the encoder, the query or the output cannot be used.
     """
-    sources = list(scenes) if isinstance(scenes, list | tuple) else [scenes]
+    given = list(sources) if isinstance(sources, list | tuple) else [sources]
     out = Path(out)
     if out.suffix.lower() not in (".geojson", ".json"):
         raise InputError(f"{out}: expected the name of a GeoJSON file, such as hits.geojson")
@@ -111,34 +116,33 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_existing(out)
     numbers = _numbers(query)
-    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
+    opened = open_encoder_of(given, encoder, image_size, precision)
     with ExitStack() as stack:
-        passes = [
-            plan(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
-            for source in sources
+        scenes = [
+            stack.enter_context(open_cells(source, opened, tile, stride, bands)) for source in given
         ]
+        _refuse_mixed(scenes)
         if numbers is None:
-            place, wanted = None, _of_image(Path(str(query)), encoder)
+            place, wanted = None, _of_image(Path(str(query)), opened, scenes)
         else:
-            place = _find(passes, numbers, query_crs)
-            each = passes[place.number]
-            rows = embed_tiles(each.scene, place.corners, each.grid.tile, encoder, each.bands)
+            place = _find(scenes, numbers, query_crs)
+            rows = scenes[place.number].at(place.cells)
             rows = rows[np.isfinite(rows[:, 0])]
             if not len(rows):
-                raise InputError(f"query {query}: lies on nodata of {each.scene.name}")
+                raise InputError(f"query {query}: lies on nodata of {scenes[place.number].name}")
             wanted = unit(rows).mean(0)
         candidates: list[tuple[float, int, int, int]] = []
-        for number, each in enumerate(passes):
-            # Each hit takes at most so many tiles with it: enough are kept that none is missed.
-            around = (2 * -(-each.grid.tile // each.grid.stride) + 1) ** 2
-            asked = len(place.corners) if place is not None and place.number == number else 0
+        for number, cells in enumerate(scenes):
+            # A hit excludes at most so many tiles around it: enough are kept to fill the list.
+            around = (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
+            asked = len(place.cells) if place is not None and place.number == number else 0
             keep = (count + asked) * around
-            best = _best(each, encoder, wanted, keep, progress)
+            best = _best(cells, wanted, keep, progress)
             candidates += [(score, number, row, column) for score, row, column in best]
-        kept = _apart(candidates, [each.grid.tile for each in passes], place, count)
-        hits = [_hit(passes[number], score, row, column) for score, number, row, column in kept]
+        kept = _apart(candidates, scenes, place, count)
+        hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
-            _feature(passes[number], hit, rank)
+            _feature(scenes[number], hit, rank)
             for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
         ]
     with atomic_write(out) as aside:
@@ -146,6 +150,22 @@ def search(
             json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
         )
     return hits
+
+
+def _refuse_mixed(scenes: Sequence[Cells]) -> None:
+    """Raise an :class:`InputError` if embeddings cannot be compared with each other."""
+    first = scenes[0]
+    for other in scenes[1:]:
+        if other.provenance.weights != first.provenance.weights:
+            raise InputError(
+                f"{first.name} was embedded with {first.provenance.encoder}, {other.name} with "
+                f"{other.provenance.encoder}: expected one encoder for all"
+            )
+        if other.features != first.features or other.provenance.components is not None:
+            raise InputError(
+                f"{other.name}: principal components are of one file alone; search it alone, or "
+                "embed without --pca"
+            )
 
 
 def _numbers(query: Any) -> tuple[float, ...] | None:
@@ -167,7 +187,18 @@ def _numbers(query: Any) -> tuple[float, ...] | None:
     return numbers
 
 
-def _of_image(path: Path, encoder: Encoder) -> NDArray[np.float32]:
+def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> NDArray[np.float32]:
+    if encoder is None:
+        raise InputError(
+            f"query {path}: an image needs the encoder; name the one that "
+            f"{scenes[0].name} was made with, {scenes[0].provenance.encoder}, with encoder= "
+            "(--encoder)"
+        )
+    if scenes[0].features != encoder.num_features:
+        raise InputError(
+            f"{scenes[0].name}: holds principal components, which an image cannot be compared "
+            "with; query by a place, or embed without --pca"
+        )
     spec = encoder.config.spec
     image = read_image(path, load_size(encoder.config.image_size))
     if len(image) != len(spec.bands):
@@ -178,29 +209,24 @@ def _of_image(path: Path, encoder: Encoder) -> NDArray[np.float32]:
     return encoder.embed(image[None])[0].numpy()
 
 
-def _find(passes: Sequence[Pass], numbers: tuple[float, ...], crs: str | None) -> _Place:
-    """Find the scene that holds the centre of a query, and the query's tiles in it."""
+def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) -> _Place:
+    """Find the scene that holds the centre of a query, and the query's cells in it."""
     xs, ys = np.array(numbers[::2]), np.array(numbers[1::2])
-    for number, each in enumerate(passes):
-        x, y = _in_crs_of(each.scene, xs, ys, crs)
-        columns, rows = each.scene.position(x, y)
+    for number, cells in enumerate(scenes):
+        grid = cells.grid
+        columns, rows = cells.position(*_in_crs_of(cells, xs, ys, crs))
         column, row = float(np.mean(columns)), float(np.mean(rows))
-        if not (0 <= column < each.scene.width and 0 <= row < each.scene.height):
+        if not (0 <= column < grid.width and 0 <= row < grid.height):
             continue
-        grid = each.grid
-        corners = np.empty((0, 2), np.int64)
+        chosen = np.empty((0, 2), np.int64)
         if len(numbers) == 4:
-            middle_rows = (np.arange(grid.rows) + 0.5) * grid.stride
-            middle_columns = (np.arange(grid.columns) + 0.5) * grid.stride
-            held_rows = (min(rows) <= middle_rows) & (middle_rows <= max(rows))
-            held_columns = (min(columns) <= middle_columns) & (middle_columns <= max(columns))
-            tops, lefts = np.unique(grid.tops()[held_rows]), np.unique(grid.lefts()[held_columns])
-            corners = np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1).reshape(-1, 2)
-        if not len(corners):
-            corner = np.array([int(row), int(column)]) - grid.tile // 2
-            corners = np.clip(corner, 0, [grid.height - grid.tile, grid.width - grid.tile])[None]
-        return _Place(number, corners)
-    names = ", ".join(each.scene.name for each in passes)
+            chosen = grid.inside((min(rows), max(rows)), (min(columns), max(columns)))
+        if not len(chosen):
+            chosen = grid.cells_at(np.array([column]), np.array([row]))
+        # Along the edges several cells have the same tile.
+        _, first = np.unique(grid.corners(chosen), axis=0, return_index=True)
+        return _Place(number, chosen[first])
+    names = ", ".join(cells.name for cells in scenes)
     raise InputError(
         f"query {','.join(map(str, numbers))}: lies outside {names}; expected coordinates in "
         f"{crs or 'the CRS of the scene'}{'' if crs else ', or --query-crs to name another'}"
@@ -208,7 +234,7 @@ def _find(passes: Sequence[Pass], numbers: tuple[float, ...], crs: str | None) -
 
 
 def _in_crs_of(
-    scene: Scene, xs: NDArray[np.float64], ys: NDArray[np.float64], crs: str | None
+    scene: Cells, xs: NDArray[np.float64], ys: NDArray[np.float64], crs: str | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if crs is None:
         return xs, ys
@@ -222,16 +248,15 @@ def _in_crs_of(
 
 
 def _best(
-    each: Pass, encoder: Encoder, query: NDArray[np.float32], keep: int, progress: bool
+    cells: Cells, query: NDArray[np.float32], keep: int, progress: bool
 ) -> list[tuple[float, int, int]]:
     """Return similarity, row and column of the most similar tiles of a scene."""
-    computed = embed_rows(each.scene, each.grid, encoder, each.bands)
-    name = f"Searching {Path(each.scene.name).name}"
-    rows = iter(tracked(computed, name, progress, each.grid.rows))
+    name = f"Searching {Path(cells.name).name}"
+    rows = iter(tracked(cells.rows(), name, progress, cells.grid.rows))
     scores, corners = np.zeros(0, np.float32), np.zeros((0, 2), np.int64)
-    for places, values in _blocks(tiles_of(each.grid, rows)):
-        found, positions = most_similar(values, query, keep)
-        scores = np.concatenate([scores, found])
+    for places, values in _blocks(tiles_of(cells.grid, rows)):
+        nearest, positions = most_similar(values, query, keep)
+        scores = np.concatenate([scores, nearest])
         corners = np.concatenate([corners, places[positions]])
         order = np.argsort(-scores, kind="stable")[:keep]
         scores, corners = scores[order], corners[order]
@@ -263,19 +288,20 @@ def _joined(
 
 def _apart(
     candidates: Sequence[tuple[float, int, int, int]],
-    sides: Sequence[int],
+    scenes: Sequence[Cells],
     place: _Place | None,
     count: int,
 ) -> list[tuple[float, int, int, int]]:
     """Keep the best of the tiles that overlap, and none that overlaps the query."""
-    taken: list[list[tuple[int, int]]] = [[] for _ in sides]
+    taken: list[list[tuple[int, int]]] = [[] for _ in scenes]
     if place is not None:
-        taken[place.number] = [(int(row), int(column)) for row, column in place.corners]
+        corners = scenes[place.number].grid.corners(place.cells)
+        taken[place.number] = [(int(row), int(column)) for row, column in corners]
     kept: list[tuple[float, int, int, int]] = []
-    for candidate in sorted(candidates, key=lambda each: (-each[0], *each[1:])):
+    for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate
-        held = np.array(taken[number]).reshape(-1, 2)
-        apart = np.abs(held - [row, column]).max(1) >= sides[number]
+        others = np.array(taken[number]).reshape(-1, 2)
+        apart = np.abs(others - [row, column]).max(1) >= scenes[number].grid.tile
         if apart.all():
             kept.append(candidate)
             taken[number].append((row, column))
@@ -284,18 +310,19 @@ def _apart(
     return kept
 
 
-def _hit(each: Pass, score: float, row: int, column: int) -> Hit:
-    half = each.grid.tile / 2
-    x, y = each.scene.coordinate(column + half, row + half)
-    return Hit(Path(each.scene.name).name, score, row, column, float(x), float(y))
+def _hit(cells: Cells, score: float, row: int, column: int) -> Hit:
+    half = cells.grid.tile / 2
+    x, y = cells.coordinate(column + half, row + half)
+    return Hit(cells.provenance.scene, score, row, column, float(x), float(y))
 
 
-def _feature(each: Pass, hit: Hit, rank: int) -> dict[str, Any]:
-    corners = outlines(each.scene, np.array([[hit.row, hit.column]]), each.grid.tile)[0]
-    if each.scene.crs is not None:
-        x, y = reproject(each.scene.crs, _WGS84, corners[:, 0], corners[:, 1])
+def _feature(cells: Cells, hit: Hit, rank: int) -> dict[str, Any]:
+    corners = cells.outlines(np.array([[hit.row, hit.column]]))[0]
+    if cells.crs is not None:
+        x, y = reproject(cells.crs, _WGS84, corners[:, 0], corners[:, 1])
         corners = np.stack([x, y], axis=1)
-    ring = [*corners.tolist(), corners[0].tolist()]
+    # RFC 7946 wants outer rings counter-clockwise.
+    outline = shapely.geometry.polygon.orient(shapely.Polygon(corners))
     return {
         "type": "Feature",
         "properties": {
@@ -305,5 +332,5 @@ def _feature(each: Pass, hit: Hit, rank: int) -> dict[str, Any]:
             "row": hit.row,
             "column": hit.column,
         },
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "geometry": shapely.geometry.mapping(outline),
     }

@@ -2,22 +2,24 @@
 
 import base64
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.errors import RasterioError
 
-from rs_otl.datasets.scene import Scene, SceneLike, quiet_georeference
+from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
+from rs_otl.geo.cells import FileCells, is_embedding, open_file
 from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.projection import fit_projection
+from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.similar import unit
 
 _SIDE = 1024
@@ -27,10 +29,10 @@ _WIDTH = 32
 
 
 def view(
-    scene: SceneLike,
-    embeddings: str | Path,
+    source: SceneLike,
     out: str | Path,
     *,
+    embeddings: str | Path | None = None,
     class_map: str | Path | None = None,
 ) -> Path:
     """Write an HTML page that needs no network: scene, embedding as colour, map, similar places.
@@ -39,45 +41,60 @@ def view(
     column), each as 32 bytes: similarities there are near, not equal, to those of ``search``.
 
     Args:
-        scene: A path, a rasterio dataset, or a DataArray that rioxarray knows.
-        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of it.
+        source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), with its
+            ``embeddings``; or the GeoTIFF that :func:`rs_otl.geo.embed` wrote, alone.
         out: The page.
-        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it.
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene.
+        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder.
 
     Returns:
         The page.
 
     Raises:
-        InputError: A file cannot be read, or belongs to another scene.
+        InputError: A file cannot be read, or belongs to another scene or encoder.
     """
     out = Path(out)
     refuse_existing(out)
-    with Scene(scene) as opened:
-        cells = _Cells(Path(embeddings), opened)
-        values = cells.read()
-        held = np.asarray(np.isfinite(values).all(axis=-1))
-        if not held.any():
+    if embeddings is None:
+        if not is_embedding(source):
+            raise InputError(
+                f"{source}: a scene needs its embeddings to be viewed; name the GeoTIFF that "
+                "`rs-otl embed` made of it with embeddings= (--embeddings)"
+            )
+        embeddings, source = str(source), None
+    with open_file(embeddings) as file:
+        cells = FileCells.of(file)
+        made = cells.provenance
+        step = 1
+        while -(-cells.grid.rows // step) * -(-cells.grid.columns // step) > _MOST_CELLS:
+            step += 1
+        values = np.stack([row[::step] for row in itertools.islice(cells.rows(), 0, None, step)])
+        with_data = np.asarray(np.isfinite(values).all(axis=-1))
+        if not with_data.any():
             raise InputError(f"{embeddings}: holds no data, all is nodata")
-        scale = min(1.0, _SIDE / max(opened.width, opened.height))
-        size = (round(opened.width * scale), round(opened.height * scale))
+        scale = min(1.0, _SIDE / max(made.scene_size))
+        size = [max(1, round(side * scale)) for side in made.scene_size]
         data: dict[str, Any] = {
-            "name": Path(opened.name).name,
-            "facts": f"{opened.width:,} x {opened.height:,} pixels, {opened.crs or 'no CRS'}; "
-            f"{cells.encoder}, tiles of {cells.tile} pixels, cells of {cells.stride}",
+            "name": made.scene,
+            "facts": f"{made.scene_size[0]:,} x {made.scene_size[1]:,} pixels, "
+            f"{cells.crs or 'no CRS'}; {made.encoder}, tiles of {made.tile} pixels, cells of "
+            f"{made.stride}",
             "size": size,
-            "rows": held.shape[0],
-            "columns": held.shape[1],
+            "rows": with_data.shape[0],
+            "columns": with_data.shape[1],
             "width": min(_WIDTH, values.shape[-1]),
-            "cell": cells.stride * cells.step * scale,
-            "apart": -(-cells.tile // (cells.stride * cells.step)),
-            "vectors": base64.b64encode(_quantised(values, held).tobytes()).decode(),
-            "scene": _address(_picture(opened, cells.bands).resize(size), "JPEG"),
-            "embedding": _address(_as_colour(values, held), "PNG"),
+            "cell": made.stride * step * scale,
+            "apart": -(-made.tile // (made.stride * step)),
+            "vectors": base64.b64encode(_quantised(values, with_data).tobytes()).decode(),
+            "embedding": _address(_as_colour(values, with_data), "PNG"),
         }
+        if source is not None:
+            with Scene(source) as scene:
+                _refuse_another_scene(cells, scene)
+                picture = _picture(scene, made.bands).resize((size[0], size[1]))
+            data["scene"] = _address(picture, "JPEG")
         if class_map is not None:
-            chart = _Cells(Path(class_map), opened)
-            data["map"] = _address(chart.classes(), "PNG")
-            data["legend"] = chart.legend()
+            data["map"], data["legend"] = _map_layer(class_map, cells)
     # "<" would end the element that holds the data.
     text = json.dumps(data).replace("<", "\\u003c")
     page = resources.files("rs_otl.geo").joinpath("view.html").read_text(encoding="utf-8")
@@ -86,92 +103,68 @@ def view(
     return out
 
 
-class _Cells:
-    """A raster of a pixel a cell that ``embed`` or ``map`` made of a scene."""
+def _refuse_another_scene(cells: FileCells, scene: Scene) -> None:
+    corner = scene.coordinate(0, 0)
+    same_place = np.allclose((cells.transform.c, cells.transform.f), corner)
+    if cells.provenance.scene_size != (scene.width, scene.height) or not same_place:
+        raise InputError(f"{cells.name}: made of {cells.provenance.scene}, not of {scene.name}")
 
-    def __init__(self, path: Path, scene: Scene) -> None:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file, expected a GeoTIFF of `rs-otl embed`")
-        self._path = path
-        try:
-            with quiet_georeference(), rasterio.open(path, driver="GTiff") as file:
-                tags, self._shape = file.tags(), (file.height, file.width)
-                transform = file.transform
-        except RasterioError as error:
-            raise InputError(f"{path}: cannot be opened, expected a GeoTIFF ({error})") from None
-        if "RS_OTL_STRIDE" not in tags:
-            raise InputError(f"{path}: expected a GeoTIFF that `rs-otl embed` or `map` made")
-        self.tile, self.stride = int(tags["RS_OTL_TILE"]), int(tags["RS_OTL_STRIDE"])
-        self.encoder, self.bands = tags["RS_OTL_ENCODER"], tags["RS_OTL_BANDS"].split(",")
-        self._names = tags.get("RS_OTL_CLASSES", "")
-        expected = (-(-scene.height // self.stride), -(-scene.width // self.stride))
-        corner = scene.coordinate(0, 0)
-        if expected != self._shape or not np.allclose((transform.c, transform.f), corner):
-            raise InputError(f"{path}: made of {tags['RS_OTL_SCENE']}, not of {scene.name}")
-        self.step = 1
-        while -(-expected[0] // self.step) * -(-expected[1] // self.step) > _MOST_CELLS:
-            self.step += 1
 
-    def read(self) -> NDArray[np.float32]:
-        """Read embeddings, every ``step``-th: (rows, columns, D)."""
-        with quiet_georeference(), rasterio.open(self._path, driver="GTiff") as file:
-            if file.dtypes[0] != "float32":
-                raise InputError(f"{self._path}: expected embeddings, not {file.dtypes[0]}")
-            bands = [file.read(band)[:: self.step, :: self.step] for band in file.indexes]
-        return np.stack(bands, axis=-1)
+def _map_layer(path: str | Path, cells: FileCells) -> tuple[str, list[tuple[str, str]]]:
+    """Draw a class map in its colours, nodata transparent.
 
-    def classes(self) -> Image.Image:
-        """Draw the class map in its colours, nodata transparent."""
-        with quiet_georeference(), rasterio.open(self._path, driver="GTiff") as file:
-            values = file.read(1)
-            self._colours = self._colourmap(file)
-        table = np.zeros((256, 4), np.uint8)
-        for value, colour in self._colours.items():
-            table[value] = colour
-        table[0] = 0
-        return Image.fromarray(table[values])
-
-    def legend(self) -> list[tuple[str, str]]:
-        """Return class names and colours."""
-        return [
-            (name, "#{:02x}{:02x}{:02x}".format(*self._colours[value][:3]))
-            for value, name in enumerate(json.loads(self._names), start=1)
-        ]
-
-    def _colourmap(self, file: rasterio.DatasetReader) -> dict[int, tuple[int, ...]]:
-        try:
-            return file.colormap(1)
-        except ValueError:
+    Returns:
+        The picture as an address, and class names with their colours.
+    """
+    with open_file(path) as file:
+        made = Provenance.from_tags(file.tags(), path)
+        if not made.classes:
+            raise InputError(f"{path}: has no classes, expected a map of `rs-otl map`")
+        if (made.scene, made.scene_size) != (cells.provenance.scene, cells.provenance.scene_size):
+            raise InputError(f"{path}: made of {made.scene}, not of {cells.provenance.scene}")
+        if (made.weights, made.stride) != (cells.provenance.weights, cells.provenance.stride):
             raise InputError(
-                f"{self._path}: has no colours, expected a map of `rs-otl map`"
-            ) from None
+                f"{path}: made with the encoder {made.encoder} (weights {made.weights}) in cells "
+                f"of {made.stride} pixels, {cells.name} with {cells.provenance.encoder} (weights "
+                f"{cells.provenance.weights}) in cells of {cells.provenance.stride}: make the map "
+                "from the embeddings"
+            )
+        values, colours = file.read(1), file.colormap(1)
+    table = np.zeros((256, 4), np.uint8)
+    for value in range(1, len(made.classes) + 1):
+        table[value] = colours[value]
+    legend = [
+        (name, "#{:02x}{:02x}{:02x}".format(*colours[value][:3]))
+        for value, name in enumerate(made.classes, start=1)
+    ]
+    return _address(Image.fromarray(table[values]), "PNG"), legend
 
 
-def _quantised(values: NDArray[np.float32], held: NDArray[np.bool_]) -> NDArray[np.int8]:
+def _quantised(values: NDArray[np.float32], with_data: NDArray[np.bool_]) -> NDArray[np.int8]:
     """Turn embeddings to bytes whose cosines are near theirs; cells without data are 0."""
-    rows = unit(values[held])
+    rows = unit(values[with_data])
     if rows.shape[1] > _WIDTH:
         # Directions that keep the most of the dot products: not centred, unlike components.
         sample = rows[:: max(1, len(rows) // 4096)].astype(np.float64)
         rows = unit(rows @ np.linalg.eigh(sample.T @ sample)[1][:, -_WIDTH:].astype(np.float32))
-    bytes_ = np.zeros((*held.shape, rows.shape[1]), np.int8)
-    bytes_[held] = np.rint(127 * rows / np.abs(rows).max())
+    bytes_ = np.zeros((*with_data.shape, rows.shape[1]), np.int8)
+    bytes_[with_data] = np.rint(127 * rows / np.abs(rows).max())
     return bytes_
 
 
-def _as_colour(values: NDArray[np.float32], held: NDArray[np.bool_]) -> Image.Image:
-    rows = values[held]
+def _as_colour(values: NDArray[np.float32], with_data: NDArray[np.bool_]) -> Image.Image:
+    rows = values[with_data]
     count = min(3, rows.shape[1], len(rows))
     shades = fit_projection([rows], count)(rows)
     low, high = np.percentile(shades, [2, 98], axis=0)
     shades = np.clip((shades - low) / np.maximum(high - low, 1e-12), 0, 1)
-    picture = np.zeros((*held.shape, 4), np.uint8)
-    picture[held, :count] = np.rint(255 * shades)
-    picture[held, 3] = 255
+    picture = np.zeros((*with_data.shape, 4), np.uint8)
+    picture[with_data, :count] = np.rint(255 * shades)
+    picture[with_data, 3] = 255
     return Image.fromarray(picture)
 
 
-def _picture(scene: Scene, bands: list[str]) -> Image.Image:
+def _picture(scene: Scene, bands: Sequence[str]) -> Image.Image:
     """Draw a scene by the first three of the encoder's bands; white where it has no data."""
     pixels, valid = scene.thumbnail(_SIDE)
     chosen = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]

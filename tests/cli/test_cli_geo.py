@@ -27,7 +27,7 @@ def test_embed_map_search_view_and_tile(folder):
         "map", "scene.tif", *encoder, "--labels", "points.geojson", "-o", "map.tif", cwd=folder
     )
     assert "skipped label 6 (far): lies outside the scene" in told.stderr
-    assert "4 of 4 labels are told right: 100 %, 95 % interval 51 to 100 %" in told.stdout
+    assert "4 of 4 labels predicted correctly, 100 %, 95 % interval 51 to 100 %" in told.stdout
     told = rs_otl(
         "search", "scene.tif", *encoder, "--query", "400200,4999500", "-n", 3, "-o", "hits.geojson",
         "--json", cwd=folder,
@@ -37,6 +37,18 @@ def test_embed_map_search_view_and_tile(folder):
         "view", "scene.tif", "--embeddings", "out.tif", "--map", "map.tif", cwd=folder
     )
     assert told.stdout.strip() == "out.html"
+    # The scene is embedded once: what follows needs neither it nor the encoder.
+    told = rs_otl_here(
+        "map", "out.tif", "--labels", "points.geojson", "-o", "again.tif", cwd=folder
+    )
+    assert "4 of 4 labels predicted correctly" in told.stdout
+    rs_otl_here("search", "out.tif", "--query", "400200,4999500", "-o", "again.geojson", cwd=folder)
+    told = rs_otl_here("view", "out.tif", "--map", "again.tif", "-o", "again.html", cwd=folder)
+    assert told.stdout.strip() == "again.html"
+    refused = rs_otl_here(
+        "map", "scene.tif", "--labels", "points.geojson", "-o", "third.tif", check=2, cwd=folder
+    )
+    assert "a scene needs an encoder to be embedded" in refused.stderr
     told = rs_otl_here("tile", "scene.tif", "-o", "chips", "--tile", 64, cwd=folder)
     assert "scene.tif: 6 chips, 0 left out as nodata" in told.stdout
     again = rs_otl_here("embed", "scene.tif", *encoder, "-o", "out.tif", check=2, cwd=folder)
@@ -86,8 +98,10 @@ def test_all_real_scenes_go_through_embed_map_and_search(real_data, tmp_path):
             x, y = scene.xy(*middle)
             places = [("a", middle[1], middle[0]), ("b", middle[1] + 60, middle[0] - 40)]
         given = labels(tmp_path / f"{name}.gpkg", path, places)
-        map_scene(path, encoder, given, tmp_path / f"{name}-map.tif", **settings)
-        hits = search(path, encoder, (x, y), tmp_path / f"{name}.geojson", count=5, **settings)
+        map_scene(path, given, tmp_path / f"{name}-map.tif", encoder=encoder, **settings)
+        hits = search(
+            path, (x, y), tmp_path / f"{name}.geojson", encoder=encoder, count=5, **settings
+        )
         assert len(hits) == 5
         assert len(geopandas.read_file(tmp_path / f"{name}.geojson")) == 5
         for made in (f"{name}.tif", f"{name}-map.tif"):

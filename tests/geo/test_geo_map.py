@@ -72,7 +72,7 @@ THREE = [
 def test_five_labels_make_a_map_in_any_crs(place, name, crs, tmp_path, encoder):
     scene = write(tmp_path / "scene.tif", stripes(), place)
     given = labels(tmp_path / name, scene, THREE, crs)
-    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32, stride=32)
     assert done.classes == ("roof", "water", "wood")
     assert done.labels == {"roof": 1, "water": 2, "wood": 2}
     assert not done.skipped
@@ -93,13 +93,13 @@ def test_five_labels_make_a_map_in_any_crs(place, name, crs, tmp_path, encoder):
 def test_each_label_is_left_out_but_the_only_one_of_its_class(tmp_path, encoder):
     scene = write(tmp_path / "scene.tif", stripes())
     given = labels(tmp_path / "points.gpkg", scene, THREE)
-    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
     assert (done.correct, done.tested) == (4, 4)
     interval = stats.binomtest(4, 4).proportion_ci(method="wilson")
     assert (done.low, done.high) == pytest.approx((interval.low, interval.high))
     # A label that contradicts the scene is told wrong when it is left out.
     given = labels(tmp_path / "wrong.gpkg", scene, [*THREE, ("roof", 150, 20), ("water", 170, 90)])
-    done = map_scene(scene, encoder, given, tmp_path / "other.tif", tile=32)
+    done = map_scene(scene, given, tmp_path / "other.tif", encoder=encoder, tile=32)
     assert done.tested == 7
     assert done.correct < 7
 
@@ -107,7 +107,7 @@ def test_each_label_is_left_out_but_the_only_one_of_its_class(tmp_path, encoder)
 def test_the_legend_is_one_that_a_gis_shows(tmp_path, encoder):
     scene = write(tmp_path / "scene.tif", stripes())
     given = labels(tmp_path / "points.gpkg", scene, [("a & b", 20, 30), ("<c>", 160, 30)])
-    map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
     valid, *told = cog_validate(tmp_path / "map.tif")
     assert valid, told
     names = ElementTree.parse(tmp_path / "map.tif.aux.xml").findall(".//Category")
@@ -134,7 +134,7 @@ def test_polygons_stand_for_the_cells_within(tmp_path, encoder):
         (2, shapely.box(150, 60, 152, 62)),
     ]
     given = labels(tmp_path / "areas.gpkg", scene, places, field="landuse")
-    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32, stride=32)
     # Numbers are classes too, in the order of numbers.
     assert done.classes == ("1", "2", "10")
     with rasterio.open(tmp_path / "map.tif") as file:
@@ -150,7 +150,7 @@ def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
     line = shapely.LineString([(0, 0), (50, 50)])
     places = [*THREE, ("water", 500, 10), ("wood", 5, 5), (None, 50, 50), ("line", line)]
     given = labels(tmp_path / "points.gpkg", scene, places)
-    done = map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
     assert {each.name: each.reason for each in done.skipped} == {
         "label 1 (water)": "lies on nodata",
         "label 6 (water)": "lies outside the scene",
@@ -166,7 +166,7 @@ def test_nodata_stays_nodata(tmp_path, encoder):
     pixels[:, :, 128:] = 0
     scene = write(tmp_path / "scene.tif", pixels, nodata=0)
     given = labels(tmp_path / "points.gpkg", scene, THREE[:4])
-    map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=32)
+    map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32, stride=32)
     with rasterio.open(tmp_path / "map.tif") as file:
         chart, confidence = file.read()
     assert (chart[:, :4] > 0).all()
@@ -197,9 +197,11 @@ def test_bad_labels_are_one_clear_line_and_leave_nothing(tmp_path, encoder):
         ("gone.geojson", None, "no such file"),
     ):
         with pytest.raises(InputError, match=message) as caught:
-            map_scene(scene, encoder, tmp_path / name, tmp_path / "map.tif", field=field, tile=32)
+            map_scene(
+                scene, tmp_path / name, tmp_path / "map.tif", encoder=encoder, field=field, tile=32
+            )
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
         assert sorted(path.name for path in tmp_path.iterdir()) == before
     with pytest.raises(InputError, match="exists already"):
-        map_scene(scene, encoder, tmp_path / "named.gpkg", scene)
+        map_scene(scene, tmp_path / "named.gpkg", scene, encoder=encoder)

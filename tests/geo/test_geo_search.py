@@ -6,6 +6,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely.geometry
 from geo_scenes import PLACES, draw, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,22 +32,27 @@ COPIES = [(0, 0), (64, 128), (128, 32), (144, 208)]
 
 @pytest.mark.parametrize("place", PLACES)
 def test_copies_of_the_place_asked_for_come_first(place, tmp_path, encoder):
-    path = write(tmp_path / "scene.tif", planted(COPIES), place)
+    path = write(tmp_path / "scene.tif", planted([(0, 0), (56, 120), (120, 24)]), place)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as scene:
-            x, y = scene.transform @ (128 + 16.5, 64 + 16.5)
+            x, y = scene.transform @ (120 + 16.5, 56 + 16.5)
             crs = scene.crs
-    hits = search(path, encoder, (x, y), tmp_path / "hits.geojson", count=8, tile=32, stride=16)
-    # Cells of 16 pixels have tiles 8 pixels off a multiple of 16, but in the corner.
-    assert (hits[0].row, hits[0].column) == (0, 0)
-    assert hits[0].score == pytest.approx(1, abs=1e-4)
+    hits = search(
+        path, (x, y), tmp_path / "hits.geojson", encoder=encoder, count=8, tile=32, stride=16
+    )
+    # The tiles of cells of 16 pixels begin 8 pixels off a multiple of 16, but in the corner.
+    assert {(hit.row, hit.column) for hit in hits[:2]} == {(0, 0), (120, 24)}
+    assert [hit.score for hit in hits[:2]] == pytest.approx([1, 1], abs=1e-4)
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
     found = json.loads((tmp_path / "hits.geojson").read_text())["features"]
     assert [feature["properties"]["rank"] for feature in found] == list(range(1, 9))
-    ring = np.array(found[0]["geometry"]["coordinates"][0])
-    corners = [(0, 0), (0, 32), (32, 32), (32, 0), (0, 0)]
+    top, left = (found[0]["properties"][name] for name in ("row", "column"))
+    ring = shapely.geometry.shape(found[0]["geometry"])
+    # RFC 7946, section 3.1.6: counter-clockwise.
+    assert ring.exterior.is_ccw
+    corners = [(top + row, left + column) for row, column in ((0, 0), (0, 32), (32, 32), (32, 0))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with rasterio.open(path) as scene:
@@ -54,14 +60,14 @@ def test_copies_of_the_place_asked_for_come_first(place, tmp_path, encoder):
     if crs:
         to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
         outline = np.stack(to_degrees.transform(*outline.T), axis=1)
-    np.testing.assert_allclose(ring, outline, atol=1e-6)
+    assert shapely.Polygon(outline).symmetric_difference(ring).area < 1e-6 * ring.area
     assert len(geopandas.read_file(tmp_path / "hits.geojson")) == 8
 
 
 def test_no_two_hits_overlap_nor_any_the_place_asked_for(tmp_path, encoder):
     path = write(tmp_path / "scene.tif", planted(COPIES), "no CRS")
-    hits = search(path, encoder, "144,80", tmp_path / "hits.geojson", tile=32, stride=8)
-    places = np.array([(hit.row, hit.column) for hit in hits] + [(64, 128)])
+    hits = search(path, "144,80", tmp_path / "hits.geojson", encoder=encoder, tile=32, stride=8)
+    places = np.array([(hit.row, hit.column) for hit in hits] + [(68, 132)])
     apart = np.abs(places[:, None] - places[None]).max(-1)
     assert (apart[~np.eye(len(places), dtype=bool)] >= 32).all()
 
@@ -81,7 +87,9 @@ def test_hits_are_those_of_a_search_through_all_embeddings(tmp_path, encoder):
         if all(max(abs(place[0] - r), abs(place[1] - c)) >= 32 for r, c in taken):
             taken.append(place)
             expected.append(scores[number])
-    hits = search(path, encoder, (20, 20), tmp_path / "hits.geojson", count=6, tile=32, stride=8)
+    hits = search(
+        path, (20, 20), tmp_path / "hits.geojson", encoder=encoder, count=6, tile=32, stride=8
+    )
     np.testing.assert_allclose([hit.score for hit in hits], expected[:6], atol=1e-4)
 
 
@@ -92,14 +100,16 @@ def test_a_box_is_the_mean_of_its_tiles_and_an_image_is_a_tile(tmp_path, encoder
         left, top = scene.transform @ (100, 40)
         right, bottom = scene.transform @ (170, 110)
     box = (left, bottom, right, top)
-    hits = search(path, encoder, box, tmp_path / "box.geojson", count=3, tile=32, stride=16)
+    hits = search(path, box, tmp_path / "box.geojson", encoder=encoder, count=3, tile=32, stride=16)
     assert all(hit.score < 1 for hit in hits)
     assert all(abs(hit.row - 64) >= 32 or abs(hit.column - 128) >= 32 for hit in hits)
     Image.fromarray(draw(32, 32, seed=99).astype(np.uint8).transpose(1, 2, 0)).save(
         tmp_path / "picture.png"
     )
     picture = tmp_path / "picture.png"
-    hits = search(path, encoder, picture, tmp_path / "image.geojson", count=3, tile=32, stride=32)
+    hits = search(
+        path, picture, tmp_path / "image.geojson", encoder=encoder, count=3, tile=32, stride=32
+    )
     assert {(hit.row, hit.column) for hit in hits} >= {(0, 0), (64, 128), (128, 32)}
 
 
@@ -110,7 +120,14 @@ def test_scenes_in_several_crs_are_searched_together(tmp_path, encoder):
         x, y = scene.transform @ (32 + 16.5, 128 + 16.5)
     out, query = tmp_path / "hits.geojson", f"{x},{y}"
     hits = search(
-        [one, other], encoder, query, out, count=5, query_crs="EPSG:4326", tile=32, stride=32
+        [one, other],
+        query,
+        out,
+        encoder=encoder,
+        count=5,
+        query_crs="EPSG:4326",
+        tile=32,
+        stride=32,
     )
     assert {(hit.scene, hit.row, hit.column) for hit in hits[:2]} == {
         ("one.tif", 0, 0),
@@ -134,10 +151,10 @@ def test_bad_queries_are_one_clear_line(tmp_path, encoder):
         ("20,20", {"count": 0}, "expected at least 1"),
     ):
         with pytest.raises(InputError, match=message):
-            search(path, encoder, query, out, tile=32, **more)
+            search(path, query, out, encoder=encoder, tile=32, **more)
         assert not out.exists()
     with pytest.raises(InputError, match=r"hits\.geojson"):
-        search(path, encoder, "20,20", tmp_path / "hits.shp")
+        search(path, "20,20", tmp_path / "hits.shp")
 
 
 @settings(max_examples=30)

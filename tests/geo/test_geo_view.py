@@ -1,10 +1,11 @@
+import json
 import re
 
 import numpy as np
 import pytest
 import rasterio
 from browser import CHROMIUM, browser
-from geo_scenes import draw, write
+from geo_scenes import draw, make_encoder, write
 from test_geo_map import THREE, labels, stripes
 
 from rs_otl.errors import InputError
@@ -17,8 +18,9 @@ def page(tmp_path, encoder):
     scene = write(tmp_path / "scene.tif", stripes())
     embed(scene, encoder, tmp_path / "out.tif", tile=32, stride=16)
     given = labels(tmp_path / "points.gpkg", scene, THREE)
-    map_scene(scene, encoder, given, tmp_path / "map.tif", tile=32, stride=16)
-    return view(scene, tmp_path / "out.tif", tmp_path / "page.html", class_map=tmp_path / "map.tif")
+    map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32, stride=16)
+    embeddings, class_map = tmp_path / "out.tif", tmp_path / "map.tif"
+    return view(scene, tmp_path / "page.html", embeddings=embeddings, class_map=class_map)
 
 
 def test_the_page_needs_nothing_else(page):
@@ -100,18 +102,38 @@ def test_similarities_of_the_page_are_near_the_true_ones():
 
 def test_files_of_another_scene_are_refused(page, tmp_path, encoder):
     other = write(tmp_path / "other.tif", draw(96, 96).astype(np.uint8))
+    scene, made = tmp_path / "scene.tif", tmp_path / "out.tif"
     out = tmp_path / "other.html"
     for embeddings, message in (
-        (tmp_path / "out.tif", r"made of scene\.tif, not of .*other\.tif"),
+        (made, r"made of scene\.tif, not of .*other\.tif"),
         (other, "expected a GeoTIFF that `rs-otl embed`"),
         (tmp_path / "gone.tif", "no such file"),
     ):
         with pytest.raises(InputError, match=message):
-            view(other, embeddings, out)
+            view(other, out, embeddings=embeddings)
         assert not out.exists()
-    with pytest.raises(InputError, match="has no colours"):
-        view(tmp_path / "scene.tif", tmp_path / "out.tif", out, class_map=tmp_path / "out.tif")
-    with pytest.raises(InputError, match="expected embeddings, not uint8"):
-        view(tmp_path / "scene.tif", tmp_path / "map.tif", out)
+    with pytest.raises(InputError, match="has no classes"):
+        view(scene, out, embeddings=made, class_map=made)
+    with pytest.raises(InputError, match="expected embeddings"):
+        view(scene, out, embeddings=tmp_path / "map.tif")
     with pytest.raises(InputError, match="exists already"):
-        view(tmp_path / "scene.tif", tmp_path / "out.tif", page)
+        view(scene, page, embeddings=made)
+    with pytest.raises(InputError, match="a scene needs its embeddings"):
+        view(scene, out)
+    assert not out.exists()
+
+
+def test_a_map_by_another_encoder_is_refused_naming_both(page, tmp_path):
+    other = make_encoder(tmp_path / "other", scale=200.0)
+    scene, chart = tmp_path / "scene.tif", tmp_path / "theirs.tif"
+    given = tmp_path / "points.gpkg"
+    map_scene(scene, given, chart, encoder=other, tile=32, stride=16)
+    with pytest.raises(InputError, match=r"theirs\.tif: made with the encoder .*other.*out\.tif"):
+        view(scene, tmp_path / "no.html", embeddings=tmp_path / "out.tif", class_map=chart)
+
+
+def test_embeddings_are_viewed_alone(page, tmp_path):
+    alone = view(tmp_path / "out.tif", tmp_path / "alone.html", class_map=tmp_path / "map.tif")
+    data = json.loads(re.findall(r'application/json">(.*?)</script>', alone.read_text())[0])
+    assert "scene" not in data
+    assert data["map"].startswith("data:image/png")

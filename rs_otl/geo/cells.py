@@ -1,0 +1,366 @@
+"""The embeddings of a scene's cells: computed from the scene, or read from a file of them."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from rs_otl.datasets.scene import Scene, SceneLike, bounded_cache, quiet_georeference
+from rs_otl.errors import InputError
+from rs_otl.geo.embed_windows import Clock, embed_cells, embed_rows
+from rs_otl.geo.grid import TileGrid, scaled
+from rs_otl.geo.provenance import Provenance
+from rs_otl.models import Encoder, load_encoder
+from rs_otl.spec import load_size
+
+# Embeddings read from a file at once.
+_STRIP_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a scene: where they lie, how they were made, and their embeddings.
+
+    Attributes:
+        name: Path of the scene or of the file.
+        grid: The cells and their tiles.
+        crs: ``None`` where there is none: coordinates are then those of ``transform``.
+        transform: From (column, row) in pixels of the scene to (x, y).
+        provenance: Scene, grid and encoder.
+        features: Length D of an embedding.
+    """
+
+    name: str
+    grid: TileGrid
+    crs: CRS | None
+    transform: Affine
+    provenance: Provenance
+    features: int
+
+    def rows(self) -> Iterator[NDArray[np.float32]]:
+        """Give the embeddings of one row of cells after another, from the top.
+
+        Yields:
+            (columns, D), NaN where there is no data.
+        """
+        raise NotImplementedError
+
+    def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Give the embeddings of some cells, as :meth:`rows` gives them.
+
+        Args:
+            cells: Row and column of each, (n, 2), within the grid.
+
+        Returns:
+            (n, D), NaN where there is no data.
+        """
+        raise NotImplementedError
+
+    def position(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return column and row in pixels, with fractions, of coordinates."""
+        t = ~self.transform
+        return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+
+    def coordinate(self, column: Any, row: Any) -> tuple[Any, Any]:
+        """Return x and y of columns and rows in pixels, with fractions."""
+        t = self.transform
+        return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+
+    def outlines(self, corners: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the outlines of tiles in the scene's CRS.
+
+        Args:
+            corners: First row and column of each tile in pixels, (n, 2).
+
+        Returns:
+            (n, 4, 2), x and y: upper left, lower left, lower right, upper right of the pixels.
+        """
+        tile = self.grid.tile
+        rows = corners[:, :1] + np.array([0, tile, tile, 0])
+        columns = corners[:, 1:] + np.array([0, 0, tile, tile])
+        return np.stack(self.coordinate(columns, rows), axis=-1)
+
+
+@dataclass(frozen=True)
+class SceneCells(Cells):
+    """Cells whose embeddings are computed from the scene.
+
+    Attributes:
+        scene: The open scene.
+        encoder: The encoder.
+        bands: Positions of the scene's bands that are the encoder's.
+        clock: Counts the time that :meth:`rows` takes.
+    """
+
+    scene: Scene
+    encoder: Encoder
+    bands: list[int]
+    clock: Clock
+
+    @classmethod
+    def over(
+        cls,
+        scene: Scene,
+        encoder: Encoder,
+        tile: int | None = None,
+        stride: int | None = None,
+        bands: Sequence[str] | None = None,
+    ) -> "SceneCells":
+        """Lay cells over a scene; say on stderr if it has no CRS.
+
+        Args:
+            scene: The scene.
+            encoder: The encoder.
+            tile: Side of a tile in pixels; by default the side at which the encoder's images are
+                loaded, so that nothing is resampled.
+            stride: Side of a cell in pixels; by default half a tile.
+            bands: The scene's bands that are the encoder's, by name or number from 1.
+
+        Raises:
+            InputError: The scene has other bands or units, or is smaller than a tile.
+        """
+        config = encoder.config
+        positions = scene.match_bands(config, encoder.source, bands)
+        grid = TileGrid.over(scene, tile or load_size(config.image_size), stride)
+        if scene.crs is None:
+            where = "the coordinates of its own transform" if scene.georeferenced else "pixels"
+            print(f"{scene.name}: no CRS; working in {where}", file=sys.stderr)
+        provenance = Provenance(
+            version=metadata.version("rs-otl"),
+            scene=Path(scene.name).name,
+            scene_size=(scene.width, scene.height),
+            tile=grid.tile,
+            stride=grid.stride,
+            bands=tuple(scene.bands[band] for band in positions),
+            encoder=encoder.source,
+            weights=encoder.fingerprint(),
+            architecture=config.encoder,
+            trained_on=config.dataset,
+            image_size=config.image_size,
+            precision=encoder.precision,
+            scale=config.spec.scale,
+            mean=config.spec.mean,
+            std=config.spec.std,
+        )
+        return cls(
+            scene.name,
+            grid,
+            scene.crs,
+            scene.transform,
+            provenance,
+            encoder.num_features,
+            scene,
+            encoder,
+            positions,
+            Clock(),
+        )
+
+    def rows(self, first: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Embed one row of cells after another, from row ``first``."""
+        return embed_rows(self.scene, self.grid, self.encoder, self.bands, first, self.clock)
+
+    def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Embed some cells."""
+        return embed_cells(self.scene, self.grid, self.encoder, self.bands, cells)
+
+
+@dataclass(frozen=True)
+class FileCells(Cells):
+    """Cells whose embeddings are read from a GeoTIFF that :func:`rs_otl.geo.embed` wrote.
+
+    Attributes:
+        file: The open GeoTIFF.
+    """
+
+    file: rasterio.DatasetReader
+
+    @classmethod
+    def of(cls, file: rasterio.DatasetReader) -> "FileCells":
+        """Read what an open GeoTIFF says about its cells.
+
+        Raises:
+            InputError: It is not one of embeddings, or not whole.
+        """
+        provenance = Provenance.from_tags(file.tags(), file.name)
+        if provenance.classes or file.dtypes[0] != "float32":
+            raise InputError(
+                f"{file.name}: a map of classes; expected embeddings, as `rs-otl embed` writes them"
+            )
+        return cls(
+            file.name,
+            _grid_of(file, provenance),
+            file.crs,
+            scaled(file.transform, 1 / provenance.stride),
+            provenance,
+            file.count,
+            file,
+        )
+
+    def rows(self) -> Iterator[NDArray[np.float32]]:
+        """Read one row of cells after another."""
+        rows, columns = self.grid.rows, self.grid.columns
+        block = self.file.block_shapes[0][0]
+        height = max(1, min(block, _STRIP_BYTES // (4 * self.features * columns)))
+        for top in range(0, rows, height):
+            window = Window(0, top, columns, min(height, rows - top))
+            yield from self._read(window).transpose(1, 2, 0)
+
+    def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read some cells, each block of the file once."""
+        values = np.full((len(cells), self.features), np.nan, np.float32)
+        blocks = cells // np.array(self.file.block_shapes[0])
+        for block in np.unique(blocks, axis=0):
+            inside = np.flatnonzero((blocks == block).all(1))
+            (top, left), (bottom, right) = cells[inside].min(0), cells[inside].max(0)
+            window = Window(left, top, right - left + 1, bottom - top + 1)
+            row, column = (cells[inside] - [top, left]).T
+            values[inside] = self._read(window)[:, row, column].T
+        return values
+
+    def _read(self, window: Window) -> NDArray[np.float32]:
+        try:
+            with bounded_cache():
+                values: NDArray[np.float32] = self.file.read(window=window)
+        except RasterioError as error:
+            raise InputError(f"{self.name}: truncated or damaged ({error})") from error
+        return values
+
+
+def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
+    grid = TileGrid(*provenance.scene_size, provenance.tile, provenance.stride)
+    if (file.height, file.width) != (grid.rows, grid.columns):
+        raise InputError(
+            f"{file.name}: {file.height:,} x {file.width:,} cells, by its tags it had "
+            f"{grid.rows:,} x {grid.columns:,}: expected the file as it was written, not cut or "
+            "resampled"
+        )
+    return grid
+
+
+def is_embedding(source: SceneLike) -> bool:
+    """Whether a path is a GeoTIFF that ``rs-otl embed`` or ``rs-otl map`` wrote."""
+    if not isinstance(source, str | Path) or not Path(source).is_file():
+        return False
+    try:
+        with quiet_georeference(), rasterio.open(source, driver="GTiff") as file:
+            return any(tag.startswith("RS_OTL_") for tag in file.tags())
+    except RasterioError:
+        return False
+
+
+@contextmanager
+def open_file(path: str | Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a GeoTIFF of cells.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file, expected a GeoTIFF of `rs-otl embed`")
+    try:
+        with quiet_georeference(), rasterio.open(path, driver="GTiff") as file:
+            yield file
+    except RasterioError as error:
+        raise InputError(f"{path}: cannot be opened, expected a GeoTIFF ({error})") from None
+
+
+@contextmanager
+def open_cells(
+    source: SceneLike,
+    encoder: Encoder | None = None,
+    tile: int | None = None,
+    stride: int | None = None,
+    bands: Sequence[str] | None = None,
+) -> Iterator[Cells]:
+    """Open a scene, or the embeddings of one.
+
+    Args:
+        source: A path, a rasterio dataset, a DataArray that rioxarray knows, or the path of a
+            GeoTIFF that :func:`rs_otl.geo.embed` wrote.
+        encoder: The encoder; embeddings need none, and are held against one that is given.
+        tile: Side of a tile in pixels; likewise.
+        stride: Side of a cell in pixels; likewise.
+        bands: Bands of the scene; likewise.
+
+    Yields:
+        The cells.
+
+    Raises:
+        InputError: It cannot be opened, a scene has no encoder, or embeddings were made with
+            another encoder, tile, stride or bands.
+    """
+    if is_embedding(source):
+        with open_file(source) as file:
+            cells = FileCells.of(file)
+            _refuse_others(cells, encoder, tile, stride, bands)
+            yield cells
+        return
+    if str(source).lower().endswith((".parquet", ".geoparquet")):
+        raise InputError(
+            f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
+            "but no grid: write embeddings with -o NAME.tif"
+        )
+    with Scene(source) as scene:
+        if encoder is None:
+            raise InputError(
+                f"{scene.name}: a scene needs an encoder to be embedded; say which with encoder= "
+                "(--encoder), or give the GeoTIFF that `rs-otl embed` made of it"
+            )
+        yield SceneCells.over(scene, encoder, tile, stride, bands)
+
+
+def open_encoder_of(
+    sources: Sequence[SceneLike],
+    encoder: "str | Path | Encoder | None",
+    image_size: int | None,
+    precision: str,
+) -> Encoder | None:
+    """Load the encoder that scenes or embeddings are looked at with, if there is one."""
+    if encoder is None:
+        return None
+    if image_size is None and not isinstance(encoder, Encoder):
+        # Embeddings know the size at which their encoder saw them.
+        for source in filter(is_embedding, sources):
+            with open_file(source) as file:
+                image_size = Provenance.from_tags(file.tags(), source).image_size
+            break
+    return load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
+
+
+def _refuse_others(
+    cells: FileCells,
+    encoder: Encoder | None,
+    tile: int | None,
+    stride: int | None,
+    bands: Sequence[str] | None,
+) -> None:
+    """Raise an :class:`InputError` if embeddings were made in another way than asked for."""
+    made = cells.provenance
+    if encoder is not None and encoder.fingerprint() != made.weights:
+        raise InputError(
+            f"{cells.name}: made with the encoder {made.encoder} (weights {made.weights}, "
+            f"{made.image_size} px), not with {encoder.source} (weights {encoder.fingerprint()}, "
+            f"{encoder.config.image_size} px): leave the encoder out, or embed the scene again"
+        )
+    for name, asked, there in (("tile", tile, made.tile), ("stride", stride, made.stride)):
+        if asked is not None and asked != there:
+            raise InputError(
+                f"{cells.name}: made with a {name} of {there} pixels, not {asked}: leave "
+                f"--{name} out, or embed the scene again"
+            )
+    if bands is not None and tuple(bands) != made.bands:
+        raise InputError(
+            f"{cells.name}: made of the bands {', '.join(made.bands)}, not "
+            f"{', '.join(bands)}: leave --bands out, or embed the scene again"
+        )

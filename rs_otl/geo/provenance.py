@@ -1,0 +1,94 @@
+"""What a file of embeddings, or a map of them, says about how it was made."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rs_otl.errors import InputError
+
+_PREFIX = "RS_OTL_"
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Provenance(BaseModel):
+    """Scene, grid and encoder of a file, kept in its tags as ``RS_OTL_<NAME>``.
+
+    Attributes:
+        version: Of rs-otl.
+        scene: File name of the scene.
+        scene_size: Width and height of the scene in pixels.
+        tile: Side of a tile in pixels.
+        stride: Side of a cell in pixels.
+        bands: The scene's bands that the encoder saw.
+        encoder: What the user called it.
+        weights: Its fingerprint.
+        architecture: Of the encoder.
+        trained_on: Data set that it was trained on.
+        image_size: Side of the images that it sees, in pixels.
+        precision: Of its forward pass.
+        scale: Raw value that becomes 1.0.
+        mean: Mean of each band in [0, 1].
+        std: Standard deviation of each band.
+        components: Principal components kept; ``None`` for whole embeddings.
+        classes: Class names of a map, from value 1; empty for embeddings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str
+    scene: str
+    scene_size: tuple[_Count, _Count]
+    tile: _Count
+    stride: _Count
+    bands: tuple[str, ...]
+    encoder: str
+    weights: str
+    architecture: str
+    trained_on: str
+    image_size: _Count
+    precision: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    components: _Count | None = None
+    classes: tuple[str, ...] = ()
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of a file."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return {
+            f"{_PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], path: Any) -> "Provenance":
+        """Read the tags of a file.
+
+        Args:
+            tags: As :meth:`tags` returns them, among others.
+            path: The file, for errors.
+
+        Raises:
+            InputError: They are missing or damaged.
+        """
+        values: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            text = tags.get(f"{_PREFIX}{name.upper()}")
+            if text is None:
+                continue
+            try:
+                values[name] = text if field.annotation is str else json.loads(text)
+            except ValueError:
+                values[name] = text
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            tag = f"{_PREFIX}{'_'.join(map(str, first['loc'][:1])).upper()}"
+            raise InputError(
+                f"{path}: expected a GeoTIFF that `rs-otl embed` or `map` of this version wrote, "
+                f"its tag {tag}: {first['msg'].lower()}; embed the scene again"
+            ) from None
