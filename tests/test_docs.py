@@ -16,7 +16,7 @@ from PIL import Image
 from rs_otl.cli import app
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.export import export_encoder
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
 
@@ -84,7 +84,7 @@ def _encoder(directory, bands, onnx=False):
         std=(0.2,) * len(bands),
     )
     config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="made", epochs=1)
-    export_encoder(create_encoder("resnet18", len(bands)), config, directory, onnx=onnx)
+    export_encoder(Encoder(create_encoder("resnet18", len(bands)), config), directory, onnx=onnx)
 
 
 # rasterio's own use of affine.

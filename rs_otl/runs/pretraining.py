@@ -157,9 +157,8 @@ def pretrain(
         raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
         return directory
-    export_encoder(
-        task.encoder, config, directory / "encoder", recipe=recipe.model_dump(mode="json")
-    )
+    trained = Encoder(task.encoder, config)
+    export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if imagery.left_out:
         print(
             f"trained without {len(imagery.left_out):,} files that could not be used; "

@@ -13,6 +13,7 @@ from torchgeo.models import ResNet18_Weights, resnet18
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder
 from rs_otl.models import (
+    Encoder,
     WeightsUnavailableError,
     create_encoder,
     is_weights_name,
@@ -36,7 +37,7 @@ def encoder():
 @pytest.fixture(scope="module")
 def directory(encoder, tmp_path_factory):
     directory = tmp_path_factory.mktemp("loading") / "encoder"
-    export_encoder(encoder, CONFIG, directory)
+    export_encoder(Encoder(encoder, CONFIG), directory)
     return directory
 
 
