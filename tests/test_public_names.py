@@ -6,9 +6,11 @@ import sys
 from importlib import metadata
 
 import pytest
-from command_line import rs_otl_here
+import torch
+from command_line import draw_folder, rs_otl_here
 
 import rs_otl
+from rs_otl.errors import InputError
 
 PUBLIC = [
     "OTLTask",
@@ -64,3 +66,26 @@ def test_the_version_is_that_of_the_package():
 
 def test_the_shell_can_complete_commands():
     assert "--install-completion" in rs_otl_here("--help").stdout
+
+
+def test_from_images_to_an_exported_encoder_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_folder(tmp_path / "my_images")
+    recipe = rs_otl.Recipe(
+        dataset="my_images", epochs=1, image_size=32, views=2, clusters=6, batch_size=16
+    )
+    run = rs_otl.pretrain(recipe, out="first")
+    report, directory = rs_otl.evaluate(run, "my_images")
+    assert directory == run
+    assert [row.encoder for row in report.encoders][:1] == ["first"]
+    encoder = rs_otl.load_encoder(run)
+    images = torch.zeros(2, 3, 50, 40, dtype=torch.uint8)
+    assert encoder.embed(images).shape == (2, encoder.num_features)
+    rs_otl.export_encoder(encoder, "my_encoder")
+    report, directory = rs_otl.evaluate([encoder, "my_encoder"], "my_images", out="both")
+    assert (directory / "evaluation.json").is_file()
+    assert [row.encoder for row in report.encoders][:2] == ["first", "my_encoder"]
+    scores = [row.knn[10].accuracy for row in report.encoders]
+    assert scores[0] == scores[1]
+    with pytest.raises(InputError, match="no encoder to evaluate"):
+        rs_otl.evaluate([], "my_images")
