@@ -63,28 +63,28 @@ def export_encoder(
     module, config = encoder.module, encoder.config
     recipe = recipe or {}
     without_item = missing_modules("stac")
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        _write_timm(module, config, aside)
-        write_checkpoint(_checkpoint(module, config), aside / CHECKPOINT)
+        _write_timm(module, config, temporary)
+        write_checkpoint(_checkpoint(module, config), temporary / CHECKPOINT)
         # safetensors writes a file that only its owner can read, whatever the umask.
-        shutil.copymode(aside / CHECKPOINT, aside / "model.safetensors")
+        shutil.copymode(temporary / CHECKPOINT, temporary / "model.safetensors")
         if onnx:
-            write_onnx(encoder, aside / ONNX)
+            write_onnx(encoder, temporary / ONNX)
         if not without_item:
             from rs_otl.export.item import model_item  # needs the extra
 
-            item = model_item(encoder, recipe, sorted(path.name for path in aside.iterdir()))
-            item.save_object(include_self_link=False, dest_href=str(aside / "item.json"))
+            item = model_item(encoder, recipe, sorted(path.name for path in temporary.iterdir()))
+            item.save_object(include_self_link=False, dest_href=str(temporary / "item.json"))
         backbone = segmentation_backbone(config, module.state_dict())
         card = model_card(config, directory.name, recipe, scores, backbone, onnx)
-        (aside / "README.md").write_text(card, encoding="utf-8")
-        os.replace(aside, directory)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        os.replace(temporary, directory)
     except WRITE_ERRORS as error:
         raise unwritten(directory, error) from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     if without_item:
         print(
             f"{directory}: no item.json, since {', '.join(without_item)} is not installed: run "

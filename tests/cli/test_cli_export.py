@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """A run exported with all there is, and what the command printed."""
+    """A run exported with everything, and what the command printed."""
     directory = tmp_path_factory.mktemp("to") / "my_encoder"
     return directory, rs_otl("export", run, "--to", directory, "--onnx", "--verify")
 
@@ -51,7 +51,7 @@ def test_item_and_card_have_the_recipe(exported):
     assert "lr: 0.0123" in (directory / "README.md").read_text()
 
 
-def test_an_export_is_verified_where_it_lies_and_fails_if_a_loader_gets_another(exported):
+def test_verify_alone_checks_an_export_and_fails_if_a_tool_loads_other_weights(exported):
     directory, _ = exported
     checkpoint = torch.load(directory / "encoder.pth", weights_only=True)
     checkpoint["state_dict_ema"]["conv1.weight"] += 1
