@@ -40,7 +40,7 @@ def model_card(
     backbone: str | None,
     onnx: bool,
 ) -> str:
-    """Write a model card in the Hugging Face form.
+    """Write a model card in the format of Hugging Face.
 
     Args:
         config: Of the encoder.
@@ -78,8 +78,8 @@ def model_card(
         f"| trained on | {trained} |",
         f"| bands, in this order | {', '.join(spec.bands)} |",
         f"| units | {spec.units}; divided by {spec.scale:g} |",
-        f"| mean | {', '.join(f'{value:.4f}' for value in spec.mean)} |",
-        f"| std | {', '.join(f'{value:.4f}' for value in spec.std)} |",
+        f"| normalised with mean | {', '.join(f'{value:.4f}' for value in spec.mean)} |",
+        f"| normalised with std | {', '.join(f'{value:.4f}' for value in spec.std)} |",
         f"| resolution | {f'{spec.resolution} m' if spec.resolution else 'unknown'} |",
         f"| image size | {config.image_size} by {config.image_size} pixels |",
         "",
@@ -91,9 +91,8 @@ def model_card(
         "",
         "## Load it",
         "",
-        "From the folder that this one lies in. Images are float32 and normalised: "
-        f"`(raw / {spec.scale:g} - mean) / std` for each band; `rs_otl.load_encoder` does it "
-        "in `encoder.preprocess`.",
+        "Run this in the folder that contains this directory. Images are float32 and normalised: "
+        f"`(raw / {spec.scale:g} - mean) / std` for each band; `embed` of rs-otl does that itself.",
     ]
     for loader in loaders(config, name, backbone, onnx):
         lines += ["", f"### {loader.name}", "", "```python", loader.snippet.rstrip(), "```"]

@@ -60,7 +60,8 @@ def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]
 
     The normalisation is the ``value_scaling`` of the model's input. The bands have no
     ``statistics``: those would be of the data, while the mean and std of an encoder may be
-    CIFAR-10's (as in the paper, for RGB images) or ImageNet's (from pretrained weights).
+    CIFAR-10's (as in the paper) or ImageNet's (from pretrained weights), and its configuration
+    does not say which.
 
     Args:
         encoder: The encoder.
