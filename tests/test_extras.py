@@ -8,11 +8,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT
+from command_line import ENVIRONMENT, draw_folder, settings
 
 from rs_otl.errors import InputError
 from rs_otl.extras import MODULES, missing_modules, require_extra
 
+BY_TORCHGEO = {"geopandas", "pyproj", "shapely"}
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
@@ -85,3 +86,15 @@ def test_the_geo_commands_say_what_is_missing(command, module, tmp_path):
     assert module in line
     assert "pip install '.[geo]'" in line
     assert not list(tmp_path.iterdir())
+
+
+def test_the_core_works_without_any_extra(tmp_path):
+    # torchgeo itself requires geopandas, pyproj and shapely.
+    hidden = sorted({name for names in MODULES.values() for name in names} - BY_TORCHGEO)
+    folder = draw_folder(tmp_path / "my_images")
+    arguments = ["pretrain", folder, *settings("epochs=1", "views=2"), "--out", tmp_path / "run"]
+    done = rs_otl_without(hidden, *arguments, cwd=tmp_path, check=0)
+    assert "pip install '.[stac]'" in done.stderr
+    encoder = tmp_path / "run" / "encoder"
+    assert (encoder / "model.safetensors").is_file()
+    assert not (encoder / "item.json").exists()
