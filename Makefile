@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-# Anew when the dependencies change; a second call is quick.
+# Runs again when the dependencies change.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -19,8 +19,8 @@ demo: install
 	$(BIN)/rs-otl evaluate runs/demo --on synthetic
 	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
 
-# Two processes of a thread each: more threads than cores would wait for each other. In the order
-# of the files, since the other one leaves slow files with few tests to the end.
+# Two processes of one thread each: more threads than cores slow each other down. Files in order:
+# pytest-xdist's own order starts slow files with few tests last.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 

@@ -1,10 +1,10 @@
-"""The one kind of error that is the user's to mend."""
+"""The error that a user can correct."""
 
 
 class InputError(ValueError):
     """Wrong use or bad input.
 
-    The message is one clear line: it names the file or value, says what was expected and
-    what to do. The command line prints it alone and exits with 2; any other exception is a
-    fault of the program.
+    The message is one line: it names the file or value, what was expected and what to do. The
+    command line prints only this line and exits with code 2. Any other exception is a fault of the
+    program.
     """

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that no reader sees an incomplete one."""
 
 import io
 import os
@@ -11,20 +11,20 @@ from safetensors import SafetensorError
 
 from rs_otl.errors import InputError
 
-# What writers raise when a disk is full; torch's own raises RuntimeError without saying so,
-# which is what write_checkpoint is for.
+# What writers raise when a disk is full. torch.save raises RuntimeError without the reason;
+# write_checkpoint does not.
 WRITE_ERRORS = (OSError, SafetensorError)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; it is renamed into place when the block ends.
+    """Yield a temporary path to write to; it is renamed to ``path`` when the block ends.
 
-    The aside path keeps the suffix of ``path``, since many writers choose the format by it.
-    If the block raises, ``path`` is left as it was and the aside file is removed.
+    The temporary path has the suffix of ``path``, since many writers choose the format by it. If
+    the block raises, ``path`` is not changed and the temporary file is removed.
 
     Args:
-        path: Where the file shall stand; its folder must exist. An existing file is replaced.
+        path: The file to write; its folder must exist. An existing file is replaced.
 
     Yields:
         The path to write to, in the same folder.
@@ -32,22 +32,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         InputError: If it cannot be written: a full or read-only disk, a missing folder.
     """
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     except WRITE_ERRORS as error:
         raise unwritten(path, error) from error
     finally:
-        with suppress(OSError):  # the same disk or folder again
-            aside.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk or folder that failed above
+            temporary.unlink(missing_ok=True)
 
 
 def unwritten(path: Path, error: Exception) -> InputError:
-    """Say in one line that a path cannot be written and why.
+    """Make the error for a path that cannot be written.
 
     Args:
-        path: File or folder that was to be written.
+        path: The file or folder.
         error: One of ``WRITE_ERRORS``.
     """
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -55,17 +55,17 @@ def unwritten(path: Path, error: Exception) -> InputError:
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write what ``torch.load`` reads.
+    """Write a checkpoint for ``torch.load``.
 
     Args:
-        checkpoint: Tensors, and what else ``torch.save`` takes.
-        path: An existing file is replaced.
+        checkpoint: Anything that ``torch.save`` takes.
+        path: The file to write; an existing file is replaced.
 
     Raises:
         OSError: If it cannot be written; ``torch.save`` would raise an error without the reason.
     """
     import torch  # takes seconds
 
-    whole = io.BytesIO()
-    torch.save(checkpoint, whole)
-    path.write_bytes(whole.getbuffer())
+    serialised = io.BytesIO()
+    torch.save(checkpoint, serialised)
+    path.write_bytes(serialised.getbuffer())

@@ -1,4 +1,4 @@
-"""A progress bar for whatever may take longer than two seconds."""
+"""A progress bar for everything that may take longer than two seconds."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 def tracked(
     items: Iterable[Item], doing: str, shown: bool, total: int | None = None
 ) -> Iterable[Item]:
-    """Go through ``items``, with a bar on standard error if ``shown``.
+    """Iterate over ``items``, with a progress bar on standard error if ``shown``.
 
     Args:
-        items: What to go through.
-        doing: What is being done, in a word or two.
+        items: The items.
+        doing: The activity, in a word or two.
         shown: Whether to show the bar.
         total: Number of items; by default their length.
 

@@ -1,4 +1,4 @@
-"""What the pages show works."""
+"""The code and the commands on the pages work."""
 
 import dataclasses
 import re
@@ -16,13 +16,13 @@ from PIL import Image
 from rs_otl.cli import app
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.export import export_encoder
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-# Made short for the test: the page's command and these.
+# Settings that make a page's command short enough for a test.
 SHORT = ["--set", "epochs=1", "--set", "batch_size=64", "--set", "image_size=32"]
 
 
@@ -53,7 +53,7 @@ def test_every_link_leads_somewhere(page):
 
 
 def _made_up_data(root):
-    """A few images of one data set in its real layout, since the pages name it."""
+    """Write a few images of a data set that the pages name, in its real layout."""
     random = np.random.default_rng(0)
     for name in CATALOGUE["ucmerced"].classes:
         folder = root / "UCMerced_LandUse" / "Images" / name
@@ -64,7 +64,7 @@ def _made_up_data(root):
 
 
 def _made_up_scene(path):
-    """A GeoTIFF of the encoder's bands, for the page to read."""
+    """Write a GeoTIFF with the bands of the encoder."""
     pixels = np.random.default_rng(0).integers(0, 255, (4, 70, 100)).astype(np.uint8)
     transform = rasterio.transform.from_origin(10, 50, 0.001, 0.001)
     with rasterio.open(
@@ -84,12 +84,12 @@ def _encoder(directory, bands, onnx=False):
         std=(0.2,) * len(bands),
     )
     config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="made", epochs=1)
-    export_encoder(create_encoder("resnet18", len(bands)), config, directory, onnx=onnx)
+    export_encoder(Encoder(create_encoder("resnet18", len(bands)), config), directory, onnx=onnx)
 
 
 # rasterio's own use of affine.
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-# torchgeo's task can validate; a page that trains it need not.
+# torchgeo's tasks have a validation step; the pages that train them do not use it.
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`:UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
 
 
 def test_the_commands_of_the_first_steps_run_in_order(tmp_path, monkeypatch):
-    # Fewer scenes than are drawn for the reader; as many clusters as the page asks for need them.
+    # Fewer images than the reader gets, but enough for the number of clusters on the page.
     few = dataclasses.replace(
         CATALOGUE["synthetic"], counts=dict.fromkeys(CATALOGUE["synthetic"].classes, 32)
     )

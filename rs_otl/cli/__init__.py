@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from rs_otl import __version__
 from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
@@ -26,9 +27,8 @@ __all__ = ["app", "main"]
 _INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Learn encoders from overhead imagery without labels, judge them, take them along.",
+    help="Learn encoders from overhead images without labels, evaluate them, use them elsewhere.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
@@ -50,26 +50,35 @@ for _command in _COMMANDS:
 app.add_typer(bench, name="bench")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rs-otl {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     # main() reads --debug itself, since it reports errors after Typer has returned.
-    del debug
+    del debug, version
 
 
 def main() -> None:
-    """Run the command line; exit 0 when done, 2 on bad input, 1 on a fault."""
+    """Run the command line; exit 0 on success, 2 on bad input, 1 on a fault of the program."""
     try:
         app()
     except InputError as error:
         _report(f"rs-otl: {error}", 2)
-    except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:  # Typer's answer to control-C, but for the word
-            _report("rs-otl: interrupted; pretrain and embed go on with --resume", _INTERRUPTED)
+    except SystemExit as exit_:
+        if exit_.code == _INTERRUPTED:  # Typer's code for control-C
+            _report("rs-otl: interrupted; --resume continues pretrain and embed", _INTERRUPTED)
         raise
     except BrokenPipeError:
-        sys.exit(0)  # the reader of stdout has seen enough
+        sys.exit(0)  # whatever read our output has closed it
     except OSError as error:  # a full or read-only disk, a folder that cannot be entered
         _report(f"rs-otl: {error.filename or 'input or output'}: {error.strerror or error}", 2)
     except Exception as error:

@@ -29,15 +29,17 @@ def export(
         bool,
         typer.Option(
             "--verify",
-            help="Load it with every loader installed and compare; exit 1 if one differs. "
-            "Without --to: what is there already.",
+            help="Load it with every installed tool and compare; exit 1 if one differs. "
+            "Without --to: verify an encoder exported before.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run's encoder so that timm, torchgeo and others load it, and say how."""
+    """Write a run's encoder for timm, torchgeo and other tools, and say how they load it."""
     if to is None and (onnx or not verify):
-        raise InputError("export: expected --to DIR, where to write; --verify alone writes nothing")
+        raise InputError(
+            "export: expected --to DIR, where to write; only --verify works without it"
+        )
     from rich.console import Console
 
     from rs_otl.export import loading_snippet, print_checks, verify_export
@@ -48,14 +50,14 @@ def export(
         directory = load_encoder(source).path or Path(source)
     else:
         directory = to
-        found = export_run(source, to, onnx)
-        typer.echo(f"{found} → {to}; {to / 'README.md'} says how each tool loads it\n", err=True)
+        exported = export_run(source, to, onnx)
+        typer.echo(f"{exported} → {to}; {to / 'README.md'} says how each tool loads it\n", err=True)
         if not as_json:
             typer.echo(loading_snippet(to), nl=False)
     checks = verify_export(directory) if verify else ()
     if as_json:
-        told = {"encoder": str(directory), "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(told))
+        report = {"encoder": str(directory), "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(report))
     elif verify:
         print_checks(checks, Console())
     if any(check.result == "unequal" for check in checks):

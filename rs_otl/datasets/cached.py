@@ -277,7 +277,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
 def load_dataset(
     name_or_path: str,
     size: int,
-    root: Path | None = None,
+    root: str | Path | None = None,
     cache_bytes: int | None = None,
     progress: bool = False,
     cache: str = "ram",
@@ -325,7 +325,7 @@ def load_dataset(
     )
 
 
-def _open(name_or_path: str, size: int, root: Path | None, progress: bool) -> Dataset[Any]:
+def _open(name_or_path: str, size: int, root: str | Path | None, progress: bool) -> Dataset[Any]:
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     folder = Path(name_or_path)

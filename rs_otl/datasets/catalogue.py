@@ -162,9 +162,9 @@ class Entry:
         return f"no images of {self.title} in {looked}, expected {self.files}. {self.obtain}"
 
 
-def data_root(root: Path | None = None) -> Path:
+def data_root(root: str | Path | None = None) -> Path:
     """Folder that data sets are looked for in: ``root``, else ``$RS_OTL_DATA``, else ``./data``."""
-    return root or Path(os.environ.get("RS_OTL_DATA") or "data")
+    return Path(root or os.environ.get("RS_OTL_DATA") or "data")
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from rs_otl.datasets._decode import UnreadableError, driver_of
 from rs_otl.datasets.bands import alpha_is_imagery, name_bands, units_of
 from rs_otl.errors import InputError
+from rs_otl.extras import require_extra
 from rs_otl.spec import EncoderConfig
 
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
@@ -300,12 +301,9 @@ def _thumbnails(dataset: rasterio.DatasetReader, index: int) -> Iterator[NDArray
 
 def _written(array: Any, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]:
     """Write an xarray.DataArray to a GeoTIFF in memory, so that it is read like any other."""
-    try:
-        import rioxarray  # noqa: F401 - brings the accessor
-    except ImportError:
-        raise InputError(
-            f"{name}: xarray objects need rioxarray: pip install 'rs-otl[xarray]'"
-        ) from None
+    require_extra("xarray", f"{name}: a scene in an xarray object")
+    import rioxarray  # noqa: F401 - adds the accessor `rio`
+
     if getattr(array, "ndim", 0) != 3 or not hasattr(array, "rio"):
         raise InputError(
             f"{name}: expected a path, a rasterio dataset, or an xarray.DataArray of (band, y, x)"

@@ -1,8 +1,9 @@
-"""An encoder as one directory that other tools load."""
+"""An encoder as a directory that other tools load."""
 
 import copy
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,77 +14,90 @@ from torch import nn
 
 from rs_otl.errors import InputError
 from rs_otl.export.card import CardScore, model_card
-from rs_otl.export.item import model_item
-from rs_otl.export.onnx_model import require_onnx, write_onnx
+from rs_otl.export.loaders import CHECKPOINT, ONNX
+from rs_otl.export.onnx_model import write_onnx
 from rs_otl.export.segmentation import segmentation_backbone
+from rs_otl.extras import install_command, missing_modules, require_extra
 from rs_otl.files import WRITE_ERRORS, unwritten, write_checkpoint
+from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig, load_size
-
-CHECKPOINT = "encoder.pth"
-ONNX = "model.onnx"
 
 
 def export_encoder(
-    encoder: nn.Module,
-    config: EncoderConfig,
-    directory: Path,
+    encoder: Encoder,
+    directory: str | Path,
     recipe: Mapping[str, Any] | None = None,
     scores: Sequence[CardScore] = (),
     onnx: bool = False,
 ) -> None:
-    """Write an encoder and what must be known of it; the directory appears whole or not at all.
+    """Write an encoder for other tools; the directory appears complete or not at all.
 
-    It holds::
+    It contains::
 
-        config.json, model.safetensors   timm's own form, for its ``local-dir:``
+        config.json, model.safetensors   in timm's format, for its ``local-dir:``
         encoder.pth                      for torchgeo, segmentation-models-pytorch, torchvision
-        item.json                        a STAC item with the Machine Learning Model extension
-        README.md                        a model card in the Hugging Face form
+        item.json                        a STAC item with the Machine Learning Model extension;
+                                         not without the extra ``stac``, which stderr says
+        README.md                        a model card in the format of Hugging Face
         model.onnx                       with ``onnx``
 
     Args:
-        encoder: A timm model without classifier.
-        config: What travels with it.
+        encoder: What :func:`rs_otl.load_encoder` returns.
         directory: Where to write; must not exist yet, or be empty.
         recipe: How it was trained, for the item and the card.
-        scores: What it scored, for the card.
+        scores: Its scores, for the card.
         onnx: Write ``model.onnx`` too, checked against the encoder.
 
     Raises:
-        InputError: If the directory holds something already or cannot be made, or ONNX is asked
-            for and is not installed.
+        InputError: If the directory is not empty or cannot be made, or with ``onnx`` if the extra
+            ``onnx`` is not installed.
     """
+    directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory} exists already: expected a new directory; choose another")
     if onnx:
-        require_onnx()
-    # Training may have left it on a GPU, in a layout that safetensors does not store.
-    encoder = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
+        require_extra("onnx", "ONNX")
+    # It may be on a GPU, in a layout that safetensors does not store.
+    encoder = copy.deepcopy(encoder).cpu().eval()
+    encoder.to(memory_format=torch.contiguous_format)
+    module, config = encoder.module, encoder.config
     recipe = recipe or {}
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    without_item = missing_modules("stac")
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        _write_timm(encoder, config, aside)
-        write_checkpoint(_checkpoint(encoder, config), aside / CHECKPOINT)
+        _write_timm(module, config, temporary)
+        write_checkpoint(_checkpoint(module, config), temporary / CHECKPOINT)
+        # safetensors writes a file that only its owner can read, whatever the umask.
+        shutil.copymode(temporary / CHECKPOINT, temporary / "model.safetensors")
         if onnx:
-            write_onnx(encoder, config, aside / ONNX)
-        item = model_item(encoder, config, recipe, sorted(path.name for path in aside.iterdir()))
-        item.save_object(include_self_link=False, dest_href=str(aside / "item.json"))
-        backbone = segmentation_backbone(config, encoder.state_dict())
+            write_onnx(encoder, temporary / ONNX)
+        if not without_item:
+            from rs_otl.export.item import model_item  # needs the extra
+
+            item = model_item(encoder, recipe, sorted(path.name for path in temporary.iterdir()))
+            item.save_object(include_self_link=False, dest_href=str(temporary / "item.json"))
+        backbone = segmentation_backbone(config, module.state_dict())
         card = model_card(config, directory.name, recipe, scores, backbone, onnx)
-        (aside / "README.md").write_text(card, encoding="utf-8")
-        os.replace(aside, directory)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        os.replace(temporary, directory)
     except WRITE_ERRORS as error:
         raise unwritten(directory, error) from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+    if without_item:
+        print(
+            f"{directory}: no item.json, since {', '.join(without_item)} is not installed: run "
+            f"{install_command('stac')} in the folder of rs-otl",
+            file=sys.stderr,
+        )
 
 
 def _write_timm(encoder: nn.Module, config: EncoderConfig, directory: Path) -> None:
     save_for_hf(
         encoder,
         str(directory),
-        # timm would name its own ImageNet weights as the origin of these.
+        # By default timm names its ImageNet weights as the origin.
         model_config={
             "rs_otl": config.model_dump(mode="json"),
             "pretrained_cfg": {
@@ -109,8 +123,8 @@ def _checkpoint(encoder: nn.Module, config: EncoderConfig) -> dict[str, Any]:
     """Return a checkpoint that several tools read, each by its own keys.
 
     torchgeo wants a Lightning checkpoint of a task with a ``model``; timm prefers
-    ``state_dict_ema``, whose plain keys serve everyone else. The tensors are stored once.
-    All of it is plain, so that ``torch.load(..., weights_only=True)`` reads it.
+    ``state_dict_ema``, whose plain keys suit all other tools. The tensors are stored once.
+    ``torch.load(..., weights_only=True)`` reads it.
     """
     weights = dict(encoder.state_dict())
     return {

@@ -1,4 +1,4 @@
-"""What is known of an encoder's training and licence, in words for its item and its card."""
+"""An encoder's training and licence in words, for its STAC item and its model card."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from rs_otl.spec import EncoderConfig
 
 
 def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
-    """Say in a sentence how an encoder came about.
+    """Describe in a sentence how an encoder was trained.
 
     Args:
         config: Of the encoder.
@@ -28,7 +28,7 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
 
 
 def licence_note(config: EncoderConfig) -> str:
-    """Say in a sentence or two what is known; no licence of the weights is made up.
+    """Describe what is known of the licences; that of the weights is not invented.
 
     Args:
         config: Of the encoder.

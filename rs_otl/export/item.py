@@ -21,17 +21,17 @@ from pystac.extensions.mlm import (
     ValueScalingType,
 )
 from pystac.extensions.raster import DataType
-from torch import nn
 
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.export.facts import licence_note, training_note
+from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig, load_size
 
-# An encoder belongs to no place: it may be tried wherever its bands are recorded. The extension
-# advises the world for such models, which catalogues also take where they refuse no geometry.
+# An encoder belongs to no place. The extension advises the whole world for such models; some
+# catalogues refuse items without geometry.
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
-# File name to title, media type, roles and artifact type of what an exported directory may hold.
+# Title, media type, roles and artifact type of the files in an exported directory.
 _ASSETS = {
     "model.safetensors": (
         "Weights and config.json, as timm loads them",
@@ -55,20 +55,23 @@ _ASSETS = {
 }
 
 
-def model_item(
-    encoder: nn.Module, config: EncoderConfig, recipe: Mapping[str, Any], files: Sequence[str]
-) -> pystac.Item:
+def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]) -> pystac.Item:
     """Describe an encoder.
+
+    The normalisation is the ``value_scaling`` of the model's input. The bands have no
+    ``statistics``: those would be of the data, while the mean and std of an encoder may be
+    CIFAR-10's (as in the paper) or ImageNet's (from pretrained weights), and its configuration
+    does not say which.
 
     Args:
         encoder: The encoder.
-        config: What travels with it.
         recipe: How it was trained; may be empty.
         files: Names of the files beside the item.
 
     Returns:
         A STAC 1.1 item whose assets are ``files`` and the model card.
     """
+    config = encoder.config
     west, south, east, north = _WORLD
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     item = pystac.Item(
@@ -80,8 +83,7 @@ def model_item(
             "description": f"{training_note(config, recipe)} {licence_note(config)}",
             # No licence of the weights is granted by exporting them; "other" is STAC's word.
             "license": "other",
-            # Here for the extension's schema, and with the assets, without which STAC's own
-            # schema allows them nowhere.
+            # The extension's schema wants them here, STAC's also at the assets.
             "bands": _bands(config),
             "rs_otl:resolution": config.spec.resolution,
             "rs_otl:training_data": _training_data(config),
@@ -100,12 +102,13 @@ def model_item(
     MLMExtension.ext(item, add_if_missing=True).apply(
         name=item.id,
         architecture=config.encoder,
-        tasks=[TaskType.SIMILARITY_SEARCH],  # the one task that features serve as they come
+        tasks=[TaskType.SIMILARITY_SEARCH],  # the one task that needs features alone
         framework="PyTorch",
         framework_version=torch.__version__,
         total_parameters=sum(parameters),
         memory_size=sum(
-            tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values()
+            tensor.numel() * tensor.element_size()
+            for tensor in encoder.module.state_dict().values()
         ),
         pretrained=config.epochs != 0,
         pretrained_source=None if config.epochs == 0 else config.dataset,
@@ -115,7 +118,7 @@ def model_item(
                 name="features",
                 tasks=[TaskType.SIMILARITY_SEARCH],
                 result=ResultStructure.create(
-                    shape=[-1, int(encoder.num_features)],  # type: ignore[arg-type]  # timm's
+                    shape=[-1, encoder.num_features],
                     dim_order=["batch", "features"],
                     data_type=DataType.FLOAT32,
                 ),
@@ -127,15 +130,7 @@ def model_item(
 
 
 def _bands(config: EncoderConfig) -> list[dict[str, Any]]:
-    spec = config.spec
-    return [
-        {
-            "name": band,
-            "unit": spec.units,
-            "statistics": {"mean": mean * spec.scale, "stddev": std * spec.scale},
-        }
-        for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True)
-    ]
+    return [{"name": band, "unit": config.spec.units} for band in config.spec.bands]
 
 
 def _training_data(config: EncoderConfig) -> dict[str, Any]:
@@ -155,12 +150,12 @@ def _input(config: EncoderConfig) -> ModelInput:
             data_type=DataType.FLOAT32,
         ),
         description=f"Raw values ({spec.units}) clipped to 0..{spec.scale:g}, resized to "
-        f"{load_size(size)} pixels, centre cropped to {size} and scaled band by band",
+        f"{load_size(size)} pixels, centre cropped to {size} and normalised band by band",
         pre_processing_function=ProcessingExpression.create(
             "python", "rs_otl.models:Encoder.preprocess"
         ),
     )
-    # pystac's property takes one scaling for all bands; the extension has a list, one a band.
+    # pystac's property takes one scaling for all bands; the extension has one per band.
     described.properties["value_scaling"] = [
         ValueScaling.create(
             ValueScalingType.Z_SCORE, mean=mean * spec.scale, stddev=std * spec.scale

@@ -1,89 +1,68 @@
 """The encoder as an ONNX model."""
 
-import importlib.util
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rs_otl.errors import InputError
+from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig
 
-# Largest difference to PyTorch's features that passes, as a share of the largest feature.
+# Largest accepted difference from PyTorch's features, as a share of the largest feature.
 TOLERANCE = 1e-4
 
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
+def write_onnx(encoder: Encoder, path: Path) -> None:
+    """Write an encoder as ONNX, from ``images`` ``(n, C, S, S)`` to ``features`` ``(n, D)``.
 
-def require_onnx() -> None:
-    """Check that ONNX can be written and run.
-
-    Raises:
-        InputError: If a package is missing, with the command that installs it.
-    """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"ONNX needs {', '.join(missing)}, not installed: pip install 'rs-otl[onnx]'"
-        )
-
-
-def write_onnx(encoder: nn.Module, config: EncoderConfig, path: Path) -> None:
-    """Write an encoder as ONNX, from ``images`` ``(B, C, S, S)`` to ``features`` ``(B, D)``.
-
-    Images are normalised, as for the encoder itself; bands, scale, mean and std stand in the
-    model's metadata. The batch size B is free.
+    Images are normalised; bands, scale, mean and std are in the model's metadata. Batches may have
+    any size.
 
     Args:
         encoder: In evaluation mode, on the CPU.
-        config: What travels with it.
         path: File to write.
 
     Raises:
         RuntimeError: If onnxruntime's features differ from the encoder's.
     """
-    # onnxscript tells on the terminal what it optimises.
+    import onnxruntime  # an extra
+
+    # onnxscript logs its optimisations.
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
     program = torch.onnx.export(
-        encoder,
-        (sample_images(config, 2),),
+        encoder.module,
+        (sample_images(encoder.config, 2),),
         input_names=["images"],
         output_names=["features"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         dynamo=True,
         verbose=False,
     )
-    assert program is not None  # what dynamo=True returns
-    program.model.metadata_props["rs_otl"] = json.dumps(config.model_dump(mode="json"))
+    assert program is not None  # None only without dynamo
+    program.model.metadata_props["rs_otl"] = json.dumps(encoder.config.model_dump(mode="json"))
     program.save(path)
-    difference = onnx_difference(encoder, config, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    difference = onnx_difference(encoder, session)
     if difference > TOLERANCE:
         raise RuntimeError(f"the ONNX model differs from the encoder by {difference:.1e}")
 
 
-def onnx_difference(
-    encoder: nn.Module, config: EncoderConfig, path: Path, batches: Sequence[int] = (1, 2, 5)
-) -> float:
-    """Run an ONNX model beside the encoder on random images.
+def onnx_difference(encoder: Encoder, session: Any) -> float:
+    """Compare an ONNX model with the encoder on random images, in batches of 1, 2 and 5.
 
     Args:
         encoder: In evaluation mode, on the CPU.
-        config: What travels with it.
-        path: The ONNX model.
-        batches: Batch sizes to try.
+        session: An ``onnxruntime.InferenceSession`` of the ONNX model.
 
     Returns:
         The largest difference, as a share of the largest feature.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     differences = []
-    for batch in batches:
-        images = sample_images(config, batch)
+    for batch in (1, 2, 5):
+        images = sample_images(encoder.config, batch)
         with torch.no_grad():
             expected = encoder(images)
         (features,) = session.run(["features"], {"images": images.numpy()})
@@ -94,7 +73,7 @@ def onnx_difference(
 
 
 def sample_images(config: EncoderConfig, batch: int) -> Tensor:
-    """Return random images ``(batch, C, S, S)``, the same at each call."""
+    """Return random images ``(batch, C, S, S)``, the same on every call."""
     generator = torch.Generator().manual_seed(0)
     size = config.image_size
     return torch.rand(batch, len(config.spec.bands), size, size, generator=generator)

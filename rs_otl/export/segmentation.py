@@ -1,4 +1,4 @@
-"""What segmentation-models-pytorch calls an encoder."""
+"""The name of an encoder in segmentation-models-pytorch."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from rs_otl.spec import EncoderConfig
 
 
 def segmentation_backbone(config: EncoderConfig, weights: Mapping[str, Tensor]) -> str | None:
-    """Find the segmentation-models-pytorch encoder that these weights fill.
+    """Find the encoder of segmentation-models-pytorch that these weights fill.
 
-    It has encoders of its own for some timm architectures, under the same name or with
-    ``timm-`` before it; whether the tensors are the same is found out by loading them. (Its
-    ``tu-`` encoders wrap timm's under other tensor names, which torchgeo does not load.)
+    The package implements some of timm's architectures itself, under the same name or with
+    ``timm-`` before it. Loading the weights shows whether the tensors are the same. (Its ``tu-``
+    encoders wrap timm's under different tensor names, which torchgeo does not load.)
 
     Args:
         config: Of the encoder.
@@ -27,11 +27,11 @@ def segmentation_backbone(config: EncoderConfig, weights: Mapping[str, Tensor]) 
     for name in (config.encoder, f"timm-{config.encoder}"):
         if name in encoders:
             with warnings.catch_warnings():
-                # Its ``timm-`` encoders are to go, but what shall replace them is ``tu-``.
+                # Its ``timm-`` encoders are deprecated in favour of ``tu-``.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 backbone = get_encoder(name, in_channels=len(config.spec.bands), weights=None)
             try:
-                # Some of its encoders take the classifier's tensors out of what they are given.
+                # Some of its encoders remove the classifier's tensors from their argument.
                 backbone.load_state_dict(dict(weights))
             except (RuntimeError, KeyError):
                 continue

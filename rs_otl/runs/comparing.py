@@ -30,12 +30,14 @@ from rs_otl.spec import load_size
 # What anybody with RGB images can have without training: its row stands in every table.
 BASELINE = "timm/tf_efficientnet_lite0"
 
+Source = str | Path | Encoder
+
 
 def evaluate_encoders(
-    sources: Sequence[str],
-    dataset: str,
-    root: Path | None = None,
-    out: Path | None = None,
+    sources: Source | Sequence[Source],
+    dataset: str | Path,
+    root: str | Path | None = None,
+    out: str | Path | None = None,
     division: int | None = None,
     keep_duplicates_together: bool | None = None,
     shots: Sequence[int] = (),
@@ -49,7 +51,7 @@ def evaluate_encoders(
     architecture untrained and beside frozen ImageNet weights (:data:`BASELINE`).
 
     Args:
-        sources: Encoders, as :func:`rs_otl.models.load_encoder` takes them.
+        sources: One encoder or several, as :func:`rs_otl.models.load_encoder` takes them.
         dataset: Name in the catalogue, or a folder of class sub-folders.
         root: Where data sets lie.
         out: Where ``evaluation.json`` and ``figures/`` go. By default beside a single encoder
@@ -72,19 +74,27 @@ def evaluate_encoders(
         InputError: If the first encoder or any run's cannot be loaded, the data set has no
             labels or other bands than the first encoder, or there is an evaluation already.
     """
-    first = load_encoder(sources[0], image_size=image_size, device="auto")
+    dataset = str(dataset)
+    sources = [sources] if isinstance(sources, Source) else list(sources)
+    if not sources:
+        raise InputError("no encoder to evaluate: expected at least one in sources")
+    encoders = {
+        source.source if isinstance(source, Encoder) else str(source): source for source in sources
+    }
+    name, first_source = next(iter(encoders.items()))
+    first = load_encoder(first_source, image_size=image_size, device="auto")
     run = run_of(first.path)
     recipe = _recipe_of(run, dataset)
     if out is None:
         out = run_directory("evaluate", dataset)
-        if len(sources) == 1 and run is not None:
-            name = Path(dataset).resolve().name
-            out = run if first.config.dataset == name else run / "evaluations" / name
+        if len(encoders) == 1 and run is not None:
+            folder = Path(dataset).resolve().name
+            out = run if first.config.dataset == folder else run / "evaluations" / folder
     together = keep_duplicates_together
     return compare(
-        {source: source for source in sources} | {sources[0]: first},
+        encoders | {name: first},
         dataset,
-        out,
+        Path(out),
         root=root,
         division=recipe.division if division is None else division,
         keep_duplicates_together=recipe.keep_duplicates_together if together is None else together,
@@ -100,7 +110,7 @@ def compare(
     dataset: str,
     out: Path,
     *,
-    root: Path | None,
+    root: str | Path | None,
     division: int,
     keep_duplicates_together: bool,
     shots: Sequence[int],

@@ -29,13 +29,13 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
     encoder = load_encoder(source)
     run = run_of(encoder.path)
     if run is None:
-        export_encoder(encoder.module, encoder.config, to, onnx=onnx)
+        export_encoder(encoder, to, onnx=onnx)
         return encoder.path or source
     path = run / "recipe.yaml"
     recipe = read_recipe(path) if path.exists() else None
     reports = (run / "evaluation.json", *sorted(run.glob("evaluations/*/evaluation.json")))
     scores = [score for path in reports if path.exists() for score in _card_scores(path)]
-    export_encoder(encoder.module, encoder.config, to, recipe, scores, onnx)
+    export_encoder(encoder, to, recipe, scores, onnx)
     return encoder.path or source
 
 

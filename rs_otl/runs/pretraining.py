@@ -37,8 +37,8 @@ from rs_otl.trainers import (
 
 def pretrain(
     recipe: Recipe,
-    root: Path | None = None,
-    out: Path | None = None,
+    root: str | Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,
     devices: str = "1",
@@ -68,7 +68,7 @@ def pretrain(
             cannot be used, or training diverges.
     """
     kind = "supervised" if recipe.supervised else "pretrain"
-    directory = out or run_directory(kind, recipe.dataset)
+    directory = Path(out) if out else run_directory(kind, recipe.dataset)
     checkpoint = directory / "checkpoints" / "last.ckpt"
     if resume:
         recipe = own_recipe(directory)
@@ -157,9 +157,8 @@ def pretrain(
         raise KeyboardInterrupt from None
     if not trainer.is_global_zero:
         return directory
-    export_encoder(
-        task.encoder, config, directory / "encoder", recipe=recipe.model_dump(mode="json")
-    )
+    trained = Encoder(task.encoder, config)
+    export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if imagery.left_out:
         print(
             f"trained without {len(imagery.left_out):,} files that could not be used; "

@@ -15,8 +15,8 @@ from rs_otl.runs.pretraining import own_recipe, pretrain, refuse_another_run
 def transfer(
     recipe: Recipe,
     *,
-    root: Path | None = None,
-    out: Path | None = None,
+    root: str | Path | None = None,
+    out: str | Path | None = None,
     shots: Sequence[int] = (),
     resume: bool = False,
     progress: bool = False,
@@ -44,7 +44,7 @@ def transfer(
         InputError: If the directory holds another run, or the source, the data or the recipe
             cannot be used.
     """
-    directory = out or run_directory("transfer", recipe.dataset)
+    directory = Path(out) if out else run_directory("transfer", recipe.dataset)
     if resume:
         recipe = own_recipe(directory)
     else:

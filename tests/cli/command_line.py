@@ -1,4 +1,4 @@
-"""Runs the true command line, on a folder of made-up images."""
+"""Running the real command line, and a folder of drawn images for it."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ def rs_otl(*arguments, check=0, cwd=None):
 
 
 def rs_otl_here(*arguments, check=0, cwd="."):
-    """As ``rs_otl``, in this process: without the seconds that a new one takes to import."""
+    """Run the command line in this process, which saves the seconds that imports take."""
     words = ["rs-otl", *map(str, arguments)]
     with (
         mock.patch.object(sys, "argv", words),

@@ -1,10 +1,10 @@
-"""Encoders exported once for all tests of this room."""
+"""Encoders exported once for all tests of exports."""
 
 import pytest
 import torch
 
 from rs_otl.export import export_encoder
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 from rs_otl.spec import EncoderConfig, ImageSpec
 
 RECIPE = {"dataset": "aid", "lr": 0.03, "milestones": [3], "init": None}
@@ -34,7 +34,7 @@ def exported(tmp_path_factory):
     directory = tmp_path_factory.mktemp("export") / "my_encoder"
     encoder = create_encoder("resnet18", 4, seed=5).eval()
     encoder.to(memory_format=torch.channels_last)  # as training leaves it
-    export_encoder(encoder, describe(), directory, RECIPE, onnx=True)
+    export_encoder(Encoder(encoder, describe()), directory, RECIPE, onnx=True)
     return encoder, describe(), directory
 
 
@@ -44,7 +44,7 @@ def lite(tmp_path_factory):
     directory = tmp_path_factory.mktemp("lite") / "my_encoder"
     config = describe("tf_efficientnet_lite0", tuple(f"B{band}" for band in range(13)), size=32)
     encoder = create_encoder(config.encoder, 13, seed=6).eval()
-    export_encoder(encoder, config, directory)
+    export_encoder(Encoder(encoder, config), directory)
     return encoder, config, directory
 
 

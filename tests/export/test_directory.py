@@ -1,5 +1,7 @@
 import json
+import os
 import resource
+import sys
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -10,7 +12,7 @@ import torchvision
 import rs_otl
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder, loading_snippet
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 from rs_otl.spec import EncoderConfig
 
 
@@ -47,13 +49,38 @@ def test_it_does_not_claim_another_origin(exported):
 def test_the_printed_snippet_runs(exported):
     names: dict = {}
     exec(loading_snippet(exported[2]), names)
-    assert names["encoder"](torch.rand(1, 4, 64, 64)).shape == (1, 512)
+    assert names["features"].shape == (8, 512)
+
+
+def test_the_umask_decides_who_may_read_it(exported, tmp_path):
+    encoder, config, _ = exported
+    before = os.umask(0o027)
+    try:
+        export_encoder(Encoder(encoder, config), tmp_path / "encoder")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode)[-3:] for path in tmp_path.rglob("*.*")}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {"640"}, modes
+
+
+def test_without_the_stac_extra_there_is_no_item_and_one_line_says_so(
+    exported, tmp_path, monkeypatch, capsys
+):
+    encoder, config, _ = exported
+    monkeypatch.setitem(sys.modules, "pystac", None)
+    export_encoder(Encoder(encoder, config), tmp_path / "encoder")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no item.json" in line
+    assert "pip install '.[stac]'" in line
+    assert (tmp_path / "encoder" / "README.md").is_file()
+    assert not (tmp_path / "encoder" / "item.json").exists()
 
 
 def test_nothing_is_overwritten(exported):
     encoder, config, directory = exported
     with pytest.raises(InputError, match="exists already"):
-        export_encoder(encoder, config, directory)
+        export_encoder(Encoder(encoder, config), directory)
 
 
 @pytest.fixture
@@ -68,7 +95,7 @@ def test_a_failure_leaves_nothing_behind(exported, tmp_path, largest_file):
     encoder, config, directory = exported
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        export_encoder(encoder, config, tmp_path / "file" / "encoder")
+        export_encoder(Encoder(encoder, config), tmp_path / "file" / "encoder")
     smaller, larger = (
         (directory / name).stat().st_size for name in ("model.safetensors", "encoder.pth")
     )
@@ -76,7 +103,7 @@ def test_a_failure_leaves_nothing_behind(exported, tmp_path, largest_file):
     for size in (smaller - 1, larger - 1):  # either is the first that does not fit
         largest_file(size)
         with pytest.raises(InputError, match=r"encoder: cannot be written .*File too large"):
-            export_encoder(encoder, config, tmp_path / "encoder")
+            export_encoder(Encoder(encoder, config), tmp_path / "encoder")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -183,7 +210,7 @@ def test_a_broken_directory_is_named(exported, tmp_path, name, content, message)
 
 def test_weights_that_do_not_fill_the_encoder_are_refused(exported, described, tmp_path):
     other = tmp_path / "other"
-    export_encoder(create_encoder("resnet34", 4), described("resnet34"), other)
+    export_encoder(Encoder(create_encoder("resnet34", 4), described("resnet34")), other)
     weights = (other / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="every tensor"):
         rs_otl.load_encoder(_broken(exported, tmp_path, "model.safetensors", weights))

@@ -3,7 +3,7 @@ from huggingface_hub import ModelCard
 
 from rs_otl.export import CardScore, export_encoder
 from rs_otl.export.facts import training_note
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 
 
 def test_the_header_is_in_the_form_of_hugging_face(exported):
@@ -23,7 +23,8 @@ def test_it_says_what_the_encoder_expects_and_how_it_was_trained(exported):
 
 def test_scores_stand_in_the_header_and_in_a_table(tmp_path, described):
     scores = [CardScore("aid", "kNN, k = 10", 0.5444, 0.5, 0.59), CardScore("field", "x", 1, 1, 1)]
-    export_encoder(create_encoder("resnet18", 4), described(), tmp_path / "one", scores=scores)
+    encoder = Encoder(create_encoder("resnet18", 4), described())
+    export_encoder(encoder, tmp_path / "one", scores=scores)
     card = ModelCard.load(tmp_path / "one" / "README.md")
     first, _ = card.data.eval_results
     assert (first.dataset_name, first.metric_value) == ("AID", 54.4)

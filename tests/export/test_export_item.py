@@ -47,7 +47,7 @@ def test_it_says_what_the_extension_asks_for(item, exported):
     assert given.bands == list(config.spec.bands)
     assert given.input.shape == [-1, 4, 64, 64]
     assert result.result.shape == [-1, 512]
-    # One scaling a band, in raw values; the extension has a list here.
+    # One scaling per band, in raw values; the extension has a list here.
     scalings = given.properties["value_scaling"]
     assert [scaling["type"] for scaling in scalings] == ["z-score"] * 4
     assert scalings[0]["mean"] == pytest.approx(0.4 * 255)
@@ -59,6 +59,9 @@ def test_it_says_where_the_encoder_comes_from(item):
     bands = item.properties["bands"]
     assert [band["name"] for band in bands] == ["red", "green", "blue", "nir"]
     assert {band["unit"] for band in bands} == {"8-bit counts"}
+    # The normalisation may be CIFAR-10's or ImageNet's: it is no statistic of the bands.
+    assert not any("statistics" in band for band in bands)
+    assert not any("statistics" in str(asset.extra_fields) for asset in item.assets.values())
     assert item.properties["rs_otl:resolution"] == "0.5-8"
     assert item.properties["rs_otl:training_data"]["title"] == "AID"
     assert "without labels" in item.properties["description"]

@@ -1,5 +1,5 @@
-import importlib.util
 import json
+import sys
 
 import onnx
 import onnxruntime
@@ -8,6 +8,7 @@ import torch
 
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder, onnx_model
+from rs_otl.models import Encoder
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -29,13 +30,13 @@ def test_a_model_that_differs_is_not_exported(exported, tmp_path, monkeypatch):
     encoder, config, _ = exported
     monkeypatch.setattr(onnx_model, "onnx_difference", lambda *_: 0.5)
     with pytest.raises(RuntimeError, match="differs"):
-        export_encoder(encoder, config, tmp_path / "encoder", onnx=True)
+        export_encoder(Encoder(encoder, config), tmp_path / "encoder", onnx=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_the_extra_it_says_how_to_install_it(exported, tmp_path, monkeypatch):
     encoder, config, _ = exported
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'rs-otl\[onnx\]'"):
-        export_encoder(encoder, config, tmp_path / "encoder", onnx=True)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"ONNX needs onnxscript: run pip install '\.\[onnx\]'"):
+        export_encoder(Encoder(encoder, config), tmp_path / "encoder", onnx=True)
     assert not list(tmp_path.iterdir())

