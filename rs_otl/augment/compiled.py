@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rs_otl.augment.operations import OPERATIONS
+from rs_otl.compiling import compiled
 
 _KINDS = {name: kind for kind, name in enumerate(OPERATIONS)}
 _AUTOCONTRAST = _KINDS["autocontrast"]
@@ -73,10 +73,10 @@ def simple_views(
     arrays = [tensor.contiguous().numpy() for tensor in (images, crops, factors, grey)]
 
     def make(rows: slice) -> None:
-        own = [array[rows] for array in arrays]
-        _simple(own[0], own[1], own[2], own[3], shares, middle, spread, views[rows])
+        part = [array[rows] for array in arrays]
+        _simple(part[0], part[1], part[2], part[3], shares, middle, spread, views[rows])
 
-    _in_parts(n, make)
+    _share_among_threads(n, make)
     return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
@@ -116,14 +116,14 @@ def strong_views(
     arrays = [tensor.contiguous().numpy() for tensor in (images, crops, kinds, values, holes)]
 
     def make(rows: slice) -> None:
-        own = [array[rows] for array in arrays]
-        _strong(own[0], own[1], own[2], own[3], own[4], shares, normal, views[rows])
+        part = [array[rows] for array in arrays]
+        _strong(part[0], part[1], part[2], part[3], part[4], shares, normal, views[rows])
 
-    _in_parts(n, make)
+    _share_among_threads(n, make)
     return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
-def _in_parts(n: int, make: Callable[[slice], None]) -> None:
+def _share_among_threads(n: int, make: Callable[[slice], None]) -> None:
     """Share n images among as many threads as torch has."""
     threads = min(torch.get_num_threads(), n)
     if threads < 2:
@@ -134,7 +134,7 @@ def _in_parts(n: int, make: Callable[[slice], None]) -> None:
         list(pool.map(make, map(slice, bounds[:-1], bounds[1:])))
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _simple(
     images: Array,
     crops: Array,
@@ -177,7 +177,7 @@ def _simple(
                     views[i, y, x, band] = (row[x] - mean[band]) / std[band]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _crop_bright(image: Array, crop: Array, factor: Any, out: Array) -> None:
     """Sample bilinearly in any orientation, borders repeated, and scale, in [0, 1]."""
     bands, height, width = image.shape
@@ -206,7 +206,7 @@ def _crop_bright(image: Array, crop: Array, factor: Any, out: Array) -> None:
                 row[x] = min(max(level, np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _luminance(pixels: Array, weights: Array, y: int, out: Array) -> None:
     """Write the grey levels of a row."""
     out[:] = 0
@@ -216,13 +216,13 @@ def _luminance(pixels: Array, weights: Array, y: int, out: Array) -> None:
             out[x] += weights[band] * row[x]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _mixed(other: Any, level: Any, factor: Any) -> Any:
     mixed = other + factor * (level - other)
     return min(max(mixed, np.float32(0)), np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _strong(
     images: Array,
     crops: Array,
@@ -281,7 +281,7 @@ def _strong(
         _finish(pixels, table, normal, holes[i], views[i])
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _crop(image: Array, crop: Array, out: Array) -> None:
     """Sample bilinearly, borders repeated, cut to the nearest level."""
     bands, height, width = image.shape
@@ -303,7 +303,7 @@ def _crop(image: Array, crop: Array, out: Array) -> None:
                 row[x] = np.uint8(first + down * (second - first) + np.float32(0.5))
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _between(extent: Any, centre: Any, x: int, size: int, side: int) -> Any:
     """Return the two pixels that a point of the view lies between, and how far it lies."""
     place = np.float32((2 * x + 1) / size - 1)
@@ -313,21 +313,21 @@ def _between(extent: Any, centre: Any, x: int, size: int, side: int) -> Any:
     return low, min(low + 1, side - 1), np.float32(at - low)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _clear(table: Array) -> None:
     for band in range(table.shape[0]):
         for v in range(256):
             table[band, v] = v
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _compose(table: Array, step: Array) -> None:
     for band in range(table.shape[0]):
         for v in range(256):
             table[band, v] = step[band, table[band, v]]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _count(pixels: Array, counts: Array) -> None:
     """Count the levels of each band; four counters, since one would wait for itself."""
     part = np.empty((4, 256), np.int32)
@@ -346,7 +346,7 @@ def _count(pixels: Array, counts: Array) -> None:
             counts[band, v] = part[0, v] + part[1, v] + part[2, v] + part[3, v]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _autocontrast(counts: Array, table: Array, step: Array) -> None:
     low, high = 255, 0
     for v in range(256):
@@ -361,7 +361,7 @@ def _autocontrast(counts: Array, table: Array, step: Array) -> None:
             step[v] = min(max(int(v * scale - low * scale), 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _equalize(counts: Array, table: Array, step: Array) -> None:
     seen = np.zeros(256, np.int64)
     for v in range(256):
@@ -382,31 +382,31 @@ def _equalize(counts: Array, table: Array, step: Array) -> None:
             passed += seen[v]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _threshold(kind: int, value: float, step: Array) -> None:
     keep = 255 & ~((1 << (8 - int(value))) - 1) if kind == _POSTERIZE else 255
     for v in range(256):
         step[:, v] = v & keep if kind == _POSTERIZE or v < value else 255 - v
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _blend(other: Any, level: Any, factor: Any) -> Any:
     # Cut, not rounded: as PIL.
     mixed = np.float32(other) + np.float32(factor) * np.float32(level - other)
     return np.uint8(np.int32(mixed))
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _look_up(pixels: Array, table: Array) -> None:
     if _is_plain(table):
         return
     for band in range(pixels.shape[0]):
-        own, flat = table[band], pixels[band].reshape(-1)
+        levels, flat = table[band], pixels[band].reshape(-1)
         for i in range(len(flat)):
-            flat[i] = own[flat[i]]
+            flat[i] = levels[flat[i]]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _grey(pixels: Array, shares: Array, y: int, grey: Array) -> None:
     """Write the grey levels of a row, int32."""
     grey[:] = 32768
@@ -418,7 +418,7 @@ def _grey(pixels: Array, shares: Array, y: int, grey: Array) -> None:
         grey[x] >>= 16
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _mean_grey(pixels: Array, table: Array, shares: Array) -> int:
     size = pixels.shape[1]
     _look_up(pixels, table)
@@ -431,7 +431,7 @@ def _mean_grey(pixels: Array, table: Array, shares: Array) -> int:
     return int(total / (size * size) + 0.5)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _color(pixels: Array, table: Array, shares: Array, factor: float) -> None:
     size = pixels.shape[1]
     _look_up(pixels, table)
@@ -445,7 +445,7 @@ def _color(pixels: Array, table: Array, shares: Array, factor: float) -> None:
                 row[x] = _blend(grey[x], np.int32(row[x]), factor)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _sharpen(pixels: Array, table: Array, factor: float, out: Array) -> None:
     bands, size, _ = pixels.shape
     _look_up(pixels, table)
@@ -469,7 +469,7 @@ def _sharpen(pixels: Array, table: Array, factor: float, out: Array) -> None:
                 to[x] = _blend(smooth, level, factor)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _is_plain(table: Array) -> bool:
     for band in range(table.shape[0]):
         for v in range(256):
@@ -478,12 +478,12 @@ def _is_plain(table: Array) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _fixed(value: float) -> int:
     return math.floor(value * 65536.0 + 0.5)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _warp(pixels: Array, table: Array, kind: int, value: float, out: Array) -> None:
     """Take the nearest pixel, black outside, in PIL's fixed point of 16 bits."""
     bands, size, _ = pixels.shape
@@ -515,14 +515,14 @@ def _warp(pixels: Array, table: Array, kind: int, value: float, out: Array) -> N
             if source < 0 or source >= size:
                 first, last, source = size, size, 0
             for band in range(bands):
-                own, to, row = table[band], out[band, y], pixels[band, source]
+                levels, to, row = table[band], out[band, y], pixels[band, source]
                 to[:first] = 0
                 to[last:] = 0
                 if plain:
                     to[first:last] = row[first + shift : last + shift]
                 else:
                     for x in range(first, last):
-                        to[x] = own[row[x + shift]]
+                        to[x] = levels[row[x + shift]]
         else:
             for x in range(size):
                 column_in, line_in = u >> 16, v >> 16
@@ -539,7 +539,7 @@ def _warp(pixels: Array, table: Array, kind: int, value: float, out: Array) -> N
     _clear(table)
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _finish(pixels: Array, table: Array, normal: Array, hole: Array, out: Array) -> None:
     bands, size, _ = pixels.shape
     last = np.empty((bands, 256), np.float32)

@@ -1,4 +1,4 @@
-"""A picture of what the views do, for the eye."""
+"""A picture of all operations and of some views."""
 
 import math
 from typing import TYPE_CHECKING

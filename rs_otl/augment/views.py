@@ -27,7 +27,7 @@ HOLE_SIDE = 16
 
 
 class SimpleDraw(NamedTuple):
-    """What chance chose for n simple views. On the CPU; a row an image.
+    """The random choices for n simple views, on the CPU, one row per image.
 
     Attributes:
         crops: Crop and orientation, (n, 2, 3), float32; see ``rs_otl.augment.geometry``.
@@ -41,7 +41,7 @@ class SimpleDraw(NamedTuple):
 
 
 class StrongDraw(NamedTuple):
-    """What chance chose for n strong views. On the CPU; a row an image.
+    """The random choices for n strong views, on the CPU, one row per image.
 
     Attributes:
         crops: Crop and flip, (n, 2, 3), float32; see ``rs_otl.augment.geometry``.
@@ -61,7 +61,7 @@ Draw = TypeVar("Draw", SimpleDraw, StrongDraw)
 
 
 class _Views(nn.Module, Generic[Draw]):
-    """What both pipelines share: they run in float32, without gradients, normalised last."""
+    """Shared by both pipelines: checks, statistics, no gradients, normalisation last."""
 
     mean: Tensor
     std: Tensor
@@ -167,7 +167,7 @@ class StrongViews(_Views[StrongDraw]):
 
     Images of uint8 on the CPU stay in 8 bits throughout, with PIL's arithmetic
     (``rs_otl.augment.compiled``); all others, and all on a GPU, are float32 throughout, so that
-    deeper ones keep their depth. A draw shows the same in both, to a grey level an operation.
+    16-bit images keep their depth. A draw gives the same in both, to a grey level per operation.
 
     The hole's side is 1 to 16 pixels, as in the paper, but never more than a quarter of the
     view. Its centre lies anywhere, so that a part may fall outside.

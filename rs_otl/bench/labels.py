@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rs_otl.bench.table import now
 from rs_otl.clustering import balanced_labels
 from rs_otl.datasets import load_dataset
 from rs_otl.errors import InputError
@@ -27,6 +27,13 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 Result = TypeVar("Result")
 # Rows drawn at once, so that a matrix of halves is never held in float32.
 _DRAWN = 1 << 14
+
+
+def now() -> float:
+    """Return the time in seconds, once the GPU has finished its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class LabelRow(NamedTuple):

@@ -8,40 +8,42 @@ from importlib import metadata
 from pathlib import Path
 
 import typer
+from packaging.requirements import Requirement
 
 from rs_otl.cli.options import Json, Root
 
 
 def doctor(root: Root = None, as_json: Json = False) -> None:
-    """Say what is installed, which devices and data there are, and what is wrong with them.
+    """Check the installation: versions, extras, devices and data sets.
 
-    Exits with 1 if anything is wrong.
+    Exits with 1 if there is a problem. A missing extra is none.
     """
     problems: list[str] = []
     sections = {
         "versions": _versions(problems),
+        "extras": _extras(),
         "devices": _devices(problems),
         "data": _data(root, problems),
     }
     if as_json:
         typer.echo(json.dumps(sections | {"problems": problems}))
     else:
-        for section, found in sections.items():
+        for section, entries in sections.items():
             typer.echo(section)
-            width = max(map(len, found), default=0)
-            for name, value in found.items():
+            width = max(map(len, entries), default=0)
+            for name, value in entries.items():
                 typer.echo(f"  {name:<{width}} {value}")
-        typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "nothing is wrong")
+        typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "no problems")
     raise typer.Exit(1 if problems else 0)
 
 
 def _versions(problems: list[str]) -> dict[str, str]:
-    """Return the versions of rs-otl's requirements, holding them against their floors."""
+    """Return the installed versions of rs-otl's requirements; too old ones are problems."""
     versions = {"python": platform.python_version(), "rs-otl": metadata.version("rs-otl")}
     for requirement in metadata.requires("rs-otl") or ():
         matched = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement)
         if not matched:
-            continue  # of an extra
+            continue  # belongs to an extra
         name, floor = matched.groups()
         try:
             versions[name] = metadata.version(name)
@@ -56,12 +58,46 @@ def _versions(problems: list[str]) -> dict[str, str]:
     return versions
 
 
+def _extras() -> dict[str, str]:
+    """Return, for each extra of the installed package, whether its requirements are installed."""
+    names = metadata.metadata("rs-otl").get_all("Provides-Extra") or []
+    extras = {}
+    for name in names:
+        if name == "dev":
+            continue
+        missing = ", ".join(sorted(_missing(name)))
+        extras[name] = (
+            f"missing {missing}: pip install 'rs-otl[{name}]'" if missing else "installed"
+        )
+    return extras
+
+
+def _missing(extra: str) -> set[str]:
+    """Return the packages of an extra that are not installed or too old."""
+    missing = set()
+    for requirement in map(Requirement, metadata.requires("rs-otl") or ()):
+        marker = requirement.marker
+        if not marker or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
+            continue
+        if requirement.name == "rs-otl":  # an extra made of other extras
+            missing |= set().union(*map(_missing, requirement.extras))
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            missing.add(requirement.name)
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            missing.add(requirement.name)
+    return missing
+
+
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version.split("+")[0])][:3]
 
 
 def _devices(problems: list[str]) -> dict[str, str]:
-    """Return what PyTorch can compute on."""
+    """Return the devices that PyTorch can use."""
     try:
         import torch
         import torchvision  # noqa: F401 - a CPU build of torch beside another torchvision fails here
@@ -85,17 +121,17 @@ def _devices(problems: list[str]) -> dict[str, str]:
 
 
 def _data(root: Path | None, problems: list[str]) -> dict[str, str]:
-    """Return what lies where data sets are looked for."""
+    """Return the data sets in the data folder."""
     from rs_otl.datasets.catalogue import CATALOGUE, data_root
 
     folder = data_root(root)
     if not folder.is_dir():
         return {"root": f"{folder} does not exist; --root DIR or RS_OTL_DATA names another"}
-    found = {"root": str(folder)}
+    data = {"root": str(folder)}
     for entry in CATALOGUE.values():
         if entry.folder(folder):
             present = entry.present(folder)
-            found[entry.name] = entry.missing(present) or f"{sum(present.values()):,} images"
+            data[entry.name] = entry.missing(present) or f"{sum(present.values()):,} images"
             if not sum(present.values()):
                 problems.append(entry.not_found(folder))
-    return found
+    return data

@@ -1,4 +1,4 @@
-"""A picture of the views."""
+"""Draw the augmentations of an image file."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rs_otl.spec import load_size
 
 
 def draw_views(path: Path, output: Path, image_size: int) -> None:
-    """Draw what every augmentation does to an image.
+    """Draw every augmentation of one image.
 
     Args:
         path: An image file.
@@ -23,7 +23,7 @@ def draw_views(path: Path, output: Path, image_size: int) -> None:
         InputError: If the image cannot be read or ``output`` exists.
     """
     if output.exists():
-        raise InputError(f"{output} exists already: choose another file")
+        raise InputError(f"{output} exists already: name another, or delete it")
     image = read_image(path, load_size(image_size))
     torch.manual_seed(0)
     figure = operations_gallery(image, image_size, rgb=len(image) == 3)

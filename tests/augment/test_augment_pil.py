@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from pil_pipeline import operate as pil_operate
 
 from rs_otl.augment import SimpleViews, StrongDraw, StrongViews
 from rs_otl.augment.geometry import random_crops, resample
 from rs_otl.augment.operations import OPERATIONS, grey_weights, operate
-from rs_otl.bench.paper import operate as pil_operate
 
 SIDE = 48
 NAMES = list(OPERATIONS)

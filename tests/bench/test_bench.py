@@ -1,18 +1,21 @@
 """Benchmarks measure what they say, at sizes that take seconds."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from augment import bench_augment
 from command_line import draw_folder
 from PIL import Image
-from typer.testing import CliRunner
+from pil_pipeline import PaperImages
+from pretrain import bench_pretrain
+from table import Row, in_turn, text
 
 from rs_otl.augment.operations import OPERATIONS
-from rs_otl.bench import PaperImages, Row, bench_augment, bench_pretrain, text
-from rs_otl.bench.table import in_turn
-from rs_otl.cli import app
 from rs_otl.errors import InputError
 from rs_otl.recipe import make_recipe
 
@@ -58,10 +61,17 @@ def test_an_epoch_is_measured_beside_the_papers_and_torchgeos(tmp_path, recwarn)
     assert rows[2].name == "rs-otl, whole epoch, 2 strong views"
 
 
-def test_the_command_prints_json(tmp_path):
-    words = ["bench", "augment", str(draw_folder(tmp_path)), "--size", "16", "--images", "2"]
-    done = CliRunner().invoke(app, [*words, "--rounds", "1", "--json"])
-    assert done.exit_code == 0
+def script(name, *words):
+    path = Path(__file__).parents[2] / "benchmarks" / name
+    return subprocess.run(
+        [sys.executable, path, *map(str, words)], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_script_prints_json(tmp_path):
+    words = [draw_folder(tmp_path), "--size", 16, "--images", 2, "--rounds", 1, "--json"]
+    done = script("augment.py", *words)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["ratio"] == 1
 
 

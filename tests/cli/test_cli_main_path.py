@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -169,6 +170,29 @@ def test_help_imports_none_of_the_heavy_libraries():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "pretrain" in rs_otl("--help").stdout
+
+
+def test_doctor_lists_extras_from_the_installed_metadata(tmp_path):
+    requires = [
+        "torch>=2",
+        "shapely>=2; extra == 'geo'",
+        "no-such-package>=1; extra == 'stac'",
+        "numpy>=999; extra == 'onnx'",
+        "rs-otl[geo,stac]; extra == 'all'",
+    ]
+    package = {"Provides-Extra": ["geo", "stac", "onnx", "all", "dev"]}
+    with (
+        mock.patch("rs_otl.cli.doctor.metadata.requires", return_value=requires),
+        mock.patch("rs_otl.cli.doctor.metadata.metadata") as read,
+    ):
+        read.return_value.get_all = package.get
+        done = rs_otl_here("doctor", "--json", "--root", tmp_path)
+    assert json.loads(done.stdout)["extras"] == {
+        "geo": "installed",
+        "stac": "missing no-such-package: pip install 'rs-otl[stac]'",
+        "onnx": "missing numpy: pip install 'rs-otl[onnx]'",
+        "all": "missing no-such-package: pip install 'rs-otl[all]'",
+    }
 
 
 def test_doctor_lists_versions_and_data(tmp_path):

@@ -1,7 +1,7 @@
 """The paper's pipeline, from its description: PIL views, float32, a label pass each epoch.
 
-What rs-otl is held against, and nothing else uses: every image is opened, decoded and augmented
-by PIL for every view that is made of it.
+The reference that rs-otl is compared with: PIL opens, decodes and augments an image again for
+every view of it.
 """
 
 import random
@@ -34,7 +34,7 @@ class PaperImages(Dataset[tuple[Tensor, int]]):
         views: Views of an image.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
-        held: Images already decoded, to be used instead of the files.
+        images: Decoded images, used instead of reading the files.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class PaperImages(Dataset[tuple[Tensor, int]]):
         views: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        held: list[Image.Image] | None = None,
+        images: list[Image.Image] | None = None,
     ) -> None:
         self.files = files
         self.size = size
         self.views = views
-        self.held = held
+        self.images = images
         self.resized = v2.Resize(load_size(size))
         self.cropped = v2.Compose(
             [v2.RandomResizedCrop(size, (0.2, 1.0)), v2.RandomHorizontalFlip()]
@@ -67,8 +67,8 @@ class PaperImages(Dataset[tuple[Tensor, int]]):
         return torch.stack([self._view(index) for _ in range(self.views)]), index
 
     def _view(self, index: int) -> Tensor:
-        if self.held is not None:
-            image = self.held[index]
+        if self.images is not None:
+            image = self.images[index]
         else:
             with Image.open(self.files[index]) as opened:
                 image = opened.convert("RGB")
@@ -125,7 +125,7 @@ def paper_epoch(
         encoder: From ``(B, 3, S, S)`` to ``(B, D)``, in training mode.
         heads: From ``(B, D)`` to ``(1, B, clusters)``.
         optimizer: Of both.
-        clusters: Clusters k.
+        clusters: Number of clusters k.
         batch_size: Images in a step.
     """
     threads = torch.get_num_threads()
@@ -134,15 +134,15 @@ def paper_epoch(
 
     def outputs(views: Tensor) -> Tensor:
         """From ``(B, g, 3, S, S)`` to ``(g, B, k)``."""
-        found = heads(encoder(views.to(device).transpose(0, 1).flatten(0, 1)))[0]
-        return found.unflatten(0, (images.views, len(views)))
+        flat = heads(encoder(views.to(device).transpose(0, 1).flatten(0, 1)))[0]
+        return flat.unflatten(0, (images.views, len(views)))
 
-    everything = torch.empty(images.views, len(images), clusters)
+    all_outputs = torch.empty(images.views, len(images), clusters)
     with torch.no_grad():
         for views, index in loader:
-            everything[:, index] = outputs(views).cpu()
-    found = [balanced_labels(view, method="translation-paper") for view in everything]
-    labels = torch.stack([each.labels for each in found]).to(device)
+            all_outputs[:, index] = outputs(views).cpu()
+    results = [balanced_labels(view, method="translation-paper") for view in all_outputs]
+    labels = torch.stack([result.labels for result in results]).to(device)
     for views, index in loader:
         if len(views) < batch_size:
             continue

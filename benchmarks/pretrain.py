@@ -1,26 +1,32 @@
-"""Images a second of a whole run, and what of its time the encoder takes."""
+"""A pretraining run in images a second, and the share of its time spent in the encoder.
+
+``python benchmarks/pretrain.py aid --images 1600 --rounds 1``
+"""
 
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
+import typer
+from augment import rgb_files
 from lightning.pytorch import Callback, LightningModule, Trainer
+from pil_pipeline import PaperImages, paper_epoch
+from table import DataSet, Rounds, Row, in_turn, print_rows, run
 from torch import nn
 from torchgeo.trainers import SimCLRTask
 
 from rs_otl.augment import augmentation
-from rs_otl.bench.augmenting import rgb_files
-from rs_otl.bench.paper import PaperImages, paper_epoch
-from rs_otl.bench.table import Row, in_turn, now
+from rs_otl.bench.labels import now
+from rs_otl.cli.options import Json, RecipeName, Root, Set
 from rs_otl.datasets import CachedDataset, OTLDataModule, load_dataset
 from rs_otl.datasets._decode import decode
 from rs_otl.errors import InputError
 from rs_otl.models import OutputHeads, create_encoder, resolve_precision
-from rs_otl.recipe import Recipe
+from rs_otl.recipe import Recipe, recipe_for
 from rs_otl.runs import pretrain
 from rs_otl.runs.pretraining import quiet_lightning
 from rs_otl.spec import load_size
@@ -28,7 +34,7 @@ from rs_otl.trainers import ViewTask, label_consistent_loss
 
 
 class EpochClock(Callback):
-    """Takes the time from the beginning of the second epoch to that of the third, and stops.
+    """Times the second epoch of a run, then stops the run.
 
     The first makes the first labels, compiles and warms up.
 
@@ -44,7 +50,7 @@ class EpochClock(Callback):
         self._entered = self._began = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen at the network's door."""
+        """Hook the forward passes of encoder and heads."""
         for part in (cast(nn.Module, pl_module.encoder), cast(nn.Module, pl_module.heads)):
             part.register_forward_pre_hook(lambda *_: self._enter())
             part.register_forward_hook(lambda *_: self._leave())
@@ -89,10 +95,10 @@ class _EnoughError(Exception):
 def bench_pretrain(
     recipe: Recipe, images: int = 512, rounds: int = 3, root: Path | None = None
 ) -> list[Row]:
-    """Measure a run of a recipe beside the paper's pipeline and torchgeo's SimCLRTask.
+    """Compare a run of a recipe with the paper's pipeline and torchgeo's SimCLRTask.
 
-    All see the same files, encoder and batch. Ours is :func:`rs_otl.runs.pretrain` itself, its
-    second epoch, with labels, curves and checkpoint.
+    All use the same files, encoder and batch size. The run is the
+    second epoch of :func:`rs_otl.runs.pretrain`, with labels, curves and checkpoint.
 
     Args:
         recipe: What to run, on RGB image files.
@@ -101,9 +107,8 @@ def bench_pretrain(
         root: Where data sets lie.
 
     Returns:
-        A row each; ratios are to the paper's pipeline, in views a second. Two more rows say
-        what share of our epoch passes inside the encoder, and what share of the rate of the
-        bare step the epoch reaches, in place of a rate.
+        Rows; ratios are to the paper's pipeline, in views a second. In the last two the rate is
+        a percentage: of the epoch spent inside the encoder, and of the bare step's rate.
 
     Raises:
         InputError: If the data set has no RGB image files, or the recipe fewer than a batch.
@@ -128,7 +133,7 @@ def _measured(
     clocks: list[EpochClock] = []
     steps = _Step(recipe, imagery)
 
-    def own_run() -> None:
+    def whole_run() -> None:
         clocks.append(EpochClock())
         directory = folder / f"run{len(clocks)}"
         changes = {"dataset": str(folder / "images"), "epochs": 3, "knn_every": 1000}
@@ -146,7 +151,7 @@ def _measured(
             "decode": lambda: [decode(file) for file in files],
             "views": lambda: steps.views(count),
             "step": steps,
-            "run": own_run,
+            "run": whole_run,
         },
         rounds,
     )
@@ -155,16 +160,16 @@ def _measured(
     share = float(np.median([clock.inside / clock.whole for clock in measured]))
     stepped = count // batch_size * batch_size
     paper, simclr = stepped / seconds["paper"], stepped / seconds["simclr"]
-    own, bare = clocks[0].images / epoch, batch_size / seconds["step"]
+    ours, bare = clocks[0].images / epoch, batch_size / seconds["step"]
     return [
         Row(f"paper's pipeline, {recipe.views} PIL views, float32", paper, 1.0),
         Row("torchgeo SimCLRTask, 2 views", simclr, simclr * 2 / (paper * recipe.views)),
-        Row(f"rs-otl, whole epoch, {recipe.views} {recipe.augment} views", own, own / paper),
+        Row(f"rs-otl, whole epoch, {recipe.views} {recipe.augment} views", ours, ours / paper),
         Row("  decode, once a run", count / seconds["decode"], None),
         Row("  views", count / seconds["views"], None),
         Row("  forward, backward and optimiser on a fixed batch", bare, None),
         Row("  of the epoch inside the encoder, %", 100 * share, None),
-        Row("  of the bare step's rate reached, %", 100 * own / bare, None),
+        Row("  of the bare step's rate reached, %", 100 * ours / bare, None),
     ]
 
 
@@ -256,7 +261,7 @@ def _simclr(recipe: Recipe, imagery: CachedDataset) -> Callable[[], None]:
 
 
 def _linked(files: list[Path], folder: Path) -> list[Path]:
-    """Link files into a folder of their own."""
+    """Link files into a new folder."""
     folder.mkdir()
     links = []
     for number, file in enumerate(files):
@@ -267,3 +272,21 @@ def _linked(files: list[Path], folder: Path) -> list[Path]:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def main(
+    dataset: DataSet,
+    recipe: RecipeName = "quick",
+    set_: Set = None,
+    images: Annotated[int, typer.Option(min=2, help="Images of it to use at most.")] = 512,
+    rounds: Rounds = 3,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Compare an epoch of a recipe with the paper's pipeline and torchgeo's SimCLRTask."""
+    chosen, _ = recipe_for(dataset, recipe, set_ or [])
+    print_rows(bench_pretrain(chosen, images, rounds, root), as_json)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,4 +1,7 @@
-"""How fast a scene is embedded, beside the plain way with torchgeo."""
+"""Embedding a scene in tiles a second, compared with torchgeo's sampler and a DataLoader.
+
+``python benchmarks/embed.py --encoder timm/tf_efficientnet_lite0 --image-size 64``
+"""
 
 import copy
 import resource
@@ -7,20 +10,23 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import rasterio
 import shapely
 import torch
+import typer
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 from rasterio.windows import Window
+from table import run
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
+from rs_otl.cli.options import Json, Precision, Stride, Tile, TileImageSize, print_json
 from rs_otl.datasets.scene import Scene, bounded_cache
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import embed
@@ -91,9 +97,9 @@ def measure_embed(
         draw_scene(whole, pixels, len(encoder.config.spec.bands))
         out = Path(folder) / "out.tif"
         (done,) = embed(whole, encoder, out, tile=tile, stride=stride, progress=progress)
-        found = Throughput(pixels, done.tiles, done.seconds, done.encoder_seconds, _peak_mib())
+        result = Throughput(pixels, done.tiles, done.seconds, done.encoder_seconds, _peak_mib())
         if not plain_pixels:
-            return found
+            return result
         part = Path(folder) / "part.tif"
         draw_scene(part, plain_pixels, len(encoder.config.spec.bands))
         with Scene(part) as scene:
@@ -113,7 +119,7 @@ def measure_embed(
         with rasterio.open(Path(folder) / "part-out.tif") as file:
             embedded = file.read()
     return replace(
-        found,
+        result,
         plain_rate=len(plain) / plain_seconds,
         beside_rate=(before + after) / 2,
         similarity=min(_cosine(plain[place], embedded[:, *place]) for place in plain),
@@ -184,14 +190,14 @@ def _plain(
         collate_fn=_stacked,
     )
     module = copy.deepcopy(encoder.module).to(memory_format=torch.contiguous_format)
-    found = {}
+    embeddings = {}
     with torch.inference_mode():
         for images, corners in loader:
             features = module(images.to(encoder.device)).cpu().numpy()
             for corner, feature in zip(corners, features, strict=True):
                 column, row = (round(value) + grid.tile // 2 for value in position(*corner))
-                found[row // grid.stride, column // grid.stride] = feature
-    return found
+                embeddings[row // grid.stride, column // grid.stride] = feature
+    return embeddings
 
 
 def _centred(starts: NDArray[np.int64], stride: int) -> NDArray[np.int64]:
@@ -215,3 +221,51 @@ def _peak_mib() -> float:
     # Linux counts in KiB, macOS in bytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main(
+    encoder: Annotated[
+        str, typer.Option(help="As for `rs-otl embed`; of red, green and blue in 8 bits.")
+    ] = "timm/tf_efficientnet_lite0",
+    pixels: Annotated[int, typer.Option(min=64, help="Side of the made-up scene.")] = 2048,
+    plain_pixels: Annotated[
+        int,
+        typer.Option(min=0, help="Side of the part that the plain way is run on; 0 for none."),
+    ] = 1024,
+    tile: Tile = None,
+    stride: Stride = None,
+    image_size: TileImageSize = 64,
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Embed a made-up scene, and a part of it with torchgeo's GridGeoSampler and a DataLoader."""
+    result = measure_embed(
+        encoder,
+        pixels=pixels,
+        plain_pixels=plain_pixels,
+        tile=tile,
+        stride=stride,
+        image_size=image_size,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+    )
+    if as_json:
+        print_json(result)
+        return
+    typer.echo(
+        f"{result.pixels:,} x {result.pixels:,} pixels, {result.tiles:,} tiles: "
+        f"{result.seconds:.1f} s, {result.tiles / result.seconds:.0f} tiles a second, "
+        f"{100 * result.encoder_seconds / result.seconds:.0f} % of the time in the encoder, "
+        f"at most {result.peak_mib:,.0f} MiB"
+    )
+    if result.plain_rate:
+        typer.echo(
+            f"in turn on {plain_pixels:,} x {plain_pixels:,} pixels: "
+            f"rs-otl {result.beside_rate:.0f} tiles a second, torchgeo's sampler and a loader "
+            f"{result.plain_rate:.0f}: {result.beside_rate / result.plain_rate:.1f} times; "
+            f"embeddings alike to a cosine of {result.similarity:.4f}"
+        )
+
+
+if __name__ == "__main__":
+    run(main)
