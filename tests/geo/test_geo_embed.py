@@ -188,11 +188,8 @@ def test_a_tile_of_another_size_is_resized(tmp_path, encoder, encoder_folder):
     pixels = draw(64, 64).astype(np.uint8)
     embed(write(tmp_path / "a.tif", pixels), encoder, tmp_path / "out.tif", tile=64, stride=64)
     values, *_ = read(tmp_path / "out.tif")
-    small = torch.nn.functional.interpolate(
-        torch.from_numpy(pixels[None].astype("f4")), (32, 32), mode="bilinear", antialias=True
-    )
     np.testing.assert_allclose(
-        values[:, 0, 0], reference(encoder_folder, small[0].numpy(), 0, 0), atol=2e-4
+        values[:, 0, 0], reference(encoder_folder, pixels, 0, 0, tile=64), atol=2e-4
     )
 
 
