@@ -1,12 +1,49 @@
-"""What an image is made of: the facts that must travel with an encoder."""
+"""What must be known of images, and of an encoder that was trained on them."""
 
-from pydantic import BaseModel, ConfigDict, model_validator
+import re
+import reprlib
+from typing import Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+from rs_otl.errors import InputError
 
 RGB = ("red", "green", "blue")
 
 # The paper normalises every RGB data set with CIFAR-10's statistics.
 PAPER_MEAN = (0.4914, 0.4822, 0.4465)
 PAPER_STD = (0.2023, 0.1994, 0.2010)
+
+
+# Beyond any imagery and any network, so that a damaged description cannot ask for all memory.
+MAX_BANDS = 1024
+MAX_IMAGE_SIZE = 4096
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected text without line breaks and control characters")
+    return text
+
+
+def _made_printable(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+ImageSize = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIZE)]
 
 
 def band_names(count: int) -> tuple[str, ...]:
@@ -39,32 +76,30 @@ class ImageSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bands: tuple[str, ...]
-    units: str
-    scale: float
-    resolution: str | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    bands: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_BANDS)]
+    units: Name
+    scale: Positive
+    resolution: Name | None
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Positive, ...]
 
     @model_validator(mode="after")
-    def _one_statistic_a_band(self) -> "ImageSpec":
+    def _one_mean_and_std_per_band(self) -> "ImageSpec":
         if not len(self.bands) == len(self.mean) == len(self.std):
             raise ValueError(
                 f"{len(self.bands)} bands need as many means and stds, "
                 f"not {len(self.mean)} and {len(self.std)}"
             )
-        if min(self.std) <= 0 or self.scale <= 0:
-            raise ValueError("std and scale must be above 0")
         return self
 
 
 def load_size(image_size: int) -> int:
-    """Side of the square that an image is resized to before a view of it is cropped.
+    """Side of the square that an image is resized to before it is cropped.
 
     The paper resizes to 256 pixels and crops 224 (section 4.3); other sizes keep that ratio.
 
     Args:
-        image_size: Side of the views that the encoder sees, in pixels.
+        image_size: Side of the images that the encoder sees, in pixels.
 
     Returns:
         Side in pixels, for example 256 for 224 and 73 for 64.
@@ -77,8 +112,8 @@ class EncoderConfig(BaseModel):
 
     Attributes:
         encoder: timm architecture.
-        image_size: Side of the views it was trained on, in pixels.
-        spec: The imagery it was trained on.
+        image_size: Side of the images that it sees, in pixels.
+        spec: Bands, units and normalisation of these images.
         dataset: Name of the data set it was trained on.
         epochs: Epochs it was trained for; 0 for random weights, ``None`` where unknown.
         supervised: Whether it was trained with labels.
@@ -86,9 +121,34 @@ class EncoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    encoder: str
-    image_size: int
+    encoder: Name
+    image_size: ImageSize
     spec: ImageSpec
-    dataset: str
-    epochs: int | None
+    # The name of a folder may hold anything.
+    dataset: Annotated[str, BeforeValidator(_made_printable)]
+    epochs: Annotated[int, Field(ge=0)] | None
     supervised: bool = False
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: object, source: str) -> Model:
+    """Make a model of values that were read from outside.
+
+    Args:
+        model: The model.
+        values: What was read.
+        source: The file, for the error.
+
+    Raises:
+        InputError: If a value is not as expected: one printable line with file, key, value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = re.sub("^Value error, ", "", first["msg"])
+        given = f"{key} = {reprlib.repr(first['input'])}: " if key else ""
+        raise InputError(str(_made_printable(f"{source}: {given}{reason}"))) from None

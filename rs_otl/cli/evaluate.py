@@ -21,8 +21,8 @@ def evaluate(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Encoders: a run, an encoder directory, a checkpoint file, a data set pretrained "
-            "on before, timm/NAME, or the name of torchgeo weights."
+            help="Encoders, each a run, an encoder directory, a checkpoint file, a data set "
+            "pretrained on before, timm/NAME, or the name of torchgeo weights."
         ),
     ],
     on: Annotated[str, typer.Option(help="Data set of the catalogue, or a folder of classes.")],
@@ -30,7 +30,8 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where evaluation.json goes; else the run, or runs/evaluate/DATASET for several.",
+            help="Where evaluation.json is written. By default the run, or runs/evaluate/DATASET "
+            "for several encoders.",
             show_default=False,
         ),
     ] = None,
@@ -38,18 +39,18 @@ def evaluate(
         int | None,
         typer.Option(
             min=16,
-            help="Side of the test views; else each encoder's own, and the first one's for "
-            "weights of others.",
+            help="Side of the images that encoders see. By default each encoder's own, and the "
+            "first one's for weights by name.",
             show_default=False,
         ),
     ] = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Judge encoders by kNN, linear and few-shot accuracy, beside each other and untrained."""
+    """Evaluate encoders by kNN, linear and few-shot accuracy, beside an untrained one."""
     wanted = parsed_shots(shots)
 
     from rs_otl.runs import evaluate_encoders

@@ -25,8 +25,8 @@ def transfer(
         str,
         typer.Option(
             "--from",
-            help="Encoder to start from: a run, an encoder directory, a checkpoint file, "
-            "timm/NAME, or a data set pretrained on before.",
+            help="Encoder to start from: a run, an encoder directory, a checkpoint file, a data "
+            "set pretrained on before, timm/NAME, or the name of torchgeo weights.",
         ),
     ],
     to: Annotated[str, typer.Option("--to", help="Data set of the catalogue, or a folder.")],
@@ -41,17 +41,17 @@ def transfer(
     shots: Shots = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a stopped transfer.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped transfer.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run's directory; else runs/transfer/DATASET.", show_default=False),
+        typer.Option(
+            help="Directory of the run. By default runs/transfer/DATASET.", show_default=False
+        ),
     ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Carry an encoder over to another data set, without labels, and judge what it brought."""
+    """Train an encoder further on another data set, without labels, and evaluate the gain."""
     from rs_otl.errors import InputError
     from rs_otl.recipe import recipe_for
 
@@ -59,7 +59,7 @@ def transfer(
         raise InputError("--frozen trains nothing: leave out --finetune, --recipe, --set, --resume")
     if resume and (recipe or set_ or finetune):
         raise InputError(
-            "--resume goes on with the run's own recipe: leave out what would change it"
+            "--resume continues with the recipe of the run: leave out --recipe, --set, --finetune"
         )
     wanted = parsed_shots(shots)
     progress = sys.stderr.isatty()

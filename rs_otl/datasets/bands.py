@@ -83,8 +83,12 @@ def name_bands(
         are red, green and blue; else red, green, blue for three bands and ``band-N`` for other
         counts. And whether the file itself names them.
     """
-    if all(descriptions) and len(set(descriptions)) == len(descriptions):
-        return tuple(str(name).strip().lower() for name in descriptions), True
+    names = tuple((name or "").strip().lower() for name in descriptions)
+    # What is no line of text, or too long for one, names nothing.
+    if all(0 < len(name) <= 200 and name.isprintable() for name in names) and (
+        len(set(names)) == len(names)
+    ):
+        return names, True
     if sorted(colours) == sorted(RGB):
         return tuple(colours), True
     if len(descriptions) == len(RGB):

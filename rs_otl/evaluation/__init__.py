@@ -1,4 +1,4 @@
-"""How good a frozen encoder is: nearest neighbours, a linear classifier, and how sure that is."""
+"""Evaluating a frozen encoder: nearest neighbours, linear, few-shot, with confidence intervals."""
 
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.few_shot import class_mean_predict, draw_shots, few_shot

@@ -1,4 +1,4 @@
-"""What both classifiers ask of features and labels."""
+"""Checks that the classifiers share."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from rs_otl.errors import InputError
 
 
 def check_features(train_features: Tensor, train_labels: Tensor, test_features: Tensor) -> None:
-    """Refuse features and labels that do not belong together.
+    """Check that features and labels belong together.
 
     Args:
         train_features: Expected ``(n, D)``, n >= 1.
@@ -14,7 +14,7 @@ def check_features(train_features: Tensor, train_labels: Tensor, test_features: 
         test_features: Expected ``(m, D)``.
 
     Raises:
-        InputError: If they are not so.
+        InputError: If they have other shapes or values.
     """
     if (
         train_features.ndim != 2

@@ -1,11 +1,13 @@
-"""Features that were extracted before."""
+"""Features that were extracted before, kept on disk."""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,15 +15,20 @@ from rs_otl.files import atomic_write
 from rs_otl.models import Encoder
 
 
-def cached_features(path: Path, extract: Callable[[], Tensor]) -> Tensor:
-    """Return the features kept in a file, made if it is not there yet.
+def cached_features(path: Path, rows: int, extract: Callable[[], Tensor]) -> Tensor:
+    """Return the features in a file; they are extracted and written if it has none.
 
     Args:
-        path: The file, named by :func:`features_key`.
+        path: The file, named by :func:`features_key`. A damaged one is written again.
+        rows: Number n of images.
         extract: Gives the features, ``(n, D)`` float32 on the CPU.
     """
-    if path.is_file():
-        return load_file(path)["features"]
+    try:
+        features = load_file(path)["features"]
+        if features.shape[:-1] == (rows,) and features.dtype == torch.float32:
+            return features
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+        pass  # missing or damaged
     features = extract()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as aside:

@@ -1,4 +1,4 @@
-"""Accuracy with a handful of labelled images a class."""
+"""Accuracy with a few labelled images per class."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from rs_otl.errors import InputError
 from rs_otl.evaluation._checks import check_features
 from rs_otl.evaluation.intervals import t_interval
 from rs_otl.evaluation.knn import knn_predict
-from rs_otl.evaluation.linear import linear_predict
+from rs_otl.evaluation.linear import linear_predict, standardised
 from rs_otl.evaluation.report import CLASSIFIERS, Classifier, FewShot, Score
 from rs_otl.progress import tracked
 
@@ -22,14 +22,14 @@ DRAWS = 10
 def draw_shots(labels: NDArray[np.int64], shots: int, draw: int, seed: int = 0) -> Tensor:
     """Draw K labelled images of each class.
 
-    A draw depends on the labels, its number and the seed alone, so every encoder has the same;
-    and the images of a small K are among those of a larger one.
+    A draw depends only on the labels, its number and the seed, so that it is the same for every
+    encoder; the images of a small K are among those of a larger one.
 
     Args:
-        labels: Of the training images, ``(n,)``.
-        shots: Images K a class, at least 1. A class with fewer gives all it has.
+        labels: Labels of the training images, ``(n,)``.
+        shots: Images K per class, at least 1. A class with fewer gives all it has.
         draw: Number of the draw, from 0.
-        seed: Of all draws.
+        seed: Seed of all draws.
 
     Returns:
         Positions in ``labels``, ``(m,)`` int64, class by class.
@@ -52,7 +52,7 @@ def class_mean_predict(
         test_features: ``(m, D)``, on the same device.
 
     Returns:
-        Predicted labels ``(m,)`` int64; only such as occur in ``train_labels``.
+        Predicted labels ``(m,)`` int64; only labels that occur in ``train_labels``.
 
     Raises:
         InputError: If a shape or value is not as above.
@@ -62,7 +62,7 @@ def class_mean_predict(
     train = F.normalize(train_features.float(), dim=1)
     sums = torch.zeros(len(present), train.shape[1], device=train.device)
     sums.index_add_(0, positions, train)
-    # The mean's length does not matter to a direction, nor does the test image's.
+    # The length of a mean or of a test image's features changes no direction.
     return present[(test_features.float() @ F.normalize(sums, dim=1).T).argmax(1)]
 
 
@@ -78,10 +78,10 @@ def few_shot(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[FewShot, ...]:
-    """Judge features by classifiers that see K labelled images a class.
+    """Evaluate features by classifiers that see K labelled images per class.
 
-    The linear classifier's features are standardised by all training images, which takes no
-    label; a handful of them would not tell a standard deviation.
+    The linear classifier's features are standardised by all training images, which needs no
+    labels; a few images are too few to estimate a standard deviation.
 
     Args:
         train_features: ``(n, D)``, n >= 1.
@@ -91,7 +91,7 @@ def few_shot(
         classes: Class names in the order of the labels.
         shots: The numbers K, each at least 1.
         draws: Draws of each K, at least 2.
-        seed: Of the draws and the linear classifiers.
+        seed: Seed of the draws and the linear classifiers.
         progress: Whether to show a bar on standard error.
 
     Returns:
@@ -102,16 +102,14 @@ def few_shot(
     """
     if draws < 2 or any(count < 1 for count in shots):
         raise InputError(
-            f"shots = {tuple(shots)}, draws = {draws}: expected at least 1 image a class and at "
+            f"shots = {tuple(shots)}, draws = {draws}: expected at least 1 image per class and at "
             "least 2 draws"
         )
     labels = train_labels.cpu().numpy()
     available = np.bincount(labels, minlength=len(classes))
-    mean, std = train_features.mean(0), train_features.std(0, correction=0)
-    std = torch.where(std > 0, std, 1.0)
-    scaled, scaled_test = (train_features - mean) / std, (test_features - mean) / std
+    scaled, scaled_test = standardised(train_features, test_features)
     truth = truth.cpu()
-    found = []
+    results = []
     for count in tracked(sorted(set(shots)), "Few-shot", progress):
         hits: dict[Classifier, list[float]] = {classifier: [] for classifier in CLASSIFIERS}
         for draw in range(draws):
@@ -124,7 +122,7 @@ def few_shot(
             }
             for classifier, predicted in predictions.items():
                 hits[classifier].append(float((predicted.cpu() == truth).float().mean()))
-        found.append(
+        results.append(
             FewShot(
                 shots=count,
                 scores={classifier: _score(values) for classifier, values in hits.items()},
@@ -134,7 +132,7 @@ def few_shot(
                 ),
             )
         )
-    return tuple(found)
+    return tuple(results)
 
 
 def _score(values: list[float]) -> Score:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Figures of an evaluation."""
 
 import textwrap
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 from rs_otl.evaluation.report import CLASSIFIERS, Evaluation, EvaluationReport
 from rs_otl.files import atomic_write
 
-# Up to so many classes a cell has room for its number.
+# With more classes, cells have no room for numbers.
 _NUMBERED = 20
 _LONGEST_NAME = 24
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Draw which classes are taken for which.
+    """Draw a confusion matrix.
 
-    A row is a true class, a column a predicted one; colour is the share of the row. Numbers of
-    images stand in the cells where there is room. The classifier is ``linear_standardised``.
+    A row is a true class, a column a predicted one; colour is the share of the row. Cells show
+    numbers of images where there is room. The classifier is ``linear_standardised``.
 
     Args:
         evaluation: What to draw.
@@ -29,7 +29,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     classes = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(5.5, 3.2 + max(0.22, min(0.42, 8 / classes)) * classes)
-    # matplotlib's layout for axes of fixed shape, such as a picture's.
+    # matplotlib's layout for axes of fixed aspect, such as those of an image.
     figure = Figure(figsize=(side + 0.8, side), layout="compressed")
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -86,19 +86,18 @@ def draw_per_class(report: EvaluationReport, path: Path) -> None:
     axes.set_xlabel("test images predicted correctly, %")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.set_title(f"{first.dataset}, class by class", parse_math=False)
+    axes.set_title(f"{first.dataset}, accuracy by class", parse_math=False)
     figure.legend(loc="outside lower center", frameon=False)
     _save(figure, path)
 
 
 def draw_few_shot(report: EvaluationReport, path: Path) -> None:
-    """Draw accuracy against the number of labelled images a class, a panel a classifier.
+    """Draw accuracy against the number of labelled images per class, one panel per classifier.
 
-    Bars are the 95 % intervals over the draws; encoders stand a little apart, so that they can
-    be told from each other.
+    Bars are the 95 % intervals over the draws; encoders are drawn a little apart.
 
     Args:
-        report: What to draw; with few-shot scores.
+        report: What to draw; it has few-shot scores.
         path: PNG file; an existing one is replaced.
     """
     first = report.encoders[0]
@@ -127,7 +126,7 @@ def draw_few_shot(report: EvaluationReport, path: Path) -> None:
         axes.set_xticks(shots, [str(count) for count in shots])
         axes.minorticks_off()
         axes.set_title(title)
-        axes.set_xlabel("labelled images a class, K")
+        axes.set_xlabel("labelled images per class, K")
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy, %")
@@ -141,12 +140,12 @@ def _label(evaluation: Evaluation) -> str:
 
 
 def _colour(place: int, evaluation: Evaluation) -> str:
-    """Give each encoder a colour of its own, grey to the one that knows nothing."""
+    """Give each encoder a colour; the untrained one is grey."""
     return "0.7" if evaluation.encoder == "untrained" else f"C{place}"
 
 
 def _names(names: Iterable[str]) -> list[str]:
-    """Cut names so that the longest leaves room for the picture."""
+    """Shorten names so that the longest leaves room for the axes."""
     cut = _LONGEST_NAME - 1
     return [
         name if len(name) <= _LONGEST_NAME else f"{name[:cut]}\N{HORIZONTAL ELLIPSIS}"

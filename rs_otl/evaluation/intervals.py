@@ -1,4 +1,4 @@
-"""How sure an accuracy is."""
+"""Confidence intervals of accuracies."""
 
 import numpy as np
 from scipy import stats
@@ -12,16 +12,16 @@ def bootstrap_interval(
     """Bootstrap a percentile interval for an accuracy.
 
     A resample draws n of the n test images with replacement and counts those predicted
-    correctly. That count is a draw from the binomial distribution of n trials at the measured
-    accuracy, so it is drawn as one: this is the bootstrap itself, not an approximation.
+    correctly. That count follows the binomial distribution of n trials at the measured accuracy,
+    so it is drawn from it: this is the bootstrap itself, not an approximation.
 
-    The interval tells what other test images of the same kind might have given. It knows
-    nothing of another division, another training run or another seed, which vary more; and
-    where every image is right, or every one wrong, it shrinks to a point.
+    The interval covers what other test images of the same kind might have given. It does not
+    cover other divisions, training runs or seeds, which vary more; and if all images are right,
+    or all wrong, it shrinks to a point.
 
     Args:
         correct: Whether each test image was predicted correctly, ``(n,)`` bool, n >= 1.
-        seed: Draws the resamples.
+        seed: Seed of the resamples.
         level: Share of the resamples inside the interval, between 0 and 1.
         resamples: Number of resamples.
 
@@ -52,14 +52,14 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Bootstrap a percentile interval for the difference of two accuracies on the same images.
 
-    Resampling test images, each with both its predictions, leaves only those to chance on which
-    the two differ: much narrower than two intervals side by side. The numbers of images that
-    only one got right are a multinomial draw, so they are drawn as one.
+    Test images are resampled together with both predictions, so that only images on which the two
+    differ count: the interval is much narrower than two intervals side by side. The numbers of
+    images that only one got right follow a multinomial distribution, and are drawn from it.
 
     Args:
         one: Whether each test image was predicted correctly, ``(n,)`` bool, n >= 1.
         other: The same by another encoder, on the same images in the same order.
-        seed: Draws the resamples.
+        seed: Seed of the resamples.
         level: Share of the resamples inside the interval, between 0 and 1.
         resamples: Number of resamples.
 
@@ -88,8 +88,8 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Return Student's t interval for the mean of independent draws.
 
     Args:
-        values: One number a draw, ``(n,)``, n >= 2.
-        level: Its confidence, between 0 and 1.
+        values: One number per draw, ``(n,)``, n >= 2.
+        level: Its confidence level, between 0 and 1.
 
     Returns:
         The lower and upper end.
@@ -101,5 +101,6 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     if values.ndim != 1 or values.size < 2:
         raise InputError(f"values of shape {values.shape}: expected (n,), n at least 2")
     error = values.std(ddof=1) / np.sqrt(values.size)
+    # scipy.stats.t.interval gives no number where all draws are equal.
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)
     return float(values.mean()) - half, float(values.mean()) + half

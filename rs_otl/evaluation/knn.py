@@ -14,7 +14,7 @@ from rs_otl.progress import tracked
 NEIGHBOURS = (10, 50, 100, 200)
 
 # Cosine similarities are compared on a grid this fine, a few roundings of a float32 dot
-# product: what is equal then stays equal in whatever blocks the products are computed.
+# product: equal similarities stay equal in whatever blocks the products are computed.
 _STEPS = 1 << 20
 
 
@@ -29,24 +29,24 @@ def knn_predict(
 ) -> dict[int, Tensor]:
     """Predict labels by the vote of the most similar training rows (section 4 of the paper).
 
-    Each of the k training rows of highest cosine similarity s votes for its label with
-    weight exp(s / sigma). Of equally similar rows the one of lower index is nearer, of
-    labels with equal votes the lower wins: the result depends neither on ``chunk`` nor on
-    the order of summation. Similarities are held in blocks of ``chunk`` x ``chunk``, so memory
-    stays bounded however many rows there are.
+    Each of the k training rows with the highest cosine similarity s votes for its label with
+    weight exp(s / sigma). Of equally similar rows the one with the lower index is nearer, of
+    labels with equal votes the lower wins: the result depends neither on ``chunk`` nor on the
+    order of summation. Similarities are computed in blocks of ``chunk`` x ``chunk``, so memory
+    does not grow with the number of rows.
 
     Args:
         train_features: ``(n, D)``, floating point, finite, n >= 1; of any scale, since only
-            directions count.
+            directions matter.
         train_labels: ``(n,)`` int64, at least 0.
         test_features: ``(m, D)``, on the same device.
-        k: Numbers of neighbours, each at least 1. Any above n works as n.
-        sigma: Temperature of the votes, above 0; the lower, the more the nearest count.
+        k: Numbers of neighbours, each at least 1. A number above n is n.
+        sigma: Temperature of the votes, above 0; the lower, the more the nearest rows weigh.
         chunk: Side of a block.
         progress: Whether to show a bar on standard error.
 
     Returns:
-        Predicted labels ``(m,)`` int64 for each ``k`` asked for, on the features' device.
+        Predicted labels ``(m,)`` int64 for each ``k``, on the features' device.
 
     Raises:
         InputError: If a shape or value is not as above.
@@ -100,7 +100,7 @@ def _vote(scores: Tensor, labels: Tensor, classes: int) -> Tensor:
     weights = (scores - scores[:, :1]).exp()
     votes = weights.new_zeros((len(labels), classes))
     winners = torch.empty_like(labels)
-    # One neighbour after the other, so that sums are in the same order on every device.
+    # One neighbour after another, so that sums have the same order on every device.
     for j in range(labels.shape[1]):
         votes.scatter_add_(1, labels[:, j : j + 1], weights[:, j : j + 1])
         winners[:, j] = votes.argmax(1)

@@ -25,11 +25,11 @@ def linear_predict(
 ) -> Tensor:
     """Train one linear layer on frozen features, and predict labels with it.
 
-    Adam, a learning rate of 1e-3, batches of 256 and 120 epochs are the paper's (section 4,
-    by its authors' code), and so are features as they come. Adam's steps are of the same
-    length whatever the features' scale, and a few hundred images make few steps: features
-    of small spread are then far from fitted, an untrained encoder's above all.
-    ``standardise`` takes that handicap away.
+    Adam, a learning rate of 1e-3, batches of 256 and 120 epochs are the paper's (section 4 and
+    its authors' code), and so are features as they come. Adam's steps have the same length
+    whatever the features' scale, and a few hundred images make few steps: features of small
+    spread, such as those of an untrained encoder, are then far from fitted. ``standardise``
+    removes that handicap.
 
     Args:
         train_features: ``(n, D)``, floating point, n >= 1. The layer is trained on their
@@ -39,14 +39,14 @@ def linear_predict(
         standardise: Whether to bring each feature to mean 0 and standard deviation 1, both
             taken from the training features.
         epochs: Passes over the training features.
-        batch_size: Rows a step.
+        batch_size: Rows in a step.
         lr: Adam's learning rate.
-        seed: Draws the first weights and the order of the rows; the global random state is
+        seed: Seed of the initial weights and the order of the rows; the global random state is
             neither read nor changed.
         progress: Whether to show a bar on standard error.
 
     Returns:
-        Predicted labels ``(m,)`` int64, on the features' device; only such as occur in
+        Predicted labels ``(m,)`` int64, on the features' device; only labels that occur in
         ``train_labels``.
 
     Raises:
@@ -60,12 +60,10 @@ def linear_predict(
         )
     train, test = train_features.float(), test_features.float()
     if standardise:
-        mean, std = train.mean(0), train.std(0, correction=0)
-        std = torch.where(std > 0, std, 1.0)
-        train, test = (train - mean) / std, (test - mean) / std
-    # Drawn on the CPU, so that every device starts alike and sees the same order.
+        train, test = standardised(train, test)
+    # Drawn on the CPU, so that the result does not depend on the device.
     generator = torch.Generator().manual_seed(seed)
-    # An output for each label that occurs: any other would keep its random weights, and win.
+    # Only labels that occur have an output: others would keep their random weights, and win.
     present, targets = train_labels.unique(return_inverse=True)
     layer = _linear(train.shape[1], len(present), generator).to(train.device)
     optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
@@ -80,8 +78,23 @@ def linear_predict(
         return present[layer(test).argmax(1)]
 
 
+def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring each feature to mean 0 and standard deviation 1, both of the training features.
+
+    Args:
+        train: ``(n, D)``.
+        test: ``(m, D)``.
+
+    Returns:
+        Both, scaled; a feature without spread is only centred.
+    """
+    mean, std = train.mean(0), train.std(0, correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    return (train - mean) / std, (test - mean) / std
+
+
 def _linear(features: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Make a linear layer initialised as torch does it, from a generator of its own."""
+    """Make a linear layer, initialised as torch does it but from the given generator."""
     layer = nn.utils.skip_init(nn.Linear, features, classes)
     bound = 1 / math.sqrt(features)
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""How good the encoder is while it trains."""
+"""Evaluating an encoder while it trains."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -15,24 +15,23 @@ from rs_otl.evaluation.knn import knn_predict
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig
 
-if TYPE_CHECKING:  # the monitor needs none of what reads images
+if TYPE_CHECKING:  # nothing here reads images
     from rs_otl.datasets import CachedDataset
 
 
 class OnlineKNN(Callback):
     """Log the weighted nearest-neighbour accuracy of ``pl_module.encoder`` as ``knn``.
 
-    It is logged at the end of an epoch, in [0, 1]. Labels serve to watch the training only:
-    nothing that is trained sees them or the score, and weights, buffers and random states are
-    the same with this callback and without.
+    It is logged at the end of an epoch, in [0, 1]. Labels are for watching the training only:
+    weights, buffers and random states are the same with this callback and without.
 
     Args:
         dataset: Labelled images.
-        train: Positions of those that vote, ``(n,)`` int64.
-        test: Positions of those that are predicted, ``(m,)`` int64.
+        train: Positions of the images that vote, ``(n,)`` int64.
+        test: Positions of the images that are predicted, ``(m,)`` int64.
         config: What the encoder expects of images.
         every: Epochs from one score to the next; the last epoch always has one.
-        k: Neighbours that vote; n if it is less.
+        k: Neighbours that vote, at most n.
 
     Raises:
         InputError: If the data set has no labels.
@@ -48,7 +47,7 @@ class OnlineKNN(Callback):
         k: int = 10,
     ) -> None:
         if dataset.labels is None:
-            raise InputError(f"{dataset.name} has no labels: expected some, to watch a score by")
+            raise InputError(f"{dataset.name} has no labels: the online kNN score needs them")
         self.dataset = dataset
         self.labels = torch.from_numpy(dataset.labels)
         self.train = train
@@ -58,7 +57,7 @@ class OnlineKNN(Callback):
         self.k = k
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the encoder as it is, if it is time."""
+        """Log the score every ``every`` epochs, and after the last."""
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:
             return

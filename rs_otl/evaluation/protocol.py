@@ -21,7 +21,7 @@ from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.report import Evaluation, FewShot, Score
 from rs_otl.models import Encoder
 
-if TYPE_CHECKING:  # evaluating needs none of what reads images
+if TYPE_CHECKING:  # nothing here reads images
     from rs_otl.datasets import CachedDataset, Division
 
 
@@ -36,9 +36,9 @@ def evaluate(
     progress: bool = False,
     features_folder: Path | None = None,
 ) -> Evaluation:
-    """Judge a frozen encoder by nearest neighbours and a linear classifier (section 4).
+    """Evaluate a frozen encoder by nearest neighbours and a linear classifier (section 4).
 
-    The classifiers see the features and labels of the division's training images, and are
+    The classifiers see the features and labels of the division's training images and are
     tested on its test images. The same seed on the same machine gives the same evaluation.
 
     Args:
@@ -46,14 +46,14 @@ def evaluate(
         dataset: Labelled images of at least two classes.
         division: Which of them to learn from and to test on.
         name: What the encoder is, in words; by default its ``source``.
-        shots: Numbers of labelled images a class for few-shot scores.
-        seed: Of the draws, the linear classifiers and the intervals.
+        shots: Numbers of labelled images per class for few-shot scores.
+        seed: Seed of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
-        features_folder: Where features are kept, by encoder and images, to be extracted once;
-            nowhere if not given.
+        features_folder: Where features are kept, so that those of an encoder and images are
+            extracted once; by default nowhere.
 
     Returns:
-        Scores, accuracy by class, confusion matrix, and notes on whatever limits them.
+        Scores, accuracy by class, confusion matrix, and notes on what limits them.
 
     Raises:
         InputError: If the data set has no labels or one class, or other bands or units than the
@@ -67,9 +67,7 @@ def evaluate(
             "sub-folder of images for each class"
         )
     if len(classes) < 2:
-        raise InputError(
-            f"{dataset.name} has the class {classes[0]} alone: expected at least two to tell apart"
-        )
+        raise InputError(f"{dataset.name} has only the class {classes[0]}: expected at least two")
     if not len(division.train) or not len(division.test):
         raise InputError(
             f"{dataset.name}: {len(division.train)} training and {len(division.test)} test "
@@ -83,7 +81,9 @@ def evaluate(
         if features_folder is None:
             return extract().to(encoder.device)
         key = features_key(encoder, dataset.hashes[indices], dataset.size)
-        return cached_features(features_folder / f"{key}.safetensors", extract).to(encoder.device)
+        return cached_features(features_folder / f"{key}.safetensors", len(indices), extract).to(
+            encoder.device
+        )
 
     train_labels = torch.from_numpy(labels[division.train]).to(encoder.device)
     truth = torch.from_numpy(labels[division.test])
@@ -137,13 +137,13 @@ def _digits(correct: NDArray[np.bool_]) -> str:
     return "".join("1" if right else "0" for right in correct)
 
 
-def _short(found: tuple[FewShot, ...], classes: int) -> Iterator[str]:
-    """Name the classes that have fewer labelled images than were asked for."""
-    for few in found:
+def _short(results: tuple[FewShot, ...], classes: int) -> Iterator[str]:
+    """Name the classes with fewer than K training images."""
+    for few in results:
         if len(few.short) == classes:
             yield (
                 f"Fewer than {few.shots} training images in every class, all used: the draws "
-                "are one and the same, and their interval tells nothing of noise"
+                "are all the same, and their interval says nothing about noise"
             )
         elif few.short:
             yield f"Fewer than {few.shots} training images, all used: {_listed(list(few.short))}"
@@ -152,19 +152,19 @@ def _short(found: tuple[FewShot, ...], classes: int) -> Iterator[str]:
 def _absent(
     labels: NDArray[np.int64], classes: tuple[str, ...], division: "Division"
 ) -> Iterator[str]:
-    """Name the classes that a side of the division lacks."""
-    for side, indices, so in (
+    """Name the classes without images on one side of the division."""
+    for side, indices, consequence in (
         ("training", division.train, "their test images cannot be predicted"),
-        ("test", division.test, "they have no accuracy of their own"),
+        ("test", division.test, "they have no accuracy"),
     ):
         present = set(labels[indices].tolist())
         absent = [title for label, title in enumerate(classes) if label not in present]
         if absent:
-            yield f"Classes without a {side} image, so {so}: {_listed(absent)}"
+            yield f"Classes without a {side} image, so {consequence}: {_listed(absent)}"
 
 
 def _notes(dataset: "CachedDataset", division: "Division") -> Iterator[str]:
-    """Say what else limits the figures."""
+    """Say what else limits the scores."""
     n = len(division.train)
     cut = [str(k) for k in NEIGHBOURS if k > n]
     if cut:

@@ -1,4 +1,4 @@
-"""What an evaluation found: for machines as JSON, for people as tables."""
+"""The result of an evaluation: as JSON for machines, as tables for people."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.table import Table
 from rs_otl.evaluation.intervals import paired_interval, t_interval
 from rs_otl.files import atomic_write
 
-# The scores whose right and wrong test images are kept, so that encoders can be paired.
+# The scores for which the right and wrong test images are kept, so that encoders can be paired.
 Paired = Literal["knn", "linear", "linear_standardised"]
 PAIRED: tuple[Paired, ...] = ("knn", "linear", "linear_standardised")
 Classifier = Literal["knn", "class_mean", "linear"]
@@ -29,7 +29,7 @@ class _Value(BaseModel):
 
 
 class Score(_Value):
-    """An accuracy and how sure it is.
+    """An accuracy and its confidence interval.
 
     Attributes:
         accuracy: Share of the test images predicted correctly, in [0, 1].
@@ -42,7 +42,7 @@ class Score(_Value):
     high: float
 
     def __str__(self) -> str:
-        """Write it in percent."""
+        """Format it in percent."""
         low, high = 100 * self.low, 100 * self.high
         return f"{100 * self.accuracy:.1f} % ({low:.1f} to {high:.1f})"
 
@@ -51,7 +51,7 @@ class Difference(_Value):
     """How much more accurate one encoder is than another on the same images.
 
     Attributes:
-        difference: Of the accuracies, in [-1, 1].
+        difference: Difference of the accuracies, in [-1, 1].
         low: Lower end of its paired 95 % interval.
         high: Upper end.
     """
@@ -62,18 +62,18 @@ class Difference(_Value):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval excludes 0; one without width tells nothing of noise."""
+        """Whether the interval excludes 0; one without width says nothing about noise."""
         return self.low < self.high and (self.low > 0 or self.high < 0)
 
 
 class FewShot(_Value):
-    """Accuracy with few labelled images a class.
+    """Accuracy with few labelled images per class.
 
     Attributes:
         shots: Labelled images K of each class.
         scores: Mean over the draws and its 95 % t interval, by classifier.
-        draws: Accuracy of each draw, by classifier; the same draws for every encoder.
-        short: Classes with fewer than K training images, which are used whole.
+        draws: Accuracy of each draw, by classifier; every encoder has the same draws.
+        short: Classes with fewer than K training images, all of which are used.
     """
 
     shots: int
@@ -83,29 +83,29 @@ class FewShot(_Value):
 
 
 class Evaluation(_Value):
-    """How well one frozen encoder's features tell the classes of a data set apart.
+    """How well the features of a frozen encoder separate the classes of a data set.
 
     Attributes:
         encoder: What the encoder is, in words.
         dataset: Name of the data set.
         division: Number of its random 80/20 division.
-        image_size: Side of the test views in pixels.
+        image_size: Side of the images that the encoder saw, in pixels.
         seed: Seed of the draws, the linear classifiers and the intervals.
-        n_train: Images whose labels the classifiers had.
-        n_test: Images that they were tested on.
+        n_train: Number of labelled training images.
+        n_test: Number of test images.
         classes: Class names in the order of the labels.
-        knn: Weighted nearest neighbours, by the k asked for.
+        knn: Weighted nearest neighbours, by k.
         linear: The paper's linear classifier, on features as they come.
         linear_standardised: The same on standardised features, which is fair to encoders whose
-            features are of small scale.
+            features have a small scale.
         correct: For each test image ``1`` if it was predicted correctly, else ``0``, in the
             division's order: of kNN (k = 10) and both linear classifiers.
-        few_shot: With few labelled images a class, by their number ascending.
+        few_shot: With few labelled images per class, by their number, ascending.
         per_class: Share of each class's test images that ``linear_standardised`` got right;
             ``None`` for a class without test images.
         confusion: Test images by true class (row) and class predicted by
             ``linear_standardised`` (column).
-        notes: What a reader of the figures must know.
+        notes: What a reader of the scores must know.
     """
 
     encoder: str
@@ -130,8 +130,8 @@ class EvaluationReport(_Value):
     """Encoders beside each other, on the same images, divisions and draws.
 
     Attributes:
-        encoders: The encoder in question first, then what it is compared with.
-        skipped: Encoders that could not be judged, and why.
+        encoders: The encoder in question first, then those that it is compared with.
+        skipped: Encoders that could not be evaluated, and why.
     """
 
     encoders: tuple[Evaluation, ...]
@@ -139,14 +139,14 @@ class EvaluationReport(_Value):
 
     @model_validator(mode="after")
     def _same_images(self) -> "EvaluationReport":
-        kinds = {
+        settings = {
             (one.dataset, one.division, one.seed, one.n_train, one.n_test, _shots(one))
             for one in self.encoders
         }
-        if len(kinds) != 1:
+        if len(settings) != 1:
             raise ValueError(
-                f"encoders judged on other images than each other: {sorted(kinds)}; expected one "
-                "data set, division, seed and set of shots, and at least one encoder"
+                f"encoders evaluated on different images: {sorted(settings)}; expected one data "
+                "set, division, seed and set of shots, and at least one encoder"
             )
         return self
 
@@ -168,11 +168,11 @@ class EvaluationReport(_Value):
         return Difference(difference=float(difference), low=low, high=high)
 
     def few_shot_difference(self, other: int, shots: int, classifier: Classifier) -> Difference:
-        """Compare the first encoder with another on the same draws of few labelled images.
+        """Compare the first encoder with another on the same few-shot draws.
 
         Args:
             other: Position in ``encoders``.
-            shots: Labelled images K a class, one of those judged.
+            shots: Labelled images K per class, one of those evaluated.
             classifier: Which classifier.
 
         Returns:
@@ -188,16 +188,16 @@ class EvaluationReport(_Value):
         return Difference(difference=float(np.mean(one - two)), low=low, high=high)
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON, read back by ``EvaluationReport.model_validate_json``.
+        """Write the report as JSON, which ``EvaluationReport.model_validate_json`` reads.
 
         Args:
-            path: Where; an existing file is replaced, all at once.
+            path: Where; an existing file is replaced.
         """
         with atomic_write(path) as aside:
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def table(self, console: Console) -> None:
-        """Print scores, few-shot scores and differences, in percent, and the notes below them.
+        """Print scores, few-shot scores and differences in percent, and notes.
 
         Args:
             console: Where to print.
@@ -208,7 +208,7 @@ class EvaluationReport(_Value):
         if len(self.encoders) > 1:
             console.print(self._differences())
         for name, reason in self.skipped.items():
-            console.print(f"- not judged: {name}: {reason}", markup=False, highlight=False)
+            console.print(f"- not evaluated: {name}: {reason}", markup=False, highlight=False)
         for note in dict.fromkeys(note for one in self.encoders for note in one.notes):
             console.print(f"- {note}", markup=False, highlight=False)
 
@@ -231,7 +231,7 @@ class EvaluationReport(_Value):
     def _few_shots(self) -> Table:
         few = self.encoders[0].few_shot
         table = _table(
-            "K labelled images a class",
+            "K labelled images per class",
             f"accuracy in %, mean and half its 95 % interval of {len(few[0].draws['knn'])} draws",
             [f"K = {one.shots}" for one in few],
         )
@@ -247,18 +247,18 @@ class EvaluationReport(_Value):
         few = self.encoders[0].few_shot
         means = ", class mean of K images" if few else ""
         table = _table(
-            f"{escape(self.encoders[0].encoder)} minus each other, on the same images",
+            f"{escape(self.encoders[0].encoder)} minus each of the others, on the same images",
             f"points of accuracy{means}; half the paired 95 % interval; "
             "* beyond noise: the interval excludes 0",
             ["kNN\nk = 10", "linear\n", "linear\nstand."]
             + [f"mean\nK = {one.shots}" for one in few],
         )
         for place, row in enumerate(self.encoders[1:], start=1):
-            found = [self.difference(place, score) for score in PAIRED]
-            found += [self.few_shot_difference(place, one.shots, "class_mean") for one in few]
+            differences = [self.difference(place, score) for score in PAIRED]
+            differences += [self.few_shot_difference(place, one.shots, "class_mean") for one in few]
             cells = (
                 _cell(one.difference, one, form="+.1f", mark="*" if one.beyond_noise else " ")
-                for one in found
+                for one in differences
             )
             table.add_row(escape(row.encoder), *cells)
         return table
@@ -269,7 +269,7 @@ def _shots(evaluation: Evaluation) -> Sequence[int]:
 
 
 def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
-    """Make a table of numbers with room for an encoder's name before them."""
+    """Make a table of numbers, with a first column for names of encoders."""
     table = Table(title=title, caption=caption)
     table.add_column("", overflow="fold", min_width=13)
     for column in columns:

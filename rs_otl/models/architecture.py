@@ -1,4 +1,4 @@
-"""Making an encoder."""
+"""timm models: making them, and loading weights into them."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
     Args:
         name: A timm architecture, for example ``"resnet18"``.
         in_chans: Bands of the images.
-        seed: Of the random weights; the global random state is left as it was.
+        seed: Seed of the random weights; the global random state is left as it was.
 
     Returns:
         A module from ``(B, in_chans, H, W)`` to features ``(B, D)``, with ``D`` as its
@@ -28,7 +28,7 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near it are {', '.join(near)}" if near else ""
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -36,50 +36,60 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
 
 
 def check_size(encoder: nn.Module, size: int) -> None:
-    """Raise an :class:`InputError` if an encoder takes views of one size, and not of this one.
+    """Check that an encoder takes images of a size; some take one size only.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
-        size: Side of a view in pixels.
+        size: Side of the images in pixels.
+
+    Raises:
+        InputError: If it takes another size only.
     """
-    known = cast(dict[str, Any], encoder.pretrained_cfg)
-    own = known["input_size"][-1]
-    if known.get("fixed_input_size") and size != own:
+    pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
+    expected = pretrained["input_size"][-1]
+    if pretrained.get("fixed_input_size") and size != expected:
         raise InputError(
-            f"{known['architecture']} takes images of {own} pixels alone, not of {size}: expected "
-            f"image_size = {own}, or an encoder without a fixed size"
+            f"{pretrained['architecture']} takes images of {expected} pixels only, not of {size}: "
+            f"expected image_size={expected}, or an encoder without a fixed size"
         )
 
 
-def fill_encoder(
-    encoder: nn.Module, weights: Mapping[str, Tensor], architecture: str, source: str
-) -> None:
-    """Load weights into an encoder, every tensor of it.
+def build_encoder(
+    architecture: str, in_chans: int, weights: Mapping[Any, Any], source: str
+) -> nn.Module:
+    """Make a timm model without its classifier and load weights into every tensor of it.
+
+    The weights are compared with an empty model first: nothing is allocated for weights that do
+    not fit.
 
     Args:
-        encoder: As :func:`create_encoder` makes it.
-        weights: By the encoder's own names; those of a classifier are left out.
-        architecture: The encoder's, for the error.
+        architecture: As for :func:`create_encoder`.
+        in_chans: Bands of the images.
+        weights: Tensors by the model's names, as they were read; those of a classifier are left
+            out.
         source: Where the weights come from, for the error.
 
     Raises:
-        InputError: If a tensor is missing, superfluous or of another shape.
+        InputError: If timm has no such model, a tensor is missing, superfluous, of another shape
+            or kind of number, or holds numbers that are not finite.
     """
-    own = encoder.state_dict()
-    classifier = cast(dict[str, Any], encoder.pretrained_cfg)["classifier"]
+    with torch.device("meta"):
+        empty = create_encoder(architecture, in_chans)
+    expected = empty.state_dict()
+    classifier = cast(dict[str, Any], empty.pretrained_cfg)["classifier"]
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     heads = tuple(f"{name}." for name in classifiers)
     given = {
         name: tensor
         for name, tensor in weights.items()
-        if name in own or not name.startswith(heads)
+        if name in expected or not str(name).startswith(heads)
     }
-    wrong = [f"{name} is missing" for name in own if name not in given]
-    wrong += [f"{name} is not part of it" for name in given if name not in own]
+    wrong = [f"{name} is missing" for name in expected if name not in given]
+    wrong += [f"{name!r:.99} is not part of it" for name in given if name not in expected]
     wrong += [
-        f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in given and given[name].shape != tensor.shape
+        f"{name} {fault}"
+        for name, tensor in expected.items()
+        if name in given and (fault := _fault(given[name], tensor))
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -87,4 +97,23 @@ def fill_encoder(
             f"{source}: expected the weights of {architecture}, every tensor of it: "
             f"{'; '.join(wrong[:3])}{more}"
         )
+    encoder = create_encoder(architecture, in_chans)
     encoder.load_state_dict(given)
+    return encoder
+
+
+def _fault(given: Any, expected: Tensor) -> str | None:
+    """Say what is wrong with a tensor that was read; ``None`` if nothing is."""
+    if not isinstance(given, Tensor):
+        return f"is a {type(given).__name__}, not a tensor"
+    if given.layout != torch.strided or given.is_meta or given.is_quantized:
+        return "is no plain tensor (sparse, quantised or without values)"
+    if given.shape != expected.shape:
+        return f"is {tuple(given.shape)}, not {tuple(expected.shape)}"
+    if given.is_complex() or given.is_floating_point() != expected.is_floating_point():
+        return f"is {given.dtype}, not {expected.dtype}"
+    if given.untyped_storage().nbytes() < given.nbytes:
+        return "has fewer values than its shape says"
+    if not given.isfinite().all():
+        return "has values that are not finite: its training has diverged"
+    return None

@@ -1,27 +1,51 @@
-"""Taking an encoder out of a checkpoint file."""
+"""Reading the encoder of a checkpoint file."""
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from torch import nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.architecture import create_encoder, fill_encoder
-from rs_otl.spec import RGB, EncoderConfig, ImageSpec, band_names
+from rs_otl.models.architecture import build_encoder
+from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, band_names, validated
 
 # Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
 _PREFIXES = ("encoder.", "backbone.", "model.")
 
 
+class _Settings(BaseModel):
+    """What a task's hyper-parameters say of its encoder; by default as torchgeo's trainers have it.
+
+    That is: red, green and blue in 8 bits, divided by 255 and not normalised further, images of
+    224 pixels.
+    """
+
+    model: Name
+    in_channels: Annotated[int, Field(ge=1, le=MAX_BANDS)] = len(RGB)
+    size: ImageSize = 224
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    rgb: bool = True
+
+
+class _Checkpoint(BaseModel):
+    """What is read of a checkpoint."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    hyper_parameters: _Settings
+    state_dict: dict[StrictStr, Any]
+    rs_otl: EncoderConfig | None = None
+
+
 def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
-    """Take the encoder out of a checkpoint, without unpickling code.
+    """Read the encoder of a checkpoint, without unpickling code.
 
     It must name its architecture, as ``hyper_parameters.model``: the ``encoder.pth`` of an
-    export, checkpoints of rs-otl's runs and of torchgeo's trainers do. What a checkpoint does not
-    say is taken to be as torchgeo's trainers have it: red, green and blue in 8 bits, divided by
-    255 and not normalised further, views of 224 pixels.
+    export, checkpoints of rs-otl's runs and of torchgeo's trainers do.
 
     Args:
         path: A file that ``torch.save`` wrote.
@@ -31,23 +55,19 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
 
     Raises:
         InputError: If the file is truncated, holds code or something else, does not name its
-            architecture, or lacks a tensor of it.
+            architecture, or its description or weights are not as expected.
     """
-    checkpoint = _read(path)
-    settings = checkpoint.get("hyper_parameters")
-    settings = settings if isinstance(settings, dict) else {}
-    architecture = settings.get("model")
-    tensors = checkpoint.get("state_dict")
-    if not isinstance(architecture, str) or not isinstance(tensors, dict):
+    values = _read(path)
+    settings = values.get("hyper_parameters")
+    if not isinstance(settings, dict) or "model" not in settings or "state_dict" not in values:
         raise InputError(
             f"{path}: the architecture of these weights is not in the file; expected "
             "hyper_parameters.model and a state_dict, as in the encoder.pth of `rs-otl export` or "
             "a checkpoint of torchgeo; or give the encoder's directory"
         )
-    if "rs_otl" in checkpoint:
-        config = EncoderConfig.model_validate(checkpoint["rs_otl"])
-    else:
-        config = _described(settings, architecture, path)
+    checkpoint = validated(_Checkpoint, values, str(path))
+    tensors = checkpoint.state_dict
+    config = checkpoint.rs_otl or _describe(checkpoint.hyper_parameters, path)
     prefix = next(
         (prefix for prefix in _PREFIXES if any(name.startswith(prefix) for name in tensors)), ""
     )
@@ -56,22 +76,22 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-    encoder = create_encoder(config.encoder, len(config.spec.bands))
-    fill_encoder(encoder, weights, config.encoder, str(path))
-    return encoder, config
+    return build_encoder(config.encoder, len(config.spec.bands), weights, str(path)), config
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[Any, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        # Torch's advice, to load with code allowed, is not ours.
-        told = str(error)
-        reason = "it holds code or other objects"
-        if "weights_only" not in told or "Unsupported operand" in told:  # a page saved as a file
-            reason = "not one"
-        if isinstance(error, RuntimeError | EOFError):
-            reason = "truncated or damaged"
+    except Exception as error:  # bytes of any kind make torch raise errors of any kind
+        # Not torch's text: it advises to load with code allowed.
+        text = str(error)
+        reason = "truncated or damaged"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds code or other objects"
+            if "weights_only" not in text or "Unsupported operand" in text:  # a saved web page
+                reason = "it is no checkpoint"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
         raise InputError(
             f"{path}: expected a whole checkpoint of tensors and plain values ({reason}); "
             "nothing of it was executed"
@@ -79,21 +99,21 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint if isinstance(checkpoint, dict) else {}
 
 
-def _described(settings: dict[str, Any], architecture: str, path: Path) -> EncoderConfig:
+def _describe(settings: _Settings, path: Path) -> EncoderConfig:
     """Describe an encoder by the settings of the task that trained it."""
-    channels = int(settings.get("in_channels", 3))
-    rgb = channels == len(RGB) and settings.get("rgb", True)
-    return EncoderConfig(
-        encoder=architecture,
-        image_size=int(settings.get("size", 224)),
-        spec=ImageSpec(
-            bands=RGB if rgb else band_names(channels),
-            units="8-bit counts",
-            scale=255,
-            resolution=None,
-            mean=tuple(settings.get("mean", (0.0,) * channels)),
-            std=tuple(settings.get("std", (1.0,) * channels)),
-        ),
-        dataset=f"that of {path.name}",
-        epochs=None,
-    )
+    channels = settings.in_channels
+    values = {
+        "encoder": settings.model,
+        "image_size": settings.size,
+        "spec": {
+            "bands": RGB if channels == len(RGB) and settings.rgb else band_names(channels),
+            "units": "8-bit counts",
+            "scale": 255,
+            "resolution": None,
+            "mean": settings.mean or (0.0,) * channels,
+            "std": settings.std or (1.0,) * channels,
+        },
+        "dataset": f"the data set of {path.name}",
+        "epochs": None,
+    }
+    return validated(EncoderConfig, values, str(path))

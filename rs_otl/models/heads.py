@@ -1,4 +1,4 @@
-"""From features to outputs."""
+"""Heads: from features to outputs."""
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class OutputHeads(nn.Module):
     """One or more independent heads, each clustering the same features in its own way.
 
-    A head is a linear layer, as in the paper, or with ``hidden`` above 0 a perceptron with
-    one hidden layer (batch-normalised), which leaves the encoder's features more general.
+    A head is a linear layer, as in the paper, or with ``hidden`` above 0 a perceptron with one
+    batch-normalised hidden layer, which keeps the encoder's features more general.
 
     Args:
         features: Size D of the encoder's features.
@@ -28,15 +28,15 @@ class OutputHeads(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Outputs that are cosine similarities of features to one direction a cluster.
+    """Outputs that are cosine similarities of features to one direction per cluster.
 
-    Features have a common part, the larger the less they are trained on the imagery at hand;
-    it is taken away before they are compared, so that similarities spread around 0.
+    Features have a common part, which is larger the less they were trained on these images. It
+    is subtracted before they are compared, so that similarities spread around 0.
 
     Args:
         features: Size D of the encoder's features.
         clusters: Outputs k.
-        temperature: What similarities are divided by, above 0.
+        temperature: Similarities are divided by it; above 0.
     """
 
     centre: Tensor

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.architecture import check_size, create_encoder, fill_encoder
+from rs_otl.models.architecture import build_encoder, check_size
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
 from rs_otl.models.pretrained import is_weights_name, load_weights
 from rs_otl.recipe import read_recipe
-from rs_otl.spec import EncoderConfig
+from rs_otl.spec import EncoderConfig, validated
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -71,7 +71,8 @@ def load_encoder(
         else:
             module, config = _read_directory(path)
         if image_size is not None:
-            config = config.model_copy(update={"image_size": image_size})
+            values = config.model_dump() | {"image_size": image_size}
+            config = validated(EncoderConfig, values, str(source))
         check_size(module, config.image_size)
         encoder = Encoder(module, config, str(source), path, resolve_precision(precision)).eval()
         encoder.to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,26 +95,30 @@ def read_config(directory: Path) -> EncoderConfig:
     """
     path = directory / CONFIG
     try:
-        return EncoderConfig.model_validate(json.loads(path.read_text())["rs_otl"])
-    except (FileNotFoundError, NotADirectoryError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         raise InputError(f"{directory}: expected an encoder directory with a {CONFIG}") from None
-    except (KeyError, TypeError, ValueError) as error:  # not JSON, or not ours
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise InputError(f"{path}: expected JSON ({reason}); export the encoder again") from None
+    if not isinstance(values, dict) or "rs_otl" not in values:
         raise InputError(
-            f"{path}: expected the description of an rs-otl encoder ({reason}); export it again"
-        ) from None
+            f"{path}: expected the description of an rs-otl encoder; export it again, or load "
+            "weights of timm with timm itself"
+        )
+    return validated(EncoderConfig, values["rs_otl"], str(path))
 
 
 def _read_directory(directory: Path) -> tuple[nn.Module, EncoderConfig]:
     config = read_config(directory)
-    module = create_encoder(config.encoder, len(config.spec.bands))
     path = directory / WEIGHTS
     try:
         weights = load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise InputError(f"{path}: expected safetensors weights ({error})") from None
-    fill_encoder(module, weights, config.encoder, str(path))
-    return module, config
+    # What safetensors raises for a file of another kind.
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected safetensors weights ({reason:.200})") from None
+    return build_encoder(config.encoder, len(config.spec.bands), weights, str(path)), config
 
 
 def _find(source: str) -> Path:

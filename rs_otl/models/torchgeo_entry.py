@@ -12,10 +12,10 @@ from rs_otl.models.loading import WEIGHTS, read_config
 
 
 class _LocalWeights(WeightsEnum):
-    """Weights whose ``url`` is a file here, which is read where it lies."""
+    """Weights whose ``url`` is a file on this machine, which is read directly."""
 
     def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        # torchvision would copy it to its cache, under a name that all exports share.
+        # torchvision would copy it to its cache, under a name that all exports have in common.
         return load_file(Path(self.url))
 
 
@@ -30,7 +30,7 @@ def weights(directory: str | Path) -> WeightsEnum:
 
     Returns:
         The entry. Its ``transforms`` turn raw values, 0 to 255 for 8-bit images, ``(..., C, H,
-        W)``, into the normalised test view; its ``meta`` holds ``model``, ``in_chans``,
+        W)``, into what the encoder expects; its ``meta`` holds ``model``, ``in_chans``,
         ``bands``, ``units``, ``resolution`` and ``dataset``.
 
     Raises:

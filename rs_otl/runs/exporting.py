@@ -1,9 +1,7 @@
-"""Taking a run's encoder along."""
+"""Exporting the encoder of a run."""
 
 import sys
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.export import CardScore, export_encoder
@@ -13,7 +11,7 @@ from rs_otl.runs.paths import run_of
 
 
 def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
-    """Export an encoder with what its run says of it: the recipe and the scores.
+    """Export an encoder with the recipe and the scores of its run.
 
     Args:
         source: An encoder, as :func:`rs_otl.models.load_encoder` takes it.
@@ -40,16 +38,16 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
 
 
 def _card_scores(path: Path) -> list[CardScore]:
-    """Return the first encoder's scores; none, with a word on stderr, if they are not readable."""
+    """Read the first encoder's scores; none, with a line on stderr, if they cannot be read."""
     try:
         judged = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8")).encoders[0]
-    except ValidationError:
-        print(f"{path} is of another version: its scores are left out", file=sys.stderr)
+    except (OSError, ValueError):  # ValidationError is one
+        print(f"{path} cannot be read as an evaluation: its scores are left out", file=sys.stderr)
         return []
     measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}
     measures |= {"linear": judged.linear, "linear, standardised": judged.linear_standardised}
     measures |= {
-        f"nearest class mean, {few.shots} labelled images a class": few.scores["class_mean"]
+        f"nearest class mean, {few.shots} labelled images per class": few.scores["class_mean"]
         for few in judged.few_shot
     }
     return [

@@ -1,4 +1,4 @@
-"""Carrying an encoder over to a small data set."""
+"""Transferring an encoder to a small data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,20 +21,20 @@ def transfer(
     resume: bool = False,
     progress: bool = False,
 ) -> tuple[EvaluationReport, Path]:
-    """Train an encoder on from its weights, and judge what that brought (section 4.3).
+    """Train an encoder further on another data set, and evaluate the gain (section 4.3).
 
     OTL without labels, in ``out``; then, in ``out/supervised``, the paper's baseline: the same
-    schedule from the same weights with labels. The report sets side by side: transferred,
-    source frozen, supervised, ImageNet weights frozen, untrained.
+    schedule from the same weights with labels. The report compares: transferred, source frozen,
+    supervised, ImageNet weights frozen, untrained.
 
     Args:
-        recipe: The target's; ``init`` is the source, whose architecture wins over the recipe's.
-            With ``supervised`` the run is trained with labels alone. With ``resume`` the run's
-            own recipe stands.
+        recipe: Recipe of the target; ``init`` is the source, whose architecture replaces the
+            recipe's. With ``supervised`` the run is trained with labels only. With ``resume`` the
+            recipe of the run is used.
         root: Where data sets lie.
         out: The run's directory; by default ``runs/transfer/DATASET``.
-        shots: Numbers of labelled images a class for few-shot scores.
-        resume: Go on with a transfer that was stopped.
+        shots: Numbers of labelled images per class for few-shot scores.
+        resume: Continue a transfer that was stopped.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -50,7 +50,7 @@ def transfer(
     else:
         refuse_another_run(directory)
     if recipe.init is None:
-        raise InputError("nothing to transfer from: expected the recipe's init to name an encoder")
+        raise InputError("nothing to transfer from: expected an encoder as the init of the recipe")
     source = load_encoder(recipe.init, image_size=recipe.image_size, device="auto")
     # By its path: a later run on its data set must not take its place.
     init = str(source.path or recipe.init)
@@ -81,5 +81,5 @@ def transfer(
 
 
 def _begun(directory: Path, resume: bool) -> bool:
-    """Whether there is a run to resume: a transfer may have been stopped before its second."""
+    """Whether there is a run to resume; a transfer may have been stopped before its second run."""
     return resume and (directory / "recipe.yaml").is_file()

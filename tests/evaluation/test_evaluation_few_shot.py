@@ -91,7 +91,7 @@ def test_it_repeats_and_leaves_the_global_state_alone():
 
 
 def test_no_image_a_class_and_single_draws_are_refused():
-    with pytest.raises(InputError, match="at least 1 image a class"):
+    with pytest.raises(InputError, match="at least 1 image per class"):
         _judge(*_clusters(1.0), [0])
     with pytest.raises(InputError, match="at least 2 draws"):
         _judge(*_clusters(1.0), [1], draws=1)

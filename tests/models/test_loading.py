@@ -157,7 +157,7 @@ def test_damaged_files_are_refused(directory, encoder, tmp_path):
     for name in ("half.pth", "page.pth", "zero.pth"):
         with pytest.raises(InputError, match=f"{name}: expected a whole checkpoint"):
             load_encoder(tmp_path / name)
-    with pytest.raises(InputError, match=r"page.pth: .*\(not one\)"):
+    with pytest.raises(InputError, match=r"page.pth: .*\(it is no checkpoint\)"):
         load_encoder(tmp_path / "page.pth")
     beside = tmp_path / "export"
     shutil.copytree(directory, beside)
@@ -183,7 +183,7 @@ def test_names_of_weights_are_no_paths():
 
 def test_weights_that_cannot_be_had_say_so(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsUnavailableError, match="timm/resnet10t: weights not on this disk"):
+    with pytest.raises(WeightsUnavailableError, match="resnet10t: weights are not on this"):
         load_encoder("timm/resnet10t")
     with pytest.raises(InputError, match="timm has no weights"):
         load_encoder("timm/efficientnet_b0_gn")
@@ -211,7 +211,7 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
         raise OSError("no network")
 
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", unreachable)
-    with pytest.raises(WeightsUnavailableError, match="SENTINEL2_RGB_MOCO: weights not on"):
+    with pytest.raises(WeightsUnavailableError, match="SENTINEL2_RGB_MOCO: weights are not on"):
         load_encoder(name)
 
 

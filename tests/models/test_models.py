@@ -27,7 +27,7 @@ def test_unknown_encoder_is_answered_with_near_names():
 def test_an_encoder_of_one_size_refuses_others_and_names_its_own():
     vision_transformer = create_encoder("vit_tiny_patch16_224", 3)
     check_size(vision_transformer, 224)
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*224 pixels alone, not of 64"):
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*224 pixels only, not of 64"):
         check_size(vision_transformer, 64)
     check_size(create_encoder("resnet18", 3), 64)
 
