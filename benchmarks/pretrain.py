@@ -22,7 +22,7 @@ from torchgeo.trainers import SimCLRTask
 from rs_otl.augment import augmentation
 from rs_otl.bench.labels import now
 from rs_otl.cli.options import Json, RecipeName, Root, Set
-from rs_otl.datasets import CachedDataset, OTLDataModule, load_dataset
+from rs_otl.datasets import CachedDataset, Division, Duplicates, OTLDataModule, load_dataset
 from rs_otl.datasets._decode import decode
 from rs_otl.errors import InputError
 from rs_otl.models import OutputHeads, create_encoder, resolve_precision
@@ -30,7 +30,7 @@ from rs_otl.recipe import Recipe, recipe_for
 from rs_otl.runs import pretrain
 from rs_otl.runs.pretraining import quiet_lightning
 from rs_otl.spec import load_size
-from rs_otl.trainers import ViewTask, label_consistent_loss
+from rs_otl.trainers import OTLTask, label_consistent_loss
 
 
 class EpochClock(Callback):
@@ -180,12 +180,15 @@ class _Step:
         self.device = _device()
         self.recipe = recipe
         self.bf16 = resolve_precision(recipe.precision) == "bf16"
-        self.task = ViewTask(model=recipe.encoder, views=recipe.views, size=recipe.image_size)
         assert recipe.clusters is not None
-        self.task.heads = OutputHeads(
-            self.task.features, recipe.clusters, recipe.heads, recipe.hidden
-        )
-        self.task.to(self.device)
+        self.task = OTLTask(
+            recipe.encoder,
+            clusters=recipe.clusters,
+            heads=recipe.heads,
+            hidden=recipe.hidden,
+            views=recipe.views,
+            size=recipe.image_size,
+        ).to(self.device)
         self.optimizer = torch.optim.SGD(self.task.parameters(), recipe.lr, momentum=0.9)
         spec = imagery.spec
         self.augment = augmentation(
@@ -232,9 +235,12 @@ def _simclr(recipe: Recipe, imagery: CachedDataset) -> Callable[[], None]:
     """Return an epoch of torchgeo's task, as it comes, on images held in memory."""
     size = recipe.image_size
     task = SimCLRTask(recipe.encoder, version=1, layers=2, memory_bank_size=0, lr=0.01, size=size)
-    batches = OTLDataModule(
-        imagery, np.arange(len(imagery)), recipe.batch_size, recipe.seed
-    ).train_dataloader()
+    everything = Division(1, np.arange(len(imagery)), np.arange(0), Duplicates((), (), 0))
+    data = OTLDataModule(
+        imagery, batch_size=recipe.batch_size, division=everything, seed=recipe.seed
+    )
+    data.setup()
+    batches = data.train_dataloader()
 
     class Unit:
         """The batches in [0, 1], which its augmentation takes."""

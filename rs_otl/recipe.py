@@ -1,4 +1,4 @@
-"""The one configuration object."""
+"""The configuration of a run."""
 
 import difflib
 import re
@@ -19,45 +19,45 @@ class Recipe(BaseModel):
     """How an encoder is pretrained.
 
     Attributes:
-        dataset: Name in the catalogue, or a folder of images.
+        dataset: Data set of the catalogue, or a folder of images or scenes.
         encoder: timm architecture.
         image_size: Side of a view in pixels.
         views: Views g of an image in each step.
-        clusters: Outputs k of each head; nothing for a cluster an image.
-        heads: Heads with labels of their own.
+        clusters: Outputs k of each head; null for one cluster per image.
+        heads: Number of heads, each with its own labels.
         hidden: Width of the heads' hidden layer; 0 for linear heads.
         epochs: Passes over the training images.
         batch_size: Images in a step; each is seen ``views`` times.
         lr: Learning rate at the start.
         milestones: Epochs at which it changes.
-        milestone_lrs: What it changes to. With no milestones it falls to 0 along a cosine.
-        momentum: Of SGD.
-        weight_decay: Of SGD.
+        milestone_lrs: What it changes to. Without milestones it falls to 0 along a cosine.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
         augment: ``simple`` or ``strong`` views.
         relabel_every: Epochs that labels are kept for.
-        relabel: What labels are renewed from: ``fresh`` views in a pass of their own, as in the
-            paper, or ``reuse``: the outputs that the last epoch's steps had anyway.
-        labels: How outputs become labels: ``translation``, exactly even; ``translation-paper``;
+        relabel: What new labels are made from: ``fresh`` views in a pass over the images, as in
+            the paper, or ``reuse``: the outputs that the last epoch's steps had.
+        method: How outputs become labels: ``translation``, exactly even; ``translation-paper``;
             ``sinkhorn``; ``kmeans``; or ``instance``, with ``clusters: null``.
         decay: The rate beta of Algorithm 1, for ``translation-paper``.
-        temperature: Of a cosine head filled from the features of the weights it starts from;
-            nothing for heads that are learnt.
-        warmup: Steps over which the learning rate rises; with any, it changes every step.
-        freeze_batch_norm: Keep the batch normalisation that the weights come with.
+        temperature: Temperature of a cosine head filled from the features of the weights to start
+            from; null for heads that are learnt.
+        warmup: Steps over which the learning rate rises; if above 0, it changes every step.
+        freeze_batch_norm: Leave the batch normalisation of the weights to start from as it is.
         supervised: Train with the labels instead, the paper's baseline.
-        init: Weights to start from: a data set's name (its latest run), a run, an encoder
-            directory, a checkpoint file, or ``timm/NAME``; nothing for random weights.
+        init: Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``,
+            the name of torchgeo weights, or a data set (its latest run); null for random weights.
         division: Number of the random 80/20 division; the 80 % are trained on.
         keep_duplicates_together: Keep identical images on one side of the division.
-        knn_every: Epochs between kNN scores on the other 20 %, where classes are known.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
-        chunks: Forward passes that a step's views are shared among, when memory is short.
+        knn_every: Epochs between kNN scores on the other 20 %, if there are labels.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware multiplies it.
+        chunks: Forward passes that a step's views are divided among when memory is short.
         compile: Run the encoder through ``torch.compile``.
-        cache: Where decoded images are held: ``ram``, ``disk`` (a memory-mapped file beside the
-            run), ``gpu``, ``none``, or ``auto``: in memory if they fit the budget, else on disk
+        cache: Where decoded images are kept: ``ram``; ``disk``, a memory-mapped file beside the
+            run; ``gpu``; ``none``; or ``auto``: in memory if they fit the budget, else on disk
             if there is room, else nowhere.
-        workers: Processes that decode images that are held nowhere.
-        seed: Of everything random.
+        workers: Processes that decode images that are not cached.
+        seed: Seed of everything random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,7 @@ class Recipe(BaseModel):
     augment: Literal["simple", "strong"] = "strong"
     relabel_every: Positive = 1
     relabel: Literal["fresh", "reuse"] = "fresh"
-    labels: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
+    method: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
         "translation"
     )
     decay: Annotated[float, Field(gt=1)] = 1.5
@@ -99,7 +99,7 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _a_rate_for_each_milestone(self) -> Self:
+    def _check_milestones(self) -> Self:
         if len(self.milestones) != len(self.milestone_lrs):
             raise ValueError(
                 f"{len(self.milestones)} milestones need as many milestone_lrs, "
@@ -110,26 +110,26 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _an_instance_is_a_cluster(self) -> Self:
-        if self.labels == "instance" and self.clusters is not None:
-            raise ValueError("labels = instance goes with clusters = null: a cluster an image")
+    def _check_instances(self) -> Self:
+        if self.method == "instance" and self.clusters is not None:
+            raise ValueError("method = instance goes with clusters = null: one cluster per image")
         return self
 
     @model_validator(mode="after")
-    def _a_filled_head_is_one(self) -> Self:
+    def _check_filled_head(self) -> Self:
         if self.temperature is not None and (self.heads > 1 or self.hidden):
             raise ValueError(
                 "temperature goes with heads = 1 and hidden = 0: the head is filled from features"
             )
         if self.temperature is not None and self.relabel == "reuse":
             raise ValueError(
-                "temperature goes with relabel = fresh: labels are made from the plain view"
+                "temperature goes with relabel = fresh: labels are made from the plain image"
             )
         return self
 
 
 def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
-    """Check values and make a recipe of them.
+    """Make a recipe of checked values.
 
     Args:
         values: Keys and values.
@@ -174,13 +174,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def find_recipe(name: str) -> Path:
-    """Find a recipe by name among those that come with rs-otl, or as a file.
+    """Find a recipe among those that come with rs-otl, or as a file.
 
     Args:
         name: A path, or a name such as ``"quick"`` or ``"pretrain/aid"``.
 
     Raises:
-        InputError: If there is none, with the names that there are.
+        InputError: If there is none, with the names of those that exist.
     """
     if Path(name).is_file():
         return Path(name)

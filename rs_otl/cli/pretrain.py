@@ -37,34 +37,36 @@ def pretrain(
     ] = None,
     supervised: Annotated[
         bool,
-        typer.Option("--supervised", help="Train with the labels, to compare with (the paper's)."),
+        typer.Option(
+            "--supervised", help="Train with the labels: the paper's baseline to compare with."
+        ),
     ] = False,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's directory; else runs/pretrain/DATASET, or runs/supervised/DATASET.",
+            help="The run's directory; by default runs/pretrain/DATASET, or runs/supervised/...",
             show_default=False,
         ),
     ] = None,
     cache: Annotated[
         str | None,
         typer.Option(
-            help="Where decoded images are held: auto, ram, gpu, disk or none; else the recipe's.",
+            help="Where decoded images are kept: auto, ram, gpu, disk or none; else as the recipe.",
             show_default=False,
         ),
     ] = None,
     devices: Annotated[
-        str, typer.Option(help="Processes on each machine, one a device; auto for all.")
+        str, typer.Option(help="Processes on each machine, one per device; auto for all devices.")
     ] = "1",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="Lightning's, such as ddp.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Train an encoder on imagery, without labels unless asked to."""
+    """Train an encoder on images, without labels unless --supervised."""
     from rs_otl.errors import InputError
     from rs_otl.recipe import recipe_for
 
@@ -74,16 +76,14 @@ def pretrain(
     if cache:
         overrides.append(f"cache={cache}")
     if resume and (recipe or overrides):
-        raise InputError(
-            "--resume goes on with the run's own recipe: leave out what would change it"
-        )
+        raise InputError("--resume uses the run's recipe: leave out options that would change it")
     chosen, name = recipe_for(dataset, recipe, overrides)
     typer.echo(
         "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs",
         err=True,
     )
 
-    from rs_otl.runs import is_first
+    from rs_otl.runs import is_first, next_command
     from rs_otl.runs import pretrain as run
 
     directory = run(
@@ -103,4 +103,4 @@ def pretrain(
     else:
         typer.echo(f"run      {directory}")
         typer.echo(f"encoder  {directory / 'encoder'}")
-        typer.echo(f"next     rs-otl evaluate {directory} --on {dataset}")
+        typer.echo(f"next     {next_command(directory, dataset)}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rs_otl.datasets.base import LeftOut
     from rs_otl.datasets.cached import CachedDataset, load_dataset, read_image
     from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root
-    from rs_otl.datasets.datamodule import OTLDataModule
+    from rs_otl.datasets.datamodule import IndexedDataset, OTLDataModule
     from rs_otl.datasets.divisions import Division, Duplicates, divide, find_duplicates
     from rs_otl.datasets.eurosat import EuroSAT, EuroSATRGB
     from rs_otl.datasets.folder import ImageFolder
@@ -35,6 +35,7 @@ _MODULES = {
     "EuroSATRGB": "eurosat",
     "HMHR": "hmhr",
     "ImageFolder": "folder",
+    "IndexedDataset": "datamodule",
     "LeftOut": "base",
     "OTLDataModule": "datamodule",
     "PatternNet": "patternnet",
@@ -64,6 +65,7 @@ __all__ = [
     "EuroSAT",
     "EuroSATRGB",
     "ImageFolder",
+    "IndexedDataset",
     "LeftOut",
     "OTLDataModule",
     "PatternNet",

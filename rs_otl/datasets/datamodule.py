@@ -1,164 +1,226 @@
-"""Batches to train on: images and their positions; labels only where asked for."""
+"""Batches to train and validate on."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any, cast
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+from torchgeo.datamodules import BaseDataModule
 
-from rs_otl.datasets.cached import CachedDataset
+from rs_otl.datasets.cached import CachedDataset, load_dataset
+from rs_otl.datasets.divisions import Division, divide
 from rs_otl.errors import InputError
+from rs_otl.spec import load_size
+
+Sample = dict[str, Tensor]
 
 
-class OTLDataModule(lightning.LightningDataModule):
-    """Feeds the training images of a division to Lightning.
+class OTLDataModule(BaseDataModule):
+    """The training images of a random division, and its test images to validate on.
 
-    A batch is ``{"image": (batch_size, C, size, size), "index": int64 (batch_size,)}``: images
-    of 8 bits as uint8, a quarter of the bytes to move, deeper ones float32 in [0, 1]; ``index``
-    is the position within ``train``, 0 to ``len(train) - 1``. ``labelled`` adds ``label``, int64
-    (batch_size,). Otherwise no label is ever read.
+    A training batch is ``{"image": (B, C, S, S), "index": int64 (B,)}``: images of 8 bits as
+    uint8, deeper ones as float32 in [0, 1], not normalised; ``index`` is the position in the
+    training set. With ``supervised`` it also has ``label``, int64 ``(B,)``; otherwise no label of
+    a training image is read. Validation batches have ``image``, ``index`` and ``label``; without
+    labels there are none.
+
     The order of an epoch depends on ``seed`` and the epoch alone, so that a resumed run sees what
-    it would have seen.
+    it would have seen. Each of several processes has its part of the same order.
+
+    Args:
+        dataset: Data set of the catalogue, ``torchgeo/NAME``, a folder of images or of scenes; or
+            one that is loaded.
+        root: Where data sets lie; see :func:`rs_otl.datasets.data_root`.
+        size: Side of the views in pixels, as the task's. Images are a little larger, see
+            :func:`rs_otl.spec.load_size`. A loaded data set has its size.
+        batch_size: Images in a batch of each process. What is left over at the end of a training
+            epoch is dropped.
+        num_workers: Processes that decode; none are used for images that are cached.
+        division: Number of the random 80/20 division, or a division.
+        keep_duplicates_together: Keep identical images on one side of the division.
+        supervised: Whether training batches have labels.
+        cache: Where decoded images are kept: ``"ram"``, ``"disk"``, ``"none"``, ``"auto"``, see
+            :func:`rs_otl.datasets.load_dataset`; or ``"gpu"``, on the device that trains, where
+            batches are put together.
+        seed: Seed of the order.
+
+    Attributes:
+        images: The loaded data set, once set up.
+        mean: Mean of each band in [0, 1], ``(C,)``, once set up; for the task to normalise by.
+        std: Standard deviation of each band, likewise.
+        train_dataset: The training images.
+        val_dataset: The test images of the division, or ``None`` without labels.
     """
 
     def __init__(
         self,
-        imagery: CachedDataset,
-        train: NDArray[np.int64],
-        batch_size: int,
-        seed: int,
+        dataset: str | CachedDataset,
+        root: str | Path | None = None,
+        size: int = 224,
+        batch_size: int = 64,
         num_workers: int = 0,
-        labelled: bool = False,
-        on_gpu: bool = False,
+        division: int | Division = 1,
+        keep_duplicates_together: bool = True,
+        supervised: bool = False,
+        cache: str = "auto",
+        seed: int = 0,
     ) -> None:
-        """Prepare the loader.
+        super().__init__(CachedDataset, batch_size, num_workers)
+        self.source = dataset
+        self.root = None if root is None else Path(root)
+        self.size = size
+        self.division = division
+        self.keep_duplicates_together = keep_duplicates_together
+        self.supervised = supervised
+        self.cache = cache
+        self.seed = seed
+        self.images: CachedDataset | None = None
+        self._on_device: Tensor | None = None
 
-        Args:
-            imagery: Images.
-            train: Positions in ``imagery`` to train on.
-            batch_size: Images in a batch of each process; what is left over at the end of an
-                epoch is dropped.
-            seed: Of the shuffling.
-            num_workers: Processes that decode; none are used for images held in memory.
-            labelled: Whether batches hold labels.
-            on_gpu: Whether to hold the images on the device that trains: batches are put
-                together there.
+    def setup(self, stage: str = "fit") -> None:
+        """Load the images and divide them; a second call changes nothing.
 
         Raises:
-            InputError: There are fewer training images than ``batch_size``, or no labels where
-                they are wanted.
+            InputError: If the data set cannot be loaded or divided, has fewer training images
+                than ``batch_size``, or has no labels to train with.
         """
-        super().__init__()
-        if not 1 <= batch_size <= len(train):
-            raise InputError(
-                f"batch_size must lie between 1 and the {len(train):,} training images of "
-                f"{imagery.name}, not be {batch_size:,}"
+        if self.images is not None:
+            return
+        images = self.source
+        if not isinstance(images, CachedDataset):
+            images = load_dataset(
+                images,
+                load_size(self.size),
+                self.root,
+                cache="auto" if self.cache == "gpu" else self.cache,
+                cache_folder=None if self.trainer is None else Path(self.trainer.default_root_dir),
             )
-        if labelled and imagery.labels is None:
+        division = self.division
+        if not isinstance(division, Division):
+            division = divide(images, division, self.keep_duplicates_together)
+        if not 1 <= self.batch_size <= len(division.train):
             raise InputError(
-                f"{imagery.name} has no labels to train with: expected a sub-folder of images "
+                f"batch_size = {self.batch_size:,}: expected a number between 1 and the "
+                f"{len(division.train):,} training images of {images.name}"
+            )
+        if self.supervised and images.labels is None:
+            raise InputError(
+                f"{images.name} has no labels to train with: expected a sub-folder of images "
                 "for each class"
             )
-        self.imagery = imagery
-        self.train = train
-        self.labelled = labelled
-        self.batch_size = batch_size
-        self.seed = seed
-        self.num_workers = 0 if imagery.cached or on_gpu else num_workers
-        self.on_gpu = on_gpu
-        self._held: Tensor | None = None
+        self.images = images
+        self.mean, self.std = torch.tensor(images.spec.mean), torch.tensor(images.spec.std)
+        if images.cached or self.cache == "gpu":
+            self.num_workers = 0
+        self.train_dataset = _Part(images, division.train, self.supervised, self.cache != "gpu")
+        if images.labels is not None and len(division.test):
+            self.val_dataset = _Part(images, division.test, labelled=True)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled batches; Lightning tells the sampler the epoch.
-
-        Of several processes each has every so-manieth image of the same order.
-        """
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return shuffled batches of training images; Lightning tells the sampler the epoch."""
         processes, rank = 1, 0
         if self.trainer is not None:
             processes, rank = self.trainer.world_size, self.trainer.global_rank
+        dataset = cast(_Part, self.train_dataset)
+        sampler: DistributedSampler[Sample] = DistributedSampler(
+            dataset,
+            processes,
+            rank,
+            # The sampler adds the epoch to its seed: epochs of different seeds must not be alike.
+            seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
+            drop_last=True,
+        )
+        return self._loader(dataset, sampler)
+
+    def val_dataloader(self) -> Any:
+        """Return batches of labelled test images, or an empty list."""
+        if self.val_dataset is None:
+            return []
+        return self._loader(cast(_Part, self.val_dataset), None)
+
+    def _loader(
+        self, dataset: "_Part", sampler: DistributedSampler[Sample] | None
+    ) -> DataLoader[Sample]:
         return DataLoader(
-            _Chosen(self.imagery, self.train, self.labelled, without_images=self.on_gpu),
+            dataset,
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(self.train), self.seed, processes, rank),
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=_collated,
-            drop_last=True,
+            drop_last=sampler is not None,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
 
-    def on_after_batch_transfer(
-        self, batch: dict[str, Tensor], dataloader_idx: int
-    ) -> dict[str, Tensor]:
-        """Add the images to a batch that has come to the device without them."""
-        if not self.on_gpu:
+    def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
+        """Add the images to a batch that has come to the device without them.
+
+        Nothing is normalised here: the task does that after its views.
+        """
+        if "image" in batch:
             return batch
-        if self._held is None:
-            self._held = self.imagery.uint8_batch(self.train).to(batch["index"].device)
-        return batch | {"image": self._held[batch["index"]]}
+        if self._on_device is None:
+            part = cast(_Part, self.train_dataset)
+            self._on_device = part.images.uint8_batch(part.chosen).to(batch["index"].device)
+        return batch | {"image": self._on_device[batch["index"]]}
 
 
-class EpochSampler(Sampler[int]):
-    """All positions 0 to ``length - 1`` in an order drawn from (seed, epoch).
+class IndexedDataset(Dataset[Any]):
+    """Any data set of dictionaries, with ``index``, the sample's position, added to each.
 
-    Of several processes each takes its share of the same order, of equal length: what is left
-    over is dropped.
+    :class:`rs_otl.trainers.OTLTask` keeps labels by it. An ``index`` that samples have already,
+    such as one from the data set that this is a subset of, is replaced.
+
+    Args:
+        dataset: A data set of samples by position, such as torchgeo's non-geo ones.
     """
 
-    def __init__(self, length: int, seed: int, processes: int = 1, rank: int = 0) -> None:
-        self.length = length
-        self.seed = seed
-        self.processes = processes
-        self.rank = rank
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; Lightning calls this before each epoch."""
-        self.epoch = epoch
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
 
     def __len__(self) -> int:
-        """Positions in a pass."""
-        return self.length // self.processes
+        """Number of samples."""
+        return len(cast(Sized, self.dataset))
 
-    def __iter__(self) -> Iterator[int]:
-        """Go through all positions of this process once."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter(order[self.rank :: self.processes][: len(self)].tolist())
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sample with its ``index``, an int64 scalar."""
+        return self.dataset[index] | {"index": torch.tensor(index)}
 
 
-class _Chosen(Dataset[dict[str, Tensor]]):
-    """Chosen images by their position among the chosen; labels are read only if wanted."""
+class _Part(Dataset[Sample]):
+    """Some of the images, by their position among these; labels are read only if wanted."""
 
     def __init__(
         self,
-        imagery: CachedDataset,
+        images: CachedDataset,
         chosen: NDArray[np.int64],
         labelled: bool,
-        without_images: bool = False,
+        with_images: bool = True,
     ) -> None:
-        self.imagery = imagery
+        self.images = images
         self.chosen = chosen
         self.labelled = labelled
-        self.without_images = without_images
+        self.with_images = with_images
 
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+    def __getitems__(self, positions: list[int]) -> Sample:
         chosen = self.chosen[positions]
         batch = {"index": torch.tensor(positions)}
-        if not self.without_images:
-            batch["image"] = self.imagery.uint8_batch(chosen)
+        if self.with_images:
+            batch["image"] = self.images.uint8_batch(chosen)
         if self.labelled:
-            assert self.imagery.labels is not None
-            batch["label"] = torch.from_numpy(self.imagery.labels[chosen])
+            assert self.images.labels is not None
+            batch["label"] = torch.from_numpy(self.images.labels[chosen])
         return batch
 
 
-def _collated(batch: Any) -> dict[str, Tensor]:
-    """Let through what ``__getitems__`` has collated; not a lambda, so workers can have it."""
+def _collated(batch: Any) -> Sample:
+    """Pass on what ``__getitems__`` has collated; not a lambda, so that workers can have it."""
     return batch

@@ -18,6 +18,7 @@ from rs_otl.runs.drawing import draw_views
 from rs_otl.runs.exporting import export_run
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.pretraining import is_first, pretrain
+from rs_otl.runs.summary import next_command
 from rs_otl.runs.transferring import transfer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate_encoders",
     "export_run",
     "is_first",
+    "next_command",
     "pretrain",
     "run_directory",
     "transfer",

@@ -24,7 +24,7 @@ from rs_otl.models import (
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.paths import run_directory, run_of
-from rs_otl.runs.summary import tell
+from rs_otl.runs.summary import print_images
 from rs_otl.spec import load_size
 
 # What anybody with RGB images can have without training: its row stands in every table.
@@ -140,7 +140,7 @@ def compare(
         loaded_images = load_dataset(dataset, load_size(size), root, progress=progress)
         return loaded_images, divide(loaded_images, division, keep_duplicates_together)
 
-    tell(*images(first.config.image_size))
+    print_images(*images(first.config.image_size))
     evaluations: list[Evaluation] = []
     for name, encoder in loaded.items():
         loaded_images, divided = images(encoder.config.image_size)

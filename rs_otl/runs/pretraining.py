@@ -1,38 +1,51 @@
-"""Training an encoder: a run from its recipe to its encoder."""
+"""Training an encoder: a run, from its recipe to its encoder."""
 
 import json
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from rs_otl.datasets import CachedDataset, OTLDataModule, divide, load_dataset
+from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
+from rs_otl.runs.lock import lock_run
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.summary import account, tell, write_json
+from rs_otl.runs.summary import print_images, summarise_images, write_json
 from rs_otl.spec import RGB, EncoderConfig, load_size
-from rs_otl.trainers import (
-    AtomicCheckpointIO,
-    History,
-    OTLTask,
-    StderrProgressBar,
-    SupervisedTask,
-    ViewSettings,
-    ViewTask,
-)
+from rs_otl.trainers import AtomicCheckpointIO, History, OTLTask, StderrProgressBar
+
+# Keys of a recipe that are arguments of the task under the same name.
+_TASK_KEYS = {
+    "augment",
+    "chunks",
+    "compile",
+    "freeze_batch_norm",
+    "lr",
+    "milestone_lrs",
+    "milestones",
+    "momentum",
+    "seed",
+    "views",
+    "warmup",
+    "weight_decay",
+}
+_OTL_KEYS = {"decay", "heads", "hidden", "method", "relabel", "relabel_every", "temperature"}
 
 
 def pretrain(
@@ -49,127 +62,165 @@ def pretrain(
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
     Args:
-        recipe: What to do. With ``resume`` the run's own recipe stands.
+        recipe: What to do. With ``resume`` the run's recipe is used instead.
         root: Where data sets lie; see :func:`rs_otl.datasets.data_root`.
         out: The run's directory; by default ``runs/pretrain/DATASET``, or
             ``runs/supervised/DATASET``.
-        resume: Go on with the run in that directory from its last epoch.
+        resume: Continue the run in that directory from its last epoch.
         progress: Whether to show bars on stderr.
-        devices: Processes on each machine, one a device: a number, or ``auto`` for all.
+        devices: Processes on each machine, one per device: a number, or ``auto`` for all.
         nodes: Machines.
-        strategy: Lightning's, such as ``ddp``.
-        callbacks: Called before the run's own.
+        strategy: Lightning's strategy, such as ``ddp``.
+        callbacks: Further callbacks, called before the run's.
 
     Returns:
         The run's directory, its ``encoder/`` written.
 
     Raises:
-        InputError: If the directory holds another run, the data or the weights to start from
-            cannot be used, or training diverges.
+        InputError: If the directory holds another run, its run is still going, the data or the
+            weights to start from cannot be used, or training diverges.
     """
     kind = "supervised" if recipe.supervised else "pretrain"
     directory = Path(out) if out else run_directory(kind, recipe.dataset)
-    checkpoint = directory / "checkpoints" / "last.ckpt"
     if resume:
         recipe = own_recipe(directory)
         if (directory / "encoder").is_dir():
             print(f"{directory} is finished: nothing to resume", file=sys.stderr)
             return directory
-    elif is_first():  # the others come when the first has begun to write
+    elif is_first():  # the other processes come when the first has begun to write
         refuse_another_run(directory)
     if recipe.cache == "gpu" and not torch.cuda.is_available():
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
-    started = None if recipe.init is None else load_encoder(recipe.init)
-
-    imagery = load_dataset(
-        recipe.dataset,
-        load_size(recipe.image_size),
-        root,
-        # What is asked to be in memory is so whatever the budget.
-        cache_bytes=sys.maxsize if recipe.cache == "ram" else None,
-        progress=progress,
-        cache="auto" if recipe.cache == "gpu" else recipe.cache,
-        cache_folder=directory,
-    )
-    division = divide(imagery, recipe.division, recipe.keep_duplicates_together)
-    if is_first():
-        tell(imagery, division)
-    images = account(imagery, division)
-    resume = resume and checkpoint.exists()
-    if resume and json.loads((directory / "imagery.json").read_text()) != images:
-        raise InputError(
-            f"{recipe.dataset}: not the images that {directory} was begun with (its imagery.json "
-            "lists them): put them back, or start another run with --out DIR"
+    with ExitStack() as stack:
+        if resume and is_first():
+            stack.enter_context(lock_run(directory))
+        started = None if recipe.init is None else load_encoder(recipe.init)
+        images = load_dataset(
+            recipe.dataset,
+            load_size(recipe.image_size),
+            root,
+            # With ram, whatever the budget.
+            cache_bytes=sys.maxsize if recipe.cache == "ram" else None,
+            progress=progress,
+            cache="auto" if recipe.cache == "gpu" else recipe.cache,
+            cache_folder=directory,
         )
-    config = _describe(recipe, imagery, started)
-    called: list[Callback] = [*callbacks, History(directory)]
-    called.append(
-        ModelCheckpoint(checkpoint.parent, filename=checkpoint.stem, enable_version_counter=False)
-    )
-    if imagery.labels is not None and len(division.test):
-        online = OnlineKNN(imagery, division.train, division.test, config, every=recipe.knn_every)
-        called.insert(0, online)
-    if progress:
-        called.append(StderrProgressBar())
-    quiet_lightning()
-    trainer = Trainer(
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        devices=devices if devices == "auto" else int(devices),
-        num_nodes=nodes,
-        strategy=strategy,
-        use_distributed_sampler=False,  # the data module shares the images out itself
-        logger=TensorBoardLogger(directory, name="tensorboard", version=""),
-        callbacks=called,
-        plugins=[AtomicCheckpointIO()],
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        num_sanity_val_steps=0,
-    )
-    data = OTLDataModule(
-        imagery,
-        division.train,
-        min(recipe.batch_size, len(division.train) // trainer.world_size),
-        recipe.seed,
-        recipe.workers,
-        labelled=recipe.supervised,
-        on_gpu=recipe.cache == "gpu",
-    )
-    task = _task(recipe, config, imagery, len(division.train))
-    if started is not None:
-        task.encoder.load_state_dict(started.module.state_dict())
-
-    if trainer.is_global_zero:
-        directory.mkdir(parents=True, exist_ok=True)
-        with atomic_write(directory / "recipe.yaml") as aside:
-            aside.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-        write_json(directory / "imagery.json", images)
-
-    try:
-        trainer.fit(
-            task,
-            datamodule=data,
-            ckpt_path=checkpoint if resume else None,
-            weights_only=True,
+        division = divide(images, recipe.division, recipe.keep_duplicates_together)
+        if is_first():
+            print_images(images, division)
+        summary = summarise_images(images, division)
+        checkpoint = directory / "checkpoints" / "last.ckpt"
+        resume_training = resume and checkpoint.exists()
+        if resume_training and json.loads((directory / "imagery.json").read_text()) != summary:
+            raise InputError(
+                f"{recipe.dataset}: not the images that {directory} was begun with (its "
+                "imagery.json lists them): put them back, or start another run with --out DIR"
+            )
+        config = _describe(recipe, images, started)
+        trainer = _trainer(
+            recipe,
+            directory,
+            [*callbacks, *_callbacks(recipe, directory, images, division, config, progress)],
+            devices=devices if devices == "auto" else int(devices),
+            num_nodes=nodes,
+            strategy=strategy,
+            enable_progress_bar=progress,
         )
-    except SystemExit:  # what Lightning makes of control-C
-        raise KeyboardInterrupt from None
-    if not trainer.is_global_zero:
-        return directory
-    trained = Encoder(task.encoder, config)
-    export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
-    if imagery.left_out:
+        data = OTLDataModule(
+            images,
+            batch_size=min(recipe.batch_size, len(division.train) // trainer.world_size),
+            num_workers=recipe.workers,
+            division=division,
+            supervised=recipe.supervised,
+            cache=recipe.cache,
+            seed=recipe.seed,
+        )
+        data.setup()  # refuses what it cannot use before anything is written
+        task = _task(recipe, config, images, len(division.train))
+        if started is not None:
+            task.encoder.load_state_dict(started.module.state_dict())
+
+        if trainer.is_global_zero:
+            if not resume:
+                stack.enter_context(lock_run(directory))
+                refuse_another_run(directory)  # one that began and ended in the meantime
+            with atomic_write(directory / "recipe.yaml") as temporary:
+                temporary.write_text(
+                    yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+                )
+            write_json(directory / "imagery.json", summary)
+        try:
+            trainer.fit(
+                task,
+                datamodule=data,
+                ckpt_path=checkpoint if resume_training else None,
+                weights_only=True,
+            )
+        except SystemExit:  # what Lightning makes of control-C
+            raise KeyboardInterrupt from None
+        if not trainer.is_global_zero:
+            return directory
+        trained = Encoder(task.encoder, config)
+        export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
+    if images.left_out:
         print(
-            f"trained without {len(imagery.left_out):,} files that could not be used; "
+            f"trained without {len(images.left_out):,} files that could not be used; "
             f"{directory / 'imagery.json'} names them",
             file=sys.stderr,
         )
     return directory
 
 
+def _callbacks(
+    recipe: Recipe,
+    directory: Path,
+    images: CachedDataset,
+    division: Division,
+    config: EncoderConfig,
+    progress: bool,
+) -> list[Callback]:
+    """Return what a run does after an epoch: score, history, checkpoint; and the bar."""
+    callbacks: list[Callback] = []
+    if images.labels is not None and len(division.test):
+        callbacks.append(
+            OnlineKNN(images, division.train, division.test, config, every=recipe.knn_every)
+        )
+    callbacks.append(History(directory))
+    callbacks.append(
+        ModelCheckpoint(directory / "checkpoints", filename="last", enable_version_counter=False)
+    )
+    if progress:
+        callbacks.append(StderrProgressBar())
+    return callbacks
+
+
+def _trainer(
+    recipe: Recipe, directory: Path, callbacks: list[Callback], **settings: Any
+) -> Trainer:
+    """Make the trainer of a run, which writes and reads nothing outside its directory."""
+    quiet_lightning()
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        # On the signal before a time limit Lightning would save a checkpoint that the next run
+        # in the same folder starts from, whichever run it is.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return Trainer(
+        default_root_dir=directory,
+        max_epochs=recipe.epochs,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        logger=TensorBoardLogger(directory, name="tensorboard", version=""),
+        callbacks=callbacks,
+        plugins=plugins,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,  # the score during training is that of the training images' votes
+        **settings,
+    )
+
+
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Whether this is the process that writes and prints for all."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
@@ -177,7 +228,7 @@ def refuse_another_run(directory: Path) -> None:
     """Raise an :class:`InputError` if a directory holds anything but hidden files."""
     if directory.exists() and any(path.name[0] != "." for path in directory.iterdir()):
         raise InputError(
-            f"{directory} holds a run already: --resume goes on with it, --out DIR starts another"
+            f"{directory} holds a run already: --resume continues it, --out DIR starts another"
         )
 
 
@@ -189,12 +240,12 @@ def own_recipe(directory: Path) -> Recipe:
     return make_recipe(read_recipe(path), str(path))
 
 
-def _describe(recipe: Recipe, imagery: CachedDataset, started: Encoder | None) -> EncoderConfig:
-    """Return what will travel with the encoder.
+def _describe(recipe: Recipe, images: CachedDataset, started: Encoder | None) -> EncoderConfig:
+    """Return the description that is exported with the encoder.
 
-    Images are normalised as the weights it starts from expect, else as the data set says.
+    Images are normalised as the weights to start from expect, or else as the data set says.
     """
-    spec = imagery.spec
+    spec = images.spec
     if started is not None:
         if started.config.encoder != recipe.encoder:
             raise InputError(
@@ -209,58 +260,42 @@ def _describe(recipe: Recipe, imagery: CachedDataset, started: Encoder | None) -
         encoder=recipe.encoder,
         image_size=recipe.image_size,
         spec=spec,
-        dataset=imagery.name,
+        dataset=images.name,
         epochs=recipe.epochs,
         supervised=recipe.supervised,
     )
 
 
-def _task(recipe: Recipe, config: EncoderConfig, imagery: CachedDataset, images: int) -> ViewTask:
-    """Make the task of a recipe for that many training images."""
-    settings: ViewSettings = {
-        "model": recipe.encoder,
-        "in_channels": len(config.spec.bands),
-        "views": recipe.views,
-        "augment": recipe.augment,
-        "size": recipe.image_size,
-        "mean": config.spec.mean,
-        "std": config.spec.std,
-        "rgb": config.spec.bands == RGB,
-        "lr": recipe.lr,
-        "milestones": recipe.milestones,
-        "milestone_lrs": recipe.milestone_lrs,
-        "momentum": recipe.momentum,
-        "weight_decay": recipe.weight_decay,
-        "warmup": recipe.warmup,
-        "freeze_batch_norm": recipe.freeze_batch_norm,
-        "chunks": recipe.chunks,
-        "compile": recipe.compile,
-        "seed": recipe.seed,
-    }
+def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: int) -> OTLTask:
+    """Make the task of a recipe for ``count`` training images."""
+    clusters = count if recipe.clusters is None else recipe.clusters
     if recipe.supervised:
-        assert imagery.classes is not None  # the data module has seen to it
-        return SupervisedTask(classes=len(imagery.classes), **settings)
-    if recipe.clusters is not None and recipe.clusters > images:
+        assert images.classes is not None  # the data module has seen to it
+        clusters = len(images.classes)
+    elif clusters > count:
         # The task says so too, but only once the run's directory is there.
         raise InputError(
-            f"{recipe.clusters:,} clusters for {images:,} training images: expected at least an "
-            f"image a cluster, better several; --set clusters={max(2, images // 8)}"
+            f"{clusters:,} clusters for {count:,} training images: expected at least one "
+            f"image per cluster, better several; --set clusters={max(2, count // 8)}"
         )
+    # What pseudo-labels need, the supervised baseline does without.
+    otl = {} if recipe.supervised else recipe.model_dump(include=_OTL_KEYS)
     return OTLTask(
-        clusters=images if recipe.clusters is None else recipe.clusters,
-        heads=recipe.heads,
-        hidden=recipe.hidden,
-        relabel_every=recipe.relabel_every,
-        relabel=recipe.relabel,
-        labeller=recipe.labels,
-        decay=recipe.decay,
-        temperature=recipe.temperature,
-        **settings,
+        model=recipe.encoder,
+        in_channels=len(config.spec.bands),
+        clusters=clusters,
+        size=recipe.image_size,
+        mean=config.spec.mean,
+        std=config.spec.std,
+        rgb=config.spec.bands == RGB,
+        supervised=recipe.supervised,
+        **recipe.model_dump(include=_TASK_KEYS),
+        **otl,
     )
 
 
 def quiet_lightning() -> None:
-    """Silence what Lightning says of choices made here on purpose."""
+    """Silence Lightning's remarks on choices that are made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none
@@ -268,6 +303,6 @@ def quiet_lightning() -> None:
         ".*The number of training batches.*",  # the log is an epoch's, not a step's
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
         ".*tensorboardX.*",
-        ".*LeafSpec.* is deprecated.*",  # of Lightning's own making
+        ".*LeafSpec.* is deprecated.*",  # Lightning causes it itself
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,4 @@
-"""What a person and a run's directory are told of the images."""
+"""What a run says about its images, on the terminal and in its directory."""
 
 import hashlib
 import json
@@ -6,53 +6,72 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rs_otl.datasets import CachedDataset, Division
+from rs_otl.datasets import CachedDataset, Division, SceneTiles
 from rs_otl.files import atomic_write
 
-# Files left out that are named on the terminal; all of them stand in imagery.json.
+# Left-out images that are named on the terminal; imagery.json names all.
 _NAMED = 20
 
 
-def account(imagery: CachedDataset, division: Division) -> dict[str, Any]:
-    """Return what was read, what was not, and which images are identical."""
+def summarise_images(dataset: CachedDataset, division: Division) -> dict[str, Any]:
+    """Return what was read, what was left out, and which images are identical."""
     return {
-        "dataset": imagery.name,
-        "images": len(imagery),
-        "pixels": hashlib.blake2b(imagery.hashes.tobytes(), digest_size=16).hexdigest(),
+        "dataset": dataset.name,
+        "images": len(dataset),
+        "scenes": isinstance(dataset.dataset, SceneTiles),
+        "classes": None if dataset.labels is None else list(dataset.classes or ()),
+        "pixels": hashlib.blake2b(dataset.hashes.tobytes(), digest_size=16).hexdigest(),
         "train": len(division.train),
         "test": len(division.test),
-        "left_out": {item.path: item.reason for item in imagery.left_out},
-        "missing": imagery.missing,
+        "left_out": {item.path: item.reason for item in dataset.left_out},
+        "missing": dataset.missing,
         "identical": [list(group) for group in division.duplicates.groups],
         "conflicting_labels": [list(pair) for pair in division.duplicates.conflicts],
         "test_images_also_in_training": division.duplicates.leaks,
     }
 
 
-def tell(imagery: CachedDataset, division: Division) -> None:
+def print_images(dataset: CachedDataset, division: Division) -> None:
     """Say on stderr what the images are and what is odd about them."""
     lines = [
-        f"{imagery.name}: {len(imagery):,} images, {len(division.train):,} to train on, "
+        f"{dataset.name}: {len(dataset):,} images, {len(division.train):,} to train on, "
         f"{len(division.test):,} to test on"
     ]
-    if imagery.missing:
-        lines.append(f"a partial copy: {imagery.missing}")
-    if imagery.left_out:
-        lines.append(f"left out {len(imagery.left_out):,}:")
-        lines += [f"  {item.path}: {item.reason}" for item in imagery.left_out[:_NAMED]]
-        if len(imagery.left_out) > _NAMED:
-            lines.append(f"  and {len(imagery.left_out) - _NAMED:,} more, see imagery.json")
+    if dataset.missing:
+        lines.append(f"a partial copy: {dataset.missing}")
+    if dataset.left_out:
+        lines.append(f"left out {len(dataset.left_out):,}:")
+        lines += [f"  {item.path}: {item.reason}" for item in dataset.left_out[:_NAMED]]
+        if len(dataset.left_out) > _NAMED:
+            lines.append(f"  and {len(dataset.left_out) - _NAMED:,} more, see imagery.json")
     duplicates = division.duplicates
     if duplicates.groups:
         lines.append(
             f"{len(duplicates.groups):,} groups of identical images; {duplicates.leaks:,} test "
             "images have an identical one in training"
         )
-    lines += [f"  identical but labelled apart: {a} and {b}" for a, b in duplicates.conflicts]
+    lines += [
+        f"  identical but with different labels: {a} and {b}" for a, b in duplicates.conflicts
+    ]
     print("\n".join(lines), file=sys.stderr)
 
 
+def next_command(directory: Path, dataset: str) -> str:
+    """Return the command that makes use of a finished run.
+
+    Args:
+        directory: The run's directory.
+        dataset: The data set as the user named it.
+    """
+    images = json.loads((directory / "imagery.json").read_text())
+    if images["classes"]:
+        return f"rs-otl evaluate {directory} --on {dataset}"
+    if images["scenes"]:
+        return f"rs-otl embed SCENE --encoder {directory} -o embeddings.tif"
+    return f"rs-otl export {directory} --to DIR"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, aside and renamed into place."""
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(value, indent=2) + "\n")
+    """Write a value as JSON, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")

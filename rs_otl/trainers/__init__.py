@@ -1,19 +1,16 @@
-"""Lightning modules and what they need to run."""
+"""OTL as a task of torchgeo, and what its runs need of Lightning."""
 
 from rs_otl.trainers.history import History
 from rs_otl.trainers.loss import label_consistent_loss
 from rs_otl.trainers.otl import OTLTask
 from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar
-from rs_otl.trainers.supervised import SupervisedTask
-from rs_otl.trainers.views import ViewSettings, ViewTask
+from rs_otl.trainers.pseudo_labels import PseudoLabels
 
 __all__ = [
     "AtomicCheckpointIO",
     "History",
     "OTLTask",
+    "PseudoLabels",
     "StderrProgressBar",
-    "SupervisedTask",
-    "ViewSettings",
-    "ViewTask",
     "label_consistent_loss",
 ]

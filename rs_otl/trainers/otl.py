@@ -1,81 +1,170 @@
-"""OTL as a Lightning module."""
+"""OTL as a task of torchgeo."""
 
 import math
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, Unpack, cast
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import TQDMProgressBar
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, RandomSampler, Sampler
+from torchgeo.datamodules import BaseDataModule, NonGeoDataModule
+from torchvision.models import WeightsEnum
 from tqdm import tqdm
 
-from rs_otl.augment import as_unit
-from rs_otl.clustering import LABELLERS, balanced_labels, cluster_directions
+from rs_otl.augment import as_unit, augmentation
+from rs_otl.clustering import cluster_directions
+from rs_otl.datasets import IndexedDataset, OTLDataModule
 from rs_otl.errors import InputError
-from rs_otl.models import CosineHead, OutputHeads, evaluation_transforms
-from rs_otl.trainers.views import ViewSettings, ViewTask
+from rs_otl.models import (
+    CosineHead,
+    OutputHeads,
+    check_size,
+    create_encoder,
+    evaluation_transforms,
+    load_encoder,
+)
+from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
+from rs_otl.trainers.encode import encode
+from rs_otl.trainers.knn import LeaveOneOutKNN
+from rs_otl.trainers.loss import label_consistent_loss
+from rs_otl.trainers.pseudo_labels import Group, PseudoLabels, StepOutputs, gather_rows
+
+try:  # its name from torchgeo 0.9
+    from torchgeo.tasks import BaseTask
+except ImportError:
+    from torchgeo.trainers import BaseTask
 
 RELABEL = ("fresh", "reuse")
+# How far outside [0, 1] a rounding error can take an image.
+_ROUNDING = 1e-3
 
 
-class OTLTask(ViewTask):
+class OTLTask(BaseTask):
     """Representation learning by output translation (Li et al., Remote Sensing 2022).
 
-    At the start of an epoch the network, in training mode, looks at ``views`` freshly
-    augmented views of every training image; each view's outputs are translated until they
-    fill the clusters evenly, and the arg-max are its labels. During the epoch every view of
-    an image learns to predict the labels of all its views.
+    An epoch begins with labels: the network, in training mode, looks at ``views`` freshly
+    augmented views of every training image; each view's outputs are translated until they fill
+    the clusters evenly, and the arg-max are its labels. Then, in each step, every view of an
+    image learns to predict the labels of all its views.
 
-    Batches are dictionaries with ``image``, float32 in [0, 1] or uint8 of shape
-    ``(B, C, H, W)``, and ``index``, int64 ``(B,)``, the image's position in the training set:
-    labels are kept by it, and are part of the checkpoint. No ground-truth label is read.
+    Batches are dictionaries with ``image``, ``(B, C, S, S)``, float32 in [0, 1] or uint8, *not
+    normalised*: views come first, normalisation last. Training batches also have ``index``,
+    int64 ``(B,)``, the image's position in the training set, by which labels are kept. Non-geo
+    data modules of torchgeo are given it when training starts; with a plain loader use
+    :class:`rs_otl.datasets.IndexedDataset`. No ``label`` is read, unless ``supervised``.
 
-    With a ``temperature`` it adapts an encoder that knows something already, whose features say
-    more than a random head: labels are made from the features of the plain test view, in
-    evaluation mode. Their k-means directions fill a cosine head, their similarities to these
-    are translated, and all views of an image share its label. With as many clusters as images
-    each image is a cluster of its own.
+    Validation batches with ``label``, int64 ``(B,)``, give ``val_knn``: the share of images
+    whose label is that of their nearest neighbours among the validation images.
 
-    Of several processes each looks at a share of the images, none twice; their outputs stay where
-    they are, and the labels, those of one process, are known to all.
+    Everything random is seeded anew from ``seed``, the epoch and the step, for each epoch's
+    labels and each step. There is no other random state, so a run resumed at an epoch equals
+    one that never stopped.
+
+    With several processes each makes the labels of a part of the images, and all know all labels.
 
     Args:
-        clusters: Outputs k of each head.
-        heads: Number of heads, each with labels of its own.
-        hidden: Width of the heads' hidden layer, 0 for the paper's linear heads.
+        model: timm architecture of the encoder.
+        weights: Weights to start from: a torchgeo weights enum or its name, ``timm/NAME``, a
+            run, an encoder directory or a checkpoint file; True for timm's own weights of
+            ``model``; None or False for random ones. Every tensor must fit.
+        in_channels: Bands of the images.
+        clusters: Outputs k of each head; with ``supervised`` the number of classes.
+        heads: Number of heads, each with its own labels.
+        hidden: Width of the heads' hidden layer; 0 for the paper's linear heads.
+        views: Views g of an image in each step.
+        augment: ``"simple"`` or ``"strong"`` views, see :mod:`rs_otl.augment`.
+        size: Side of a view in pixels.
+        mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
+            module, else the paper's for three bands and 0.5 for others.
+        std: Standard deviation of each band, likewise; 0.25 instead of 0.5.
+        rgb: Whether the bands are red, green and blue; by default whether there are three.
+        scale: For data modules of torchgeo: the raw value that becomes 1, such as 255 or, for
+            Sentinel-2, 10000. Their own normalisation and augmentation are then replaced by a
+            division by it, clipped to [0, 1]. By default images must arrive in [0, 1].
+        augmentations: Makes one normalised view of each image, ``(B, C, S, S)`` to
+            ``(B, C, size, size)``, in place of ``augment``. It gets the images as they arrive,
+            whatever their range; ``mean`` and ``std`` are then 0 and 1 unless given.
+        lr: Learning rate of SGD at the start.
+        milestones: Epochs at which it changes, ascending.
+        milestone_lrs: What it changes to at each. Without milestones it falls to 0 along a cosine.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        warmup: Steps over which the rate rises to ``lr``. If above 0, the rate changes with
+            every step instead of every epoch.
         relabel_every: Epochs that labels are kept for.
-        relabel: What labels are renewed from. ``"fresh"``: outputs of views made for them, in
-            a pass of its own, as in the paper. ``"reuse"``: the outputs that the epoch's steps
-            had anyway, each of the network as it was then; only the first labels, and images
-            whose batch was dropped, take a pass.
-        labeller: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
-        decay: Likewise.
-        temperature: Of a cosine head that is filled from the encoder's features; without one,
-            the heads are learnt. It goes with one head and no hidden layer.
-        **settings: Those of every :class:`ViewTask`.
+        relabel: What new labels are made from. ``"fresh"``: the outputs of views made for them,
+            in a pass over the images, as in the paper. ``"reuse"``: the outputs that the epoch's
+            steps had; only the first labels, and images that the steps left out, need a pass.
+        method: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
+        decay: See there.
+        temperature: Temperature of a cosine head that is filled from the encoder's features,
+            for an encoder that is already good. Labels are then made from the features of the
+            plain image in evaluation mode: their k-means directions fill the head, and all
+            views of an image share its label. It needs one head and no hidden layer.
+        freeze_batch_norm: Leave the encoder's batch normalisation as it is: the statistics of
+            pretrained weights are better than those of a few epochs.
+        supervised: Train with the ``label`` of the batches in place of pseudo-labels: the
+            paper's baseline (section 4.3), with the same encoder, views, loss and schedule.
+        chunks: Forward passes that a step's images are divided among when memory is short, see
+            :func:`rs_otl.trainers.encode.encode`.
+        compile: Whether to run the encoder through ``torch.compile``; if that fails, stderr says
+            so and it runs uncompiled.
+        seed: Seed of weights and views.
+
+    Raises:
+        InputError: If a value is not as above, or the weights do not fit.
+
+    Attributes:
+        encoder: The encoder, from normalised images ``(B, C, size, size)`` to features ``(B, D)``.
+        heads: From features to outputs ``(heads, B, k)``.
+        pseudo_labels: The labels of the current epoch.
     """
 
-    labels: Tensor | None
-    """Pseudo-labels, ``(views, heads, N)`` int64, of the current epoch."""
+    ignore = ("weights", "augmentations")
+    monitor = "loss"
 
     def __init__(
         self,
+        model: str = "resnet18",
+        weights: WeightsEnum | str | bool | None = None,
+        in_channels: int = 3,
         clusters: int = 128,
         heads: int = 1,
         hidden: int = 0,
+        views: int = 2,
+        augment: str = "strong",
+        size: int = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        rgb: bool | None = None,
+        scale: float | None = None,
+        augmentations: nn.Module | None = None,
+        lr: float = 0.03,
+        milestones: Sequence[int] = (),
+        milestone_lrs: Sequence[float] = (),
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        warmup: int = 0,
         relabel_every: int = 1,
         relabel: str = "fresh",
-        labeller: str = "translation",
+        method: str = "translation",
         decay: float = 1.5,
         temperature: float | None = None,
-        **settings: Unpack[ViewSettings],
+        freeze_batch_norm: bool = False,
+        supervised: bool = False,
+        chunks: int = 1,
+        compile: bool = False,
+        seed: int = 0,
     ) -> None:
-        super().__init__(**settings)
         if temperature is not None and (heads > 1 or hidden):
             raise InputError(
                 f"temperature = {temperature} with heads = {heads} and hidden = {hidden}: a head "
@@ -86,241 +175,448 @@ class OTLTask(ViewTask):
         if temperature is not None and relabel == "reuse":
             raise InputError(
                 f"relabel = reuse with temperature = {temperature}: labels of a filled head are "
-                "made from the plain view, which no step sees; expected relabel = fresh"
+                "made from the plain image, which no step sees; expected relabel = fresh"
             )
-        if labeller not in LABELLERS:
-            raise InputError(f"labeller = {labeller!r}: expected one of {', '.join(LABELLERS)}")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.hparams["seed"])
-            self.heads = (
-                OutputHeads(self.features, clusters, heads, hidden)
-                if temperature is None
-                else CosineHead(self.features, clusters, temperature)
-            )
-        self.labels = None
-        self._found: dict[str, float] = {}  # what the labels are like, to be logged
-        self._made_for = -1  # the epoch that labels were made for ahead of its start
-        self._outputs: Tensor | None = None  # of this epoch's steps, (views, heads, N, k)
-        self._lacking: Tensor | None = None  # images not seen yet in this epoch, (N,) bool
+        if (mean is None) != (std is None):
+            raise InputError("mean and std go together: expected both or neither")
+        if scale is not None and scale <= 0:
+            raise InputError(f"scale = {scale}: expected a number above 0")
+        self.weights = weights
+        self.pseudo_labels = PseudoLabels(method, decay)
+        super().__init__()
+        self.hparams["rgb"] = in_channels == 3 if rgb is None else rgb
+        self._default_statistics = mean is None
+        self._default_views = augmentations is None
+        self._normalise_by(*self._statistics())
+        if augmentations is not None:
+            self.augmentations = augmentations
+        self._step_outputs: StepOutputs | None = None
+        self._seen = 0
+        self._began = time.perf_counter()
+        self.train()
 
-    def batch_labels(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return the pseudo-labels of a batch: ``(views, heads, B)`` int64 in [0, k)."""
-        assert self.labels is not None
-        return self.labels[:, :, batch["index"]]
+    def configure_models(self) -> None:
+        """Make the encoder and the heads, from the seed or the weights to start from."""
+        settings = self.hparams
+        self.encoder = create_encoder(settings["model"], settings["in_channels"], settings["seed"])
+        check_size(self.encoder, settings["size"])
+        self._started_from: EncoderConfig | None = None
+        if self.weights:
+            self._started_from = self._load_weights(self.weights)
+        self.features = cast(int, self.encoder.num_features)
+        # Most of a CPU step is convolutions, which run faster on this layout.
+        self.encoder.to(memory_format=torch.channels_last)
+        if settings["compile"]:
+            self.encoder.compile()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings["seed"])
+            self.heads: nn.Module = (
+                OutputHeads(
+                    self.features, settings["clusters"], settings["heads"], settings["hidden"]
+                )
+                if settings["temperature"] is None
+                else CosineHead(self.features, settings["clusters"], settings["temperature"])
+            )
+
+    def configure_metrics(self) -> None:
+        """Make the metric of the validation images."""
+        self.val_knn = LeaveOneOutKNN()
+
+    def _load_weights(self, weights: WeightsEnum | str | bool) -> EncoderConfig:
+        source = f"timm/{self.hparams['model']}" if weights is True else str(weights)
+        loaded = load_encoder(source)
+        config = loaded.config
+        channels = len(config.spec.bands)
+        for name, wanted, given in (
+            ("model", self.hparams["model"], config.encoder),
+            ("in_channels", self.hparams["in_channels"], channels),
+        ):
+            if wanted != given:
+                raise InputError(
+                    f"weights = {source} have {name} = {given}, not {wanted}: expected the same"
+                )
+        self.encoder.load_state_dict(loaded.module.state_dict())
+        return config
+
+    def _statistics(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Return mean and std: those given, else of the weights, else a guess."""
+        settings, channels = self.hparams, self.hparams["in_channels"]
+        if settings["mean"] is not None:
+            return settings["mean"], settings["std"]
+        if not self._default_views:
+            return (0.0,) * channels, (1.0,) * channels
+        if self._started_from is not None:
+            self._default_statistics = False
+            return self._started_from.spec.mean, self._started_from.spec.std
+        if channels == 3:
+            return PAPER_MEAN, PAPER_STD
+        return (0.5,) * channels, (0.25,) * channels
+
+    def _normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Make the views and the plain view of images with these statistics."""
+        settings = self.hparams
+        settings["mean"], settings["std"] = tuple(mean), tuple(std)  # as the checkpoint says
+        if self._default_views:
+            self.augmentations = augmentation(
+                settings["augment"], settings["size"], mean, std, settings["rgb"]
+            ).to(self.device)
+        self.plain_view = evaluation_transforms(settings["size"], mean, std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, except for batch normalisation that is to stay as it is."""
+        super().train(mode)
+        if self.hparams["freeze_batch_norm"]:
+            for module in self.encoder.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    # The data
+
+    def setup(self, stage: str) -> None:
+        """Agree with a data module of torchgeo on positions and normalisation."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage != "fit" or not isinstance(data, BaseDataModule):
+            return
+        if isinstance(data, NonGeoDataModule) and not self.hparams["supervised"]:
+            name = "train_dataset" if data.train_dataset is not None else "dataset"
+            dataset = getattr(data, name)
+            if dataset is not None and not isinstance(dataset, IndexedDataset):
+                setattr(data, name, IndexedDataset(dataset))
+        scale = self.hparams["scale"]
+        if isinstance(data, OTLDataModule):
+            scale = 1  # its images and statistics are in [0, 1]
+        elif scale is None:
+            return  # images must arrive in [0, 1]: each batch is checked
+        else:
+            data.aug = data.train_aug = data.val_aug = partial(_divided, scale=scale)
+        mean, std = (torch.as_tensor(values).flatten() / scale for values in (data.mean, data.std))
+        if self._default_statistics and len(mean) == len(std) == self.hparams["in_channels"]:
+            self._normalise_by(mean.tolist(), std.tolist())
+
+    def _check_range(self, images: Tensor) -> None:
+        """Refuse images that the default views would clamp."""
+        if images.dtype == torch.uint8 or not self._default_views:
+            return
+        low, high = (float(bound) for bound in torch.aminmax(images))
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise InputError(
+                f"images from {low:.3g} to {high:.3g}: expected uint8 or [0, 1], not yet "
+                "normalised, since the views come first; set scale= of OTLTask to the raw value "
+                "that becomes 1 (255 for 8-bit images), or mean=0 and std=255 of the data module"
+            )
+
+    # The network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return outputs before softmax, float32 ``(heads, B, k)``, of normalised images.
+
+        The heads never run in half precision: its few bits would put many rows on ties.
+        """
+        features = encode(self.encoder, images, self.hparams["chunks"])
+        with torch.autocast(images.device.type, enabled=False):
+            return self.heads(features.float())
+
+    def view_outputs(self, images: Tensor) -> Tensor:
+        """Return outputs ``(views, heads, B, k)`` of freshly augmented views of images.
+
+        One forward pass over the stacked views, so that batch normalisation sees them all.
+
+        Args:
+            images: float32 in [0, 1] or uint8, ``(B, C, S, S)``.
+
+        Raises:
+            InputError: If values lie outside [0, 1].
+        """
+        views, batch = self.hparams["views"], len(images)
+        self._check_range(images)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            stacked = torch.cat([self.augmentations(images) for _ in range(views)])
+        outputs = self(stacked.contiguous(memory_format=torch.channels_last))
+        return outputs.unflatten(1, (views, batch)).transpose(0, 1)
+
+    def plain_features(self, images: Tensor) -> Tensor:
+        """Return features ``(B, D)`` of images as they are, resized, cropped and normalised."""
+        self._check_range(images)
+        view = self.plain_view(as_unit(images)).contiguous(memory_format=torch.channels_last)
+        return self.encoder(view)
+
+    # Steps
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the label-consistent loss of a batch, the mean over the heads."""
+        size = len(batch["image"])
+        if size * self.hparams["views"] == 1:
+            raise InputError(
+                "a batch of one image in one view: expected two, for batch normalisation; set "
+                "drop_last=True in the data loader, or views=2"
+            )
+        outputs = self.view_outputs(batch["image"])
+        if self.hparams["supervised"]:
+            labels = batch["label"].expand(self.hparams["views"], 1, -1)
+        else:
+            labels = self.pseudo_labels[batch["index"]]
+            self._keep_outputs(batch["index"], outputs.detach())
+        losses = [
+            label_consistent_loss(outputs[:, head], labels[:, head])
+            for head in range(labels.shape[1])
+        ]
+        loss = torch.stack(losses).mean()
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def validation_step(
+        self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add the features of labelled images to the nearest-neighbour score."""
+        if "label" in batch and batch["label"].ndim == 1:
+            self.val_knn.update(self.plain_features(batch["image"]), batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the nearest-neighbour score of the validation images."""
+        if self.val_knn.update_called:
+            self.log("val_knn", self.val_knn.compute(), prog_bar=True)
+            self.val_knn.reset()
+
+    def on_train_start(self) -> None:
+        """Bring restored labels to the device; training from the start has none."""
+        if self.current_epoch == 0:
+            self.pseudo_labels.forget()
+        self.pseudo_labels.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Renew the labels when it is time."""
-        super().on_train_epoch_start()
-        if self._due(self.current_epoch):
-            if self._made_for != self.current_epoch:
-                self._relabel()
-            self.log_dict(self._found)
-        self._outputs = self._lacking = None
+        """Seed the epoch and renew the labels when it is time."""
+        self._seed(self.current_epoch)
+        self._seen = 0
+        self._began = time.perf_counter()
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("ln_k", math.log(self.hparams["clusters"]))
+        if self.hparams["supervised"]:
+            return
+        labels, images = self.pseudo_labels.labels, len(self._training_set())
+        if labels is not None and labels.shape[-1] != images:
+            raise InputError(
+                f"the checkpoint has labels of {labels.shape[-1]:,} images, the training set has "
+                f"{images:,}: expected the images that the run began with"
+            )
+        if self._labels_due(self.current_epoch):
+            if self.pseudo_labels.epoch != self.current_epoch:
+                self._make_labels(self.current_epoch)
+            self.log_dict(self.pseudo_labels.metrics)
+        self._step_outputs = None
         now = time.perf_counter()
         self.log("label_seconds", now - self._began)
-        self.log("ln_k", math.log(self.hparams["clusters"]))
         self._began = now
 
-    def keep_outputs(self, batch: dict[str, Tensor], outputs: Tensor) -> None:
-        """Keep what a step has computed, where the next labels are made from it."""
-        upcoming = self.current_epoch + 1
-        if self.hparams["relabel"] != "reuse" or not self._due(upcoming):
-            return
-        if self._outputs is None:
-            rows = len(self._training_loader().dataset)
-            views, heads, _, clusters = outputs.shape
-            self._outputs = outputs.new_empty(views, heads, rows, clusters)
-            self._lacking = torch.ones(rows, dtype=torch.bool, device=outputs.device)
-        assert self._lacking is not None
-        self._outputs[:, :, batch["index"]] = outputs
-        self._lacking[batch["index"]] = False
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step.
+
+        Each step, because loaders and callbacks draw differently in a run that was resumed.
+        """
+        self._seed(self.current_epoch, batch_idx)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Make the next epoch's labels of this epoch's outputs, before the checkpoint."""
-        upcoming = self.current_epoch + 1
-        last = self.trainer.is_last_batch
-        if last and self._outputs is not None and upcoming != self.trainer.max_epochs:
-            self._seed(self.current_epoch, batch_idx + 1)
-            self._relabel()
-            self._made_for = upcoming
-        super().on_train_batch_end(outputs, batch, batch_idx)
+        """After the last batch make the next labels, if from its steps, and log the epoch's cost.
 
-    def _due(self, epoch: int) -> bool:
-        return self.labels is None or epoch % self.hparams["relabel_every"] == 0
+        Here, because callbacks, the checkpoint among them, end an epoch before the task does.
+        """
+        self._seen += len(batch["image"])
+        if not self.trainer.is_last_batch:
+            return
+        upcoming = self.current_epoch + 1
+        if self._step_outputs is not None and upcoming != self.trainer.max_epochs:
+            self._seed(self.current_epoch, batch_idx + 1)
+            self._make_labels(upcoming)
+        if not math.isfinite(outputs["loss"]):
+            raise InputError(
+                f"training has diverged in epoch {self.current_epoch + 1} (the loss is not "
+                f"finite): lower the learning rate, now {self.hparams['lr']:g}"
+            )
+        seconds = time.perf_counter() - self._began
+        self.log("train_seconds", seconds)
+        self.log("images_per_second", self._seen / seconds)
+
+    def _seed(self, *moment: int) -> None:
+        """Seed the global random state from the run's seed, the process and the moment."""
+        entropy = [self.hparams["seed"], self.global_rank, *moment]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    # Labels
+
+    def _labels_due(self, epoch: int) -> bool:
+        return self.pseudo_labels.labels is None or epoch % self.hparams["relabel_every"] == 0
+
+    def _keep_outputs(self, index: Tensor, outputs: Tensor) -> None:
+        """Keep a step's outputs if the next labels are made from them."""
+        if self.hparams["relabel"] != "reuse" or not self._labels_due(self.current_epoch + 1):
+            return
+        if self._step_outputs is None:
+            self._step_outputs = StepOutputs(len(self._training_set()))
+        self._step_outputs.add(index, outputs)
 
     @torch.no_grad()
-    def _relabel(self) -> None:
-        """Label every training image (section 3.3), from new outputs or from those kept."""
-        rows = len(self._training_loader().dataset)
-        places = self._own(torch.arange(rows, device=self.device))
-        if self._outputs is not None:
-            outputs, places = self._completed()
-        elif self.hparams["temperature"] is None:
-            outputs = self._over_images(self.view_outputs, places)
+    def _make_labels(self, epoch: int) -> None:
+        """Label every training image for an epoch, from new outputs or the steps' (section 3.3)."""
+        group: Group = dist.group.WORLD if self.trainer.world_size > 1 else None
+        images, clusters = len(self._training_set()), self.hparams["clusters"]
+        if images < clusters:
+            raise InputError(
+                f"{clusters} clusters for {images} training images: "
+                "expected at least one image per cluster; set clusters lower"
+            )
+        index = torch.arange(self.global_rank, images, self.trainer.world_size, device=self.device)
+        if self._step_outputs is not None:
+            outputs, index = self._completed(self._step_outputs, group)
+        elif self.hparams["temperature"] is not None:
+            outputs = self._filled_outputs(index, images, group)
         else:
-            outputs = self._filled_outputs(places)
-        views, heads, own, _ = outputs.shape
-        labels = torch.empty(views, heads, own, dtype=torch.int64, device=outputs.device)
-        found = []
-        for view in range(views):
-            for head in range(heads):
-                result = balanced_labels(
-                    outputs[view, head],
-                    method=self.hparams["labeller"],
-                    decay=self.hparams["decay"],
-                    group=dist.group.WORLD if self.trainer.world_size > 1 else None,
-                )
-                labels[view, head] = result.labels
-                found.append(result)
-        self._found = {
-            "std": float(np.mean([result.std for result in found])),
-            "initial_std": float(np.mean([result.initial_std for result in found])),
-            "initial_empty": float(np.mean([result.initial_empty for result in found])),
-        }
-        labels = self._all_gather_rows(labels.movedim(-1, 0), places, rows).movedim(0, -1)
-        if self.labels is not None:
-            self._found["changed"] = float((labels != self.labels).float().mean())
-        if views > 1:
-            self._found["agreement"] = float(_agreement(labels))
-        # Labels of the plain view are those of every view.
-        self.labels = labels.expand(self.hparams["views"], -1, -1).contiguous()
+            outputs = self._over_images(self.view_outputs, index)
+        self.pseudo_labels.make(outputs, index, images, epoch, group)
+        if self.hparams["temperature"] is not None:
+            self.pseudo_labels.share_among_views(self.hparams["views"])
 
-    def _own(self, places: Tensor) -> Tensor:
-        """Return this process's share of some images."""
-        return places[self.global_rank :: self.trainer.world_size].contiguous()
+    def _completed(self, kept: StepOutputs, group: Group) -> tuple[Tensor, Tensor]:
+        """Return the outputs of this process's images, and their positions.
 
-    def _all_gather_rows(self, values: Tensor, places: Tensor, rows: int) -> Tensor:
-        """Return what all processes found of all images, by index, ``(rows, ...)``.
-
-        Args:
-            values: What this process found, ``(n, ...)``.
-            places: Indices of its images, ``(n,)``, which no other process has.
-            rows: Number of all images.
+        Images that no step has seen are looked at now.
         """
-        known = values.new_zeros(rows, *values.shape[1:])
-        known[places] = values
-        return cast(Tensor, self.trainer.strategy.reduce(known, reduce_op="sum"))
+        seen, unseen = kept.divide(group)
+        assert kept.outputs is not None
+        if len(unseen):
+            kept.outputs[:, :, unseen] = self._over_images(self.view_outputs, unseen)
+        index = torch.cat([seen, unseen]).sort().values
+        return (kept.outputs if len(index) == kept.images else kept.outputs[:, :, index]), index
 
-    def _completed(self) -> tuple[Tensor, Tensor]:
-        """Return the outputs kept of steps and the images they are of, none twice.
-
-        Images that no process has seen are looked at now.
-        """
-        assert self._outputs is not None
-        assert self._lacking is not None
-        seen = ~self._lacking
-        # An image is of the first process that has seen it: samplers of others may pad.
-        rank = self.global_rank
-        first = torch.where(seen, rank, self.trainer.world_size)
-        first = cast(Tensor, self.trainer.strategy.reduce(first, reduce_op="min"))
-        lacking = self._own((first == self.trainer.world_size).nonzero()[:, 0])
-        if len(lacking):
-            self._outputs[:, :, lacking] = self._over_images(self.view_outputs, lacking)
-            first[lacking] = rank
-        places = (first == rank).nonzero()[:, 0]
-        if len(places) == len(seen):
-            return self._outputs, places
-        return self._outputs[:, :, places], places
-
-    def _filled_outputs(self, places: Tensor) -> Tensor:
-        """Fill the cosine head from the plain views of all images.
+    def _filled_outputs(self, index: Tensor, images: int, group: Group) -> Tensor:
+        """Fill the cosine head from the plain features of all images.
 
         Returns:
-            The outputs of this process's, ``(1, 1, n, k)``.
+            The outputs of this process's images, ``(1, 1, n, k)``.
         """
         head = cast(CosineHead, self.heads)
-        settings = self.hparams
-        view = evaluation_transforms(settings["size"], settings["mean"], settings["std"])
-
-        def plain_features(images: Tensor) -> Tensor:
-            return self.encoder(view(as_unit(images)).contiguous(memory_format=torch.channels_last))
-
         self.eval()
-        own = self._over_images(plain_features, places)
+        mine = self._over_images(self.plain_features, index)
         self.train()
-        features = self._all_gather_rows(own, places, len(self._training_loader().dataset))
+        features = gather_rows(mine, index, images, group)
         head.centre.copy_(features.mean(0))
         directions = head.directions(features)
-        head.weight.copy_(cluster_directions(directions, settings["clusters"], settings["seed"]))
-        return head(own)[None]
+        head.weight.copy_(
+            cluster_directions(directions, self.hparams["clusters"], self.hparams["seed"])
+        )
+        return head(mine)[None]
 
-    def _training_loader(self) -> Any:
-        return self.trainer.train_dataloader
+    def _training_set(self) -> Any:
+        return cast(Any, self.trainer.train_dataloader).dataset
 
-    def _over_images(self, function: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:
-        """Return ``function`` of training images, by index.
+    def _over_images(self, function: Callable[[Tensor], Tensor], index: Tensor) -> Tensor:
+        """Return ``function`` of training images, by position.
 
         Args:
-            function: From images ``(B, C, H, W)`` to ``(..., B, D)``.
-            places: Indices of the n images, ``(n,)`` int64, ascending, at least one.
+            function: From images ``(B, C, S, S)`` to ``(..., B, D)``.
+            index: Positions of the n images, ``(n,)`` int64, ascending, at least one.
 
         Returns:
             ``(..., n, D)`` float32.
+
+        Raises:
+            InputError: If the samples' ``index`` is missing or is not their position.
         """
-        loader = self._training_loader()
-        dataset, clusters = loader.dataset, self.hparams["clusters"]
-        if len(dataset) < clusters:
-            raise InputError(
-                f"{clusters} clusters for {len(dataset)} training images: "
-                "expected at least an image a cluster; set clusters lower"
-            )
-        # Every image, where the training loader drops the last batch; and shuffled as there:
-        # images lie on disk class by class, and batch normalisation over a batch of one class
-        # would take away what that class has in common.
-        every = len(places) == len(dataset)
-        looked_at = dataset if every else Subset(dataset, places.tolist())
+        loader = cast(Any, self.trainer.train_dataloader)
+        if len(index) == 1 and len(loader.dataset) > 1:  # batch normalisation fails on one image
+            pair = torch.cat([index, (index + 1) % len(loader.dataset)]).sort().values
+            return self._over_images(function, pair)[..., pair == index, :]
+        # Shuffled: images lie on disk class by class, and batch normalisation over a batch of
+        # one class would take away what that class has in common.
         everything = DataLoader(
-            looked_at,
-            batch_size=loader.batch_size,
-            shuffle=True,
+            loader.dataset,
+            batch_sampler=_ShuffledBatches(index.tolist(), loader.batch_size),
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
         )
         bar = self.trainer.progress_bar_callback
         silent = not isinstance(bar, TQDMProgressBar) or bar.is_disabled
-        found: Tensor | None = None
+        results: Tensor | None = None
+        filled = torch.zeros(len(index), dtype=torch.bool, device=self.device)
         for batch in tqdm(everything, "labels", file=sys.stderr, leave=False, disable=silent):
             if "index" not in batch:
                 raise InputError(
-                    "a training batch without 'index': expected each sample to carry its "
-                    "position in the data set; labels are kept by it"
+                    "a training batch without 'index', by which labels are kept: expected each "
+                    "sample to hold its position in the data set; wrap the data set in "
+                    "rs_otl.datasets.IndexedDataset"
                 )
             batch = self.trainer.strategy.batch_to_device(batch, self.device)
             with self.trainer.precision_plugin.forward_context():
-                part = function(batch["image"]).float()
-            if found is None:
-                found = part.new_empty((*part.shape[:-2], len(looked_at), part.shape[-1]))
-            rows = batch["index"]
-            found[..., rows if every else torch.searchsorted(places, rows), :] = part
-        assert found is not None
-        return found
+                result = function(batch["image"]).float()
+            if results is None:
+                results = result.new_empty((*result.shape[:-2], len(index), result.shape[-1]))
+            rows = torch.searchsorted(index, batch["index"]).clamp_(max=len(index) - 1)
+            results[..., rows, :] = result
+            filled[rows[index[rows] == batch["index"]]] = True
+        if results is None or not filled.all():
+            raise InputError(
+                "the 'index' of the training samples is not their position in the data set, from "
+                "0 on (a subset of another?): wrap the data set in rs_otl.datasets.IndexedDataset"
+            )
+        return results
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the labels: they outlive an epoch when ``relabel_every`` is above 1."""
-        checkpoint["labels"] = self.labels
-        checkpoint["labels_found"] = self._found
-        checkpoint["labels_made_for"] = self._made_for
+        """Save the labels: they are of use for longer than an epoch."""
+        checkpoint["pseudo_labels"] = self.pseudo_labels.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the labels back."""
-        self.labels = checkpoint["labels"]
-        self._found = checkpoint["labels_found"]
-        self._made_for = checkpoint["labels_made_for"]
+        """Restore the labels."""
+        self.pseudo_labels.load_state_dict(checkpoint["pseudo_labels"])
 
-    def on_fit_start(self) -> None:
-        """Bring restored labels to the device."""
-        if self.labels is not None:
-            self.labels = self.labels.to(self.device)
+    # The optimiser
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:  # type: ignore[override]
+        """Return SGD with the steps of section 4.3, or a cosine if there are none."""
+        settings = self.hparams
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            lr=settings["lr"],
+            momentum=settings["momentum"],
+            weight_decay=settings["weight_decay"],
+        )
+        epochs = self.trainer.max_epochs or 1
+
+        def factor(epoch: float) -> float:
+            if not settings["milestones"]:
+                return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            passed = sum(epoch >= milestone for milestone in settings["milestones"])
+            rates = [settings["lr"], *settings["milestone_lrs"]]
+            return rates[passed] / settings["lr"]
+
+        warmup = settings["warmup"]
+        if not warmup:
+            return [optimizer], [LambdaLR(optimizer, factor)]
+        steps = self.trainer.estimated_stepping_batches / epochs
+
+        def stepwise(step: int) -> float:
+            return min(1.0, (step + 1) / warmup) * factor(step / steps)
+
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, stepwise), "interval": "step"}]
 
 
-def _agreement(labels: Tensor) -> Tensor:
-    """Return the share of pairs of views of an image that have the same label.
+class _ShuffledBatches(Sampler[list[int]]):
+    """Batches of positions in random order, the last of two at least.
 
-    Args:
-        labels: ``(views, heads, N)`` with at least two views.
+    An image left over goes into the batch before: alone it fails in batch normalisation.
     """
-    views = labels.shape[0]
-    same = sum(
-        (labels[a] == labels[b]).float().mean() for a in range(views) for b in range(a + 1, views)
-    )
-    return torch.as_tensor(same) / (views * (views - 1) / 2)
+
+    def __init__(self, index: list[int], batch_size: int) -> None:
+        self.index = index
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = [self.index[position] for position in RandomSampler(self.index)]
+        starts = list(range(0, len(order), self.batch_size))
+        if len(order) - starts[-1] == 1 and len(starts) > 1:
+            starts.pop()
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            yield order[start:stop]
+
+
+def _divided(batch: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Bring the raw values of a batch to [0, 1]."""
+    return batch | {"image": (batch["image"].float() / scale).clamp(0, 1)}

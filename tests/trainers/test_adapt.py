@@ -36,7 +36,7 @@ def _statistics(task):
 def test_every_image_may_be_a_cluster_of_its_own():
     task = OTLTask(clusters=24, freeze_batch_norm=True, **SETTINGS)
     _fit(task)
-    assert torch.equal(task.labels, torch.arange(24).expand(2, 1, 24))
+    assert torch.equal(task.pseudo_labels.labels, torch.arange(24).expand(2, 1, 24))
 
 
 def test_the_head_is_filled_from_the_plain_views():
@@ -56,8 +56,8 @@ def test_the_head_is_filled_from_the_plain_views():
 def test_fewer_clusters_are_filled_evenly_and_shared_by_the_views():
     task = OTLTask(clusters=4, freeze_batch_norm=True, **SETTINGS)
     trainer = _fit(task)
-    assert torch.equal(task.labels[0], task.labels[1])
-    counts = task.labels[0, 0].bincount(minlength=4)
+    assert torch.equal(task.pseudo_labels.labels[0], task.pseudo_labels.labels[1])
+    counts = task.pseudo_labels.labels[0, 0].bincount(minlength=4)
     assert counts.sum() == 24
     assert trainer.callback_metrics["std"] <= trainer.callback_metrics["initial_std"]
 

@@ -57,8 +57,10 @@ def test_it_runs_under_anyones_trainer_and_logs_what_tells():
 def test_labels_are_even_and_cover_the_batch_that_training_drops():
     task = _task(heads=3, views=2)
     trainer = _fit(task)
-    assert task.labels.shape == (2, 3, 40)
-    counts = torch.stack([row.bincount(minlength=4) for row in task.labels.flatten(0, 1)])
+    assert task.pseudo_labels.labels.shape == (2, 3, 40)
+    counts = torch.stack(
+        [row.bincount(minlength=4) for row in task.pseudo_labels.labels.flatten(0, 1)]
+    )
     assert counts.sum(1).tolist() == [40] * 6
     assert trainer.callback_metrics["std"] < 2
 
@@ -85,7 +87,7 @@ def test_images_are_labelled_in_mixed_batches_each_once():
 def test_training_lowers_the_loss_below_that_of_a_guess():
     losses = []
     task = _task(relabel_every=100)
-    task.augment = evaluation_transforms(
+    task.augmentations = evaluation_transforms(
         32, PAPER_MEAN, PAPER_STD
     )  # views that can be learnt by heart
     task.on_train_epoch_end = lambda: losses.append(float(task.trainer.callback_metrics["loss"]))
@@ -96,7 +98,7 @@ def test_training_lowers_the_loss_below_that_of_a_guess():
 def test_labels_are_kept_between_renewals():
     task = _task(relabel_every=2)
     seen = []
-    task.on_train_epoch_end = lambda: seen.append(task.labels.clone())
+    task.on_train_epoch_end = lambda: seen.append(task.pseudo_labels.labels.clone())
     _fit(task, epochs=4)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[2], seen[3])
@@ -127,15 +129,15 @@ def test_reused_outputs_take_a_pass_for_what_was_dropped_alone():
 def test_reused_labels_are_made_of_what_the_steps_saw():
     task = _task(relabel="reuse")
     kept = []
-    keep = task.keep_outputs
-    task.keep_outputs = lambda batch, outputs: (
-        kept.append((task.current_epoch, batch["index"], outputs)),
-        keep(batch, outputs),
+    keep = task._keep_outputs
+    task._keep_outputs = lambda index, outputs: (
+        kept.append((task.current_epoch, index, outputs)),
+        keep(index, outputs),
     )
     _fit(task, epochs=2)
     _, index, outputs = next(entry for entry in kept if entry[0] == 0)
     t_free = outputs.argmax(-1)  # translation moves some rows, not most
-    same = (task.labels[:, :, index] == t_free).float().mean()
+    same = (task.pseudo_labels.labels[:, :, index] == t_free).float().mean()
     assert same > 0.4  # a guess would have a quarter
 
 
@@ -144,11 +146,11 @@ def test_reused_labels_are_renewed_when_it_is_time(every):
     task = _task(relabel="reuse", relabel_every=every)
     seen, logged = [], []
     task.on_train_epoch_end = lambda: (
-        seen.append(task._made_for),
+        seen.append(task.pseudo_labels.epoch),
         logged.append("changed" in task.trainer.callback_metrics),
     )
     _fit(task, epochs=4)
-    assert seen == ([1, 2, 3, 3] if every == 1 else [-1, 2, 2, 2])
+    assert seen == ([1, 2, 3, 3] if every == 1 else [0, 2, 2, 2])
 
 
 def test_other_words_for_relabel_are_refused():
@@ -186,7 +188,7 @@ class _PlainAndMirrored(nn.Module):
 def test_a_run_is_the_paper_written_out():
     """Sections 3.2 to 3.4 in a few lines, the labels by another's solver."""
     task = _task(freeze_batch_norm=True)
-    task.augment = _PlainAndMirrored()
+    task.augmentations = _PlainAndMirrored()
     network = nn.Sequential(copy.deepcopy(task.encoder).eval(), copy.deepcopy(task.heads))
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
     dataset, epochs = _Images(), 3
@@ -213,7 +215,7 @@ def test_a_run_is_the_paper_written_out():
             ]
             torch.stack(pairs).mean().backward()
             optimizer.step()
-    assert torch.equal(task.labels[:, 0], torch.stack(labels))
+    assert torch.equal(task.pseudo_labels.labels[:, 0], torch.stack(labels))
     for name, weights in network[0].named_parameters():
         torch.testing.assert_close(task.encoder.get_parameter(name), weights, rtol=1e-3, atol=1e-5)
 
@@ -289,12 +291,12 @@ def test_a_checkpoint_holds_the_labels_and_loads_without_unpickling_code(tmp_pat
     trainer = _fit(task)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     loaded = torch.load(tmp_path / "a.ckpt", weights_only=True)
-    assert torch.equal(loaded["labels"], task.labels)
+    assert torch.equal(loaded["pseudo_labels"]["labels"], task.pseudo_labels.labels)
     again = _task(relabel_every=100)
-    before = copy.deepcopy(task.labels)
+    before = copy.deepcopy(task.pseudo_labels.labels)
     loader = DataLoader(_Images(), batch_size=16, shuffle=True, drop_last=True)
     small_trainer(2).fit(again, loader, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
-    assert torch.equal(again.labels, before)
+    assert torch.equal(again.pseudo_labels.labels, before)
 
 
 def test_batches_without_index_are_refused():

@@ -5,7 +5,7 @@ import torch
 from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
 
-from rs_otl.trainers import OTLTask, SupervisedTask
+from rs_otl.trainers import OTLTask
 
 
 class _Colours(Dataset):
@@ -35,7 +35,7 @@ def _fit(task, epochs):
 
 
 def test_it_learns_the_labels_under_anyones_trainer():
-    task = SupervisedTask(classes=4, **SETTINGS)
+    task = OTLTask(supervised=True, clusters=4, **SETTINGS)
     metrics = _fit(task, epochs=4)
     assert metrics["ln_k"] == pytest.approx(math.log(4))
     assert metrics["loss"] < 0.7 * math.log(4)
@@ -43,26 +43,31 @@ def test_it_learns_the_labels_under_anyones_trainer():
     data = _Colours()
     view = torch.nn.functional.interpolate(data.images, 32)
     task.eval()
-    normalise = task.augment
+    normalise = task.augmentations
     with torch.no_grad():
         outputs = task((view - normalise.mean) / normalise.std)[0]
     assert (outputs.argmax(1) == data.labels).float().mean() > 0.6
 
 
 def test_every_view_is_to_predict_the_label():
-    task = SupervisedTask(classes=4, **SETTINGS)
+    task = OTLTask(supervised=True, clusters=4, **SETTINGS)
+    task.log = lambda *_, **__: None
+    seen = []
+    task.view_outputs = lambda images: seen.append(torch.randn(2, 1, 3, 4)) or seen[0]
     labels = torch.tensor([3, 0, 2])
-    assert torch.equal(task.batch_labels({"label": labels}), labels.expand(2, 1, 3))
+    loss = task.training_step({"image": torch.rand(3, 3, 37, 37), "label": labels}, 0)
+    expected = [torch.nn.functional.cross_entropy(view[0], labels) for view in seen[0]]
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
 
 
 def test_it_starts_from_the_encoder_that_otl_starts_from():
-    supervised = SupervisedTask(classes=4, **SETTINGS).encoder.state_dict()
+    supervised = OTLTask(supervised=True, clusters=4, **SETTINGS).encoder.state_dict()
     otl = OTLTask(clusters=4, **SETTINGS).encoder.state_dict()
     assert all(torch.equal(supervised[name], otl[name]) for name in otl)
 
 
 def test_settings_are_kept_with_their_defaults():
-    hparams = SupervisedTask(classes=4, **SETTINGS).hparams
-    assert hparams["classes"] == 4
+    hparams = OTLTask(supervised=True, clusters=4, **SETTINGS).hparams
+    assert hparams["clusters"] == 4
     assert hparams["seed"] == 3
     assert hparams["momentum"] == 0.9

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from small_run import small_trainer
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
-from rs_otl.datasets.datamodule import EpochSampler
 from rs_otl.models import evaluation_transforms
 from rs_otl.spec import PAPER_MEAN, PAPER_STD
 from rs_otl.trainers import OTLTask
@@ -36,11 +36,11 @@ class _Plain(OTLTask):
 
     def __init__(self, **settings):
         super().__init__(clusters=4, views=2, size=32, augment="simple", lr=0.05, **settings)
-        self.augment = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
+        self.augmentations = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
         self.kept = []
 
     def on_train_epoch_end(self):
-        self.kept.append(self.labels.clone())
+        self.kept.append(self.pseudo_labels.labels.clone())
 
 
 RUNS = {
@@ -59,10 +59,10 @@ def main(out, processes):
             3,
             devices=processes,
             strategy="ddp" if processes > 1 else "auto",
-            use_distributed_sampler=False,
         )
-        sampler = EpochSampler(IMAGES, 0, processes, trainer.global_rank)
-        loader = DataLoader(_Images(), BATCH // processes, sampler=sampler, drop_last=True)
+        images = _Images()
+        sampler = DistributedSampler(images, processes, trainer.global_rank, drop_last=True)
+        loader = DataLoader(images, BATCH // processes, sampler=sampler, drop_last=True)
         trainer.fit(task, loader)
         found[name] = {
             "labels": torch.stack(task.kept),
