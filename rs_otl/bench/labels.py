@@ -22,7 +22,7 @@ from rs_otl.files import atomic_write
 from rs_otl.models import Encoder, OutputHeads
 from rs_otl.spec import load_size
 
-METHODS = ("translation", "translation-paper", "sinkhorn", "kmeans")
+COMPARED = ("translation", "translation-paper", "sinkhorn", "kmeans")
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")
 # Rows drawn at once, so that a matrix of halves is never held in float32.
@@ -114,7 +114,7 @@ def encoder_outputs(
 
 
 def bench_labels(
-    outputs: Tensor, methods: Sequence[str] = METHODS, rounds: int = 3
+    outputs: Tensor, methods: Sequence[str] = COMPARED, rounds: int = 3
 ) -> list[LabelRow]:
     """Label outputs by each method, in turn with plain passes over them.
 

@@ -68,14 +68,14 @@ def labels(
         raise InputError("--encoder and --on go together: an encoder and the images it looks at")
 
     from rs_otl.bench import bench_labels, draw_labels, encoder_outputs, labels_text
-    from rs_otl.bench.labels import METHODS, made_up_outputs
-    from rs_otl.clustering import LABELLERS
+    from rs_otl.bench.labels import COMPARED, made_up_outputs
+    from rs_otl.clustering import METHODS
     from rs_otl.models import load_encoder
     from rs_otl.runs.paths import run_of
 
     for name in method or ():
-        if name not in LABELLERS:
-            raise InputError(f"--method {name}: expected one of {', '.join(LABELLERS)}")
+        if name not in METHODS:
+            raise InputError(f"--method {name}: expected one of {', '.join(METHODS)}")
     run = None
     if encoder is None or on is None:
         outputs = made_up_outputs(kind, rows, clusters, dtype)
@@ -83,7 +83,7 @@ def labels(
         loaded = load_encoder(encoder)
         run = run_of(loaded.path)
         outputs = encoder_outputs(loaded, on, clusters, root)
-    compared = bench_labels(outputs, method or METHODS, rounds)
+    compared = bench_labels(outputs, method or COMPARED, rounds)
     typer.echo(
         json.dumps([row._asdict() for row in compared]) if as_json else labels_text(compared)
     )

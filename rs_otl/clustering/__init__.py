@@ -2,11 +2,11 @@
 
 from rs_otl.clustering.discriminativeness import Discriminativeness, discriminativeness
 from rs_otl.clustering.kmeans import cluster_directions
-from rs_otl.clustering.labels import LABELLERS, BalancedLabels, balanced_labels
+from rs_otl.clustering.labels import METHODS, BalancedLabels, balanced_labels
 from rs_otl.clustering.targets import power_law, whole_sizes
 
 __all__ = [
-    "LABELLERS",
+    "METHODS",
     "BalancedLabels",
     "Discriminativeness",
     "balanced_labels",

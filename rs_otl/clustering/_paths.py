@@ -8,11 +8,12 @@ cluster filled is optimal (complementary slackness).
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rs_otl.compiling import compiled
 
-@njit(cache=True)
+
+@compiled()
 def even_out(
     translation: NDArray[np.float64],
     excess: NDArray[np.int64],
@@ -28,10 +29,10 @@ def even_out(
 ) -> tuple[int, float]:
     """Move rows along shortest paths until no cluster has too many, changing arguments in place.
 
-    A phase finds the shortest paths from all clusters with too many (Dijkstra) until it has met
-    those that lack a ``share`` of what is lacking, changes the translation by the distances,
-    which brings every row on a path onto a tie, and moves one row along each edge of the paths
-    that share none.
+    A phase finds the shortest paths from all clusters with too many rows (Dijkstra) until it has
+    reached clusters that lack a ``share`` of all missing rows. It changes the translation by the
+    distances, which brings every row on a path onto a tie, and moves one row along each edge of
+    paths that have no edge in common.
 
     Args:
         translation: ``(k + 1,)``, the pool last.
@@ -72,7 +73,7 @@ def even_out(
         distance[:] = np.inf
         settled[:] = False
         used[:] = False
-        size, found, filled, reached = 0, 0, 0, 0.0
+        size, ends, filled, reached = 0, 0, 0, 0.0
         for node in range(nodes):
             if excess[node] > 0:
                 distance[node], via_node[node] = 0.0, -1
@@ -85,8 +86,8 @@ def even_out(
                 continue
             settled[node], reached = True, near
             if excess[node] < 0:
-                met[found] = node
-                found += 1
+                met[ends] = node
+                ends += 1
                 filled -= excess[node]
                 if filled >= wanted:
                     break
@@ -118,14 +119,14 @@ def even_out(
                         if size == len(keys):
                             keys, heap = _doubled(keys, heap)
                         size = _push(keys, heap, size, far, other)
-        if found == 0:
+        if ends == 0:
             break
         for node in range(nodes):
             if settled[node]:
                 translation[node] += reached - distance[node]
         moved_by += reached
         phases += 1
-        for number in range(found):
+        for number in range(ends):
             node = met[number]
             free = True
             source = node
@@ -155,7 +156,43 @@ def even_out(
     return phases, moved_by
 
 
-@njit(cache=True)
+@compiled()
+def spread_tied(
+    translation: NDArray[np.float64],
+    excess: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    clusters: NDArray[np.int32],
+    values: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    closed: float,
+) -> None:
+    """Give rows that are tied to the cluster with the most room, changing arguments in place.
+
+    It costs one pass over the entries, where :func:`even_out` needs a path for each row: with rows
+    that are all alike, nearly every row would need one.
+
+    Args:
+        translation: ``(k + 1,)``, the pool last.
+        excess: Rows too many ``(k + 1,)``.
+        starts: Where the entries of each contested row start ``(A + 1,)``.
+        clusters: ``(E,)``.
+        values: Outputs of the entries ``(E,)``.
+        chosen: Place of the entry that each row is in ``(A,)``.
+        closed: A difference that is none.
+    """
+    for row in range(len(chosen)):
+        at = chosen[row]
+        least = values[at] - translation[clusters[at]] - closed
+        for e in range(starts[row], starts[row + 1]):
+            behind = values[e] - translation[clusters[e]] < least
+            if not behind and excess[clusters[e]] + 1 < excess[clusters[at]]:
+                excess[clusters[e]] += 1
+                excess[clusters[at]] -= 1
+                at = e
+        chosen[row] = at
+
+
+@compiled()
 def rows_by_cluster(
     clusters: NDArray[np.int32], chosen: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -183,7 +220,7 @@ def rows_by_cluster(
     return begins, order
 
 
-@njit(cache=True)
+@compiled()
 def _push(
     keys: NDArray[np.float64], heap: NDArray[np.int64], size: int, key: float, node: int
 ) -> int:
@@ -198,7 +235,7 @@ def _push(
     return size + 1
 
 
-@njit(cache=True)
+@compiled()
 def _pop(keys: NDArray[np.float64], heap: NDArray[np.int64], size: int) -> int:
     size -= 1
     key, node = keys[size], heap[size]
@@ -217,7 +254,7 @@ def _pop(keys: NDArray[np.float64], heap: NDArray[np.int64], size: int) -> int:
     return size
 
 
-@njit(cache=True)
+@compiled()
 def _doubled(
     keys: NDArray[np.float64], heap: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

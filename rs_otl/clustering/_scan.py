@@ -4,6 +4,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from rs_otl.compiling import compiled
+
 # Outputs tested at once: a maximum over so many is a handful of vector instructions.
 _BLOCK = 32
 # Parts that rows are split into, so that threads that are held up do not hold up the others.
@@ -13,13 +15,14 @@ PARTS = 32
 _ORDER = {"nnan", "nsz", "reassoc"}
 
 
-@njit(parallel=True, fastmath=_ORDER, cache=True)
+@compiled(parallel=True, fastmath=_ORDER)
 def scan(
     outputs: NDArray,
     translation: NDArray[np.float64],
     rounded: NDArray,
     reach: float,
     width: int,
+    first: int,
     labels: NDArray[np.int32],
     sizes: NDArray[np.int32],
     clusters: NDArray[np.int32],
@@ -36,6 +39,7 @@ def scan(
             the rounding of outputs to their precision: what is decided here is decided in
             float64, this precision only leaves out what is too far.
         width: Most clusters kept of a row.
+        first: Number of the first row among those of all processes.
         labels: Filled with the arg-max ``(n,)``.
         sizes: Filled with the number of clusters kept of each row ``(n,)``, 0 if it is one.
         clusters: Filled, part by part, with the kept clusters of the rows that have several,
@@ -67,7 +71,7 @@ def scan(
                 highest[blocks] = high
                 top = max(top, high)
             least = top - reach
-            best, label, size = -np.inf, 0, 0
+            best, label, size, equal = -np.inf, 0, 0, 0
             for block in range(blocks + 1):
                 if highest[block] < least:
                     continue
@@ -87,7 +91,17 @@ def scan(
                         other = values[place + j] - translation[clusters[place + j]]
                         if other < low:
                             low, worst = other, j
-                    if value > low:
+                    if value == low:
+                        # Of equal ones, each with the same chance: rows that are alike keep
+                        # different clusters, so that they can be spread over all of them.
+                        equal += 1
+                        j = _random(first + row, i) % (width + equal)
+                        if (
+                            j < width
+                            and values[place + j] - translation[clusters[place + j]] == low
+                        ):
+                            clusters[place + j], values[place + j] = i, out[i]
+                    elif value > low:
                         clusters[place + worst], values[place + worst] = i, out[i]
             labels[row] = label
             sizes[row] = 0
@@ -97,7 +111,15 @@ def scan(
         filled[part] = place - begin * width
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@njit(inline="always")
+def _random(row: int, cluster: int) -> int:
+    """Return a number from 0 to 2**31 - 1 that is the same in every run."""
+    mixed = (row * 1_103_515_245 + cluster * 2_654_435_761) & 0x7FFFFFFF
+    mixed = ((mixed ^ (mixed >> 15)) * 1_103_515_245 + 12_345) & 0x7FFFFFFF
+    return mixed ^ (mixed >> 16)
+
+
+@compiled(parallel=True, fastmath=True)
 def soft_counts(
     starts: NDArray[np.int64],
     clusters: NDArray[np.int32],
@@ -149,7 +171,7 @@ def _share(behind: float) -> float:
     return base * base
 
 
-@njit(parallel=True, fastmath=_ORDER, cache=True)
+@compiled(parallel=True, fastmath=_ORDER)
 def dense_soft_counts(
     outputs: NDArray[np.float32],
     translation: NDArray[np.float32],
@@ -189,26 +211,7 @@ def dense_soft_counts(
                 counts[part, i] += shifted[i] * weight
 
 
-@njit(cache=True)
-def best_entries(
-    starts: NDArray[np.int64],
-    clusters: NDArray[np.int32],
-    values: NDArray,
-    translation: NDArray[np.float64],
-) -> NDArray[np.int32]:
-    """Return the cluster of each row's best entry, the first of several alike, ``(A,)``."""
-    rows = len(starts) - 1
-    found = np.empty(rows, np.int32)
-    for row in range(rows):
-        best = -np.inf
-        for e in range(starts[row], starts[row + 1]):
-            value = values[e] - translation[clusters[e]]
-            if value > best or (value == best and clusters[e] < found[row]):
-                best, found[row] = value, clusters[e]
-    return found
-
-
-@njit(cache=True)
+@compiled()
 def contested(
     starts: NDArray[np.int64],
     clusters: NDArray[np.int32],
@@ -234,7 +237,8 @@ def contested(
 
     Returns:
         The rows kept, as positions ``(B,)``; where their entries start ``(B + 1,)``; clusters
-        and outputs of the entries ``(F,)``; and the place of each row's own entry ``(B,)``.
+        and outputs of the entries ``(F,)``; and the place of the entry that each row is in
+        ``(B,)``.
     """
     rows = len(starts) - 1
     least = np.empty(rows)
@@ -261,7 +265,7 @@ def contested(
             least[row] = np.inf
     places = np.empty(kept, np.int64)
     begins = np.empty(kept + 1, np.int64)
-    found = np.empty(entries, np.int32)
+    near = np.empty(entries, np.int32)
     outputs = np.empty(entries, np.float64)
     chosen = np.empty(kept, np.int64)
     kept, place = 0, 0
@@ -272,10 +276,10 @@ def contested(
         for e in range(starts[row], starts[row + 1]):
             own_entry = clusters[e] == labels[row]
             if own_entry or values[e] - translation[clusters[e]] >= least[row]:
-                found[place], outputs[place] = clusters[e], values[e]
+                near[place], outputs[place] = clusters[e], values[e]
                 if own_entry:
                     chosen[kept] = place
                 place += 1
         kept += 1
     begins[kept] = place
-    return places, begins, found, outputs, chosen
+    return places, begins, near, outputs, chosen

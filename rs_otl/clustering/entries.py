@@ -43,6 +43,7 @@ def near_entries(
     width: int,
     magnitude: float,
     compiled: bool | None = None,
+    first: int = 0,
 ) -> Entries:
     """Read the outputs once and keep the entries near each row's best.
 
@@ -50,16 +51,18 @@ def near_entries(
         outputs: ``(N, k)`` floating point; halves are widened a chunk at a time.
         translation: ``(k,)``.
         reach: How far behind the best an entry may be after translation.
-        width: Most entries kept of a row, the best of those within reach.
+        width: Most entries kept of a row, the best of those within reach; of equal ones the
+            compiled pass keeps different ones for different rows.
         magnitude: Largest absolute output.
         compiled: Whether to use the compiled pass; by default for outputs in main memory.
+        first: Number of the first row among those of all processes.
     """
     k = outputs.shape[1]
     largest = magnitude + float(np.abs(translation).max())
     precise = outputs.dtype == torch.float64 or not (magnitude > _SMALLEST and largest < _LARGEST)
     dtype = np.float64 if precise else np.float32
-    # Half a unit in the last place for rounding the translation, half for the difference,
-    # of both sides of a comparison.
+    # Half a unit in the last place for rounding the translation, half for the difference, on
+    # both sides of a comparison.
     margin = 4 * largest * float(np.finfo(dtype).eps)
     rounded = translation.astype(dtype)
     if compiled is None:
@@ -68,7 +71,7 @@ def near_entries(
     labels, rows, sizes, clusters, values = [], [], [], [], []
     begin = 0
     for chunk in _chunks(outputs, torch.from_numpy(rounded).dtype):
-        part = near(chunk, translation, rounded, reach + margin, min(width, k))
+        part = near(chunk, translation, rounded, reach + margin, min(width, k), first + begin)
         several = np.flatnonzero(part.sizes)
         labels.append(part.labels)
         rows.append((several + begin).astype(np.int32))
@@ -97,7 +100,12 @@ class _Part(NamedTuple):
 
 
 def _compiled(
-    chunk: Tensor, translation: NDArray[np.float64], rounded: NDArray, reach: float, width: int
+    chunk: Tensor,
+    translation: NDArray[np.float64],
+    rounded: NDArray,
+    reach: float,
+    width: int,
+    first: int,
 ) -> _Part:
     n = len(chunk)
     labels, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
@@ -105,7 +113,7 @@ def _compiled(
     values = np.empty(n * width, rounded.dtype)
     filled = np.empty(PARTS, np.int64)
     scan(
-        chunk.numpy(), translation, rounded, reach, width,
+        chunk.numpy(), translation, rounded, reach, width, first,
         labels, sizes, clusters, values, filled,
     )  # fmt: skip
     begins = [part * n // PARTS * width for part in range(PARTS)]
@@ -119,9 +127,14 @@ def _compiled(
 
 
 def _plain(
-    chunk: Tensor, translation: NDArray[np.float64], rounded: NDArray, reach: float, width: int
+    chunk: Tensor,
+    translation: NDArray[np.float64],
+    rounded: NDArray,
+    reach: float,
+    width: int,
+    first: int,
 ) -> _Part:
-    """Do the same with torch alone, on any device: what the compiled pass is held against."""
+    """Do the same with torch alone, on any device; tests compare the two."""
     device = chunk.device
     shift = torch.from_numpy(rounded).to(device)
     behind, clusters = (chunk - shift).topk(width, dim=1)
@@ -149,7 +162,7 @@ def _chunks(outputs: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
 
 
 def _joined(parts: list[NDArray], dtype: type) -> NDArray:
-    """Return the parts in one, and let go of them: both at once would take twice the memory."""
+    """Concatenate the parts and release them: both at once would take twice the memory."""
     whole = np.concatenate(parts) if parts else np.empty(0, dtype)
     parts.clear()
     return whole

@@ -1,4 +1,4 @@
-"""What a labeller returns."""
+"""What a method of labelling returns."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Labelling:
-    """Labels of the rows of this process and how they were come by.
+    """Labels of the rows of this process, and how they were made.
 
     Attributes:
         labels: ``(n,)`` int64, on the outputs' device.
-        translation: ``(k,)``, such that the labels are ``(outputs - translation).argmax(1)``;
-            ``None`` where they are of no such form.
+        translation: ``(k,)``, such that the labels are ``(outputs - translation).argmax(1)``, but
+            for ``ties``; ``None`` where labels have no such form.
         iterations: Iterations that it took.
+        ties: Rows whose label is as good as the arg-max, but another one.
         stds: Standard deviation of the cluster sizes after each iteration, the first before
             any ``(iterations + 1,)``; empty where none are made on the way.
     """
@@ -23,4 +24,5 @@ class Labelling:
     labels: Tensor
     translation: Tensor | None
     iterations: int
+    ties: int = 0
     stds: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

@@ -19,9 +19,6 @@ from rs_otl.clustering.targets import whole_sizes
 from rs_otl.clustering.translation import solve
 from rs_otl.errors import InputError
 
-# Standard deviation of the sizes, in mean sizes, above which ties are worth another search.
-_TIES_THAT_MATTER = 0.02
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -50,9 +47,9 @@ class Problem:
         """Return the rows in each cluster, of all processes ``(k,)`` int64."""
         return self.rows.summed(torch.bincount(labels, minlength=len(self.targets)))
 
-    def missed(self, found: Labelling) -> float:
+    def missed(self, labelling: Labelling) -> float:
         """Return the standard deviation of the cluster sizes about the targets."""
-        return float((self.counts(found.labels) - self.targets).square().mean().sqrt())
+        return float((self.counts(labelling.labels) - self.targets).square().mean().sqrt())
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,19 @@ class BalancedLabels:
     Attributes:
         labels: Cluster of each row of this process, ``(n,)`` int64, on the outputs' device.
         translation: The shift T of equation 10, ``(k,)``, on the outputs' device: the labels are
-            ``(outputs - translation).argmax(1)``. In float64 by ``"translation"`` and
-            ``"sinkhorn"``, in the outputs' precision, at least float32, by
-            ``"translation-paper"``; ``None`` where labels are of no such form.
+            ``(outputs - translation).argmax(1)``, except for ``ties``. In float64 by
+            ``"translation"`` and ``"sinkhorn"``, in the outputs' precision, at least float32, by
+            ``"translation-paper"``; ``None`` where labels have no such form.
         counts: Rows in each cluster, of all processes, ``(k,)`` int64, on the outputs' device.
         std: Standard deviation of ``counts`` about their targets, in rows.
         initial_std: The same before any translation.
         initial_empty: Clusters without a row before any translation.
+        ties: Rows, of all processes, that no shift decides: their label is as good as the arg-max
+            after translation, up to rounding, and was chosen so that the clusters are even. 0 for
+            outputs in general position, and by the methods other than ``"translation"``.
         iterations: Phases of shortest paths, translations tried, or scalings.
-        stds: Standard deviations on the way of ``"translation-paper"``, the untranslated first;
-            empty for the others.
+        stds: Standard deviation before and after each iteration of ``"translation-paper"``;
+            empty for the other methods.
     """
 
     labels: Tensor
@@ -80,6 +80,7 @@ class BalancedLabels:
     std: float
     initial_std: float
     initial_empty: int
+    ties: int
     iterations: int
     stds: NDArray[np.float64]
 
@@ -102,16 +103,16 @@ def balanced_labels(
             on any device, with N >= k >= 2. Not modified and not copied.
         targets: Rows wanted in each cluster, ``(k,)``, at least 0, summing to N; rounded to
             whole numbers by largest remainder. ``None`` means N / k in each.
-        method: One of :data:`LABELLERS`:
+        method: One of :data:`METHODS`:
 
             - ``"translation"``: exactly even, every cluster at floor or ceil of N / k, and of all
-              such labels those with the greatest sum of chosen outputs. Rows that are alike can
-              keep it from being even: then it is as near as was found, and ``std`` tells.
+              such labels those with the greatest sum of chosen outputs, also in half precision
+              and with rows that are alike.
             - ``"translation-paper"``: the paper's Algorithm 1 in its authors' working form.
             - ``"sinkhorn"``: Sinkhorn-Knopp, SeLa's; not quite even.
-            - ``"kmeans"``: spherical k-means of the centred rows, in DeepCluster's manner; as
-              even as it happens to be. It takes no targets, and one process.
-            - ``"instance"``: every row a cluster of its own, with k = N.
+            - ``"kmeans"``: spherical k-means of the centred rows, as DeepCluster does; not even.
+              Without targets, and in one process.
+            - ``"instance"``: every row its own cluster, with k = N.
         decay: The rate beta by which the paper's step shrinks when it has overshot, above 1.
         sharpness: SeLa's lambda, above 0.
         group: Processes of torch.distributed that hold the rows, each a part (of any size), in
@@ -124,22 +125,23 @@ def balanced_labels(
     Raises:
         InputError: If a shape, dtype or value is not as above, or an output is not finite.
     """
-    if method not in LABELLERS:
-        raise InputError(f"method {method!r}: expected one of {', '.join(LABELLERS)}")
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
     problem = _checked(outputs, targets, decay, sharpness, group)
     if targets is not None and method in ("kmeans", "instance"):
         raise InputError(f"method {method!r} takes no targets")
-    found = LABELLERS[method](problem)
+    made = METHODS[method](problem)
     untranslated = Labelling(outputs.argmax(1), None, 0)
     return BalancedLabels(
-        labels=found.labels,
-        translation=found.translation,
-        counts=problem.counts(found.labels),
-        std=problem.missed(found),
+        labels=made.labels,
+        translation=made.translation,
+        counts=problem.counts(made.labels),
+        std=problem.missed(made),
         initial_std=problem.missed(untranslated),
         initial_empty=int((problem.counts(untranslated.labels) == 0).sum()),
-        iterations=found.iterations,
-        stds=found.stds,
+        ties=made.ties,
+        iterations=made.iterations,
+        stds=made.stds,
     )
 
 
@@ -149,21 +151,12 @@ def _translation(problem: Problem) -> Labelling:
     solved = solve(p.outputs, p.targets.cpu().numpy(), magnitude, p.rows)
     labels = torch.from_numpy(solved.labels).to(p.outputs.device, torch.int64)
     translation = torch.from_numpy(solved.translation).to(p.outputs.device)
-    found = Labelling(labels, translation, solved.phases)
-    if not solved.tied:
-        return found
-    # Tied rows may have to be torn from where the sum is greatest to be spread more evenly;
-    # a few on ties, as in half precision, are not worth the many passes that this takes.
-    missed = p.missed(found)
-    if missed <= max(1.0, _TIES_THAT_MATTER * p.rows.total / len(p.targets)):
-        return found
-    other = _paper(p, torch.float64)
-    return other if p.missed(other) < missed else found
+    return Labelling(labels, translation, solved.phases, solved.ties)
 
 
-def _paper(problem: Problem, dtype: torch.dtype | None = None) -> Labelling:
+def _paper(problem: Problem) -> Labelling:
     p = problem
-    return translate_by_steps(p.outputs, p.targets, p.low, p.high, p.decay, p.rows, dtype)
+    return translate_by_steps(p.outputs, p.targets, p.low, p.high, p.decay, p.rows)
 
 
 def _sinkhorn(problem: Problem) -> Labelling:
@@ -191,7 +184,7 @@ def _instance(problem: Problem) -> Labelling:
     return Labelling(own, None, 0)
 
 
-LABELLERS: dict[str, Callable[[Problem], Labelling]] = {
+METHODS: dict[str, Callable[[Problem], Labelling]] = {
     "translation": _translation,
     "translation-paper": _paper,
     "sinkhorn": _sinkhorn,

@@ -24,7 +24,6 @@ def translate_by_steps(
     high: float,
     decay: float,
     rows: Rows,
-    dtype: torch.dtype | None = None,
 ) -> Labelling:
     """Find the k-vector whose subtraction fills the clusters nearly as ``targets`` say.
 
@@ -43,13 +42,12 @@ def translate_by_steps(
         high: Greatest.
         decay: The rate beta, above 1; divides the step after one that overshot.
         rows: The rows of all processes.
-        dtype: Precision of the translation and of the comparison; by default the outputs', but
-            at least float32, since a shift below the spacing of halves would be lost.
 
     Returns:
-        The best translation met, in that precision, and its labels.
+        The best translation on the way, in the outputs' precision, but at least float32, since
+        half precision would lose small shifts; and its labels.
     """
-    dtype = dtype or torch.promote_types(outputs.dtype, torch.float32)
+    dtype = torch.promote_types(outputs.dtype, torch.float32)
     translation = torch.zeros_like(targets)
     labels, counts = _assign(outputs, translation.to(dtype), rows)
     indicator = counts - targets
@@ -70,7 +68,7 @@ def translate_by_steps(
             translation, labels, counts = tried, tried_labels, tried_counts
             indicator, std = counts - targets, tried_std
         stds.append(std)
-    return Labelling(labels, translation.to(dtype), len(stds) - 1, np.array(stds))
+    return Labelling(labels, translation.to(dtype), len(stds) - 1, stds=np.array(stds))
 
 
 def _assign(outputs: Tensor, translation: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

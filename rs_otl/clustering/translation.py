@@ -6,8 +6,10 @@ chosen outputs is greatest. Its prices t minimise ::
 
     sum_s max_i (o_i(s) - t_i) + sum_i n_i t_i
 
-whose gradient is the frequency indicator C of equation 11. At the minimum every row is where
-``o - t`` is greatest, so that the labels are ``argmax(o - t)`` and nothing else is needed.
+whose gradient is the frequency indicator C of equation 11. At the minimum every row is in a
+cluster where ``o - t`` is greatest (complementary slackness), so that the labels are
+``argmax(o - t)``, except for rows with several such clusters. Where no shift separates them, as
+with outputs of half precision or rows that are alike, the assignment decides.
 
 Five steps, each on less of the matrix than the one before:
 
@@ -15,12 +17,12 @@ Five steps, each on less of the matrix than the one before:
 2. One pass over the matrix keeps, for each row, the few clusters near its best: its entries.
 3. More soft steps on the entries alone bring the sizes to within a percent; first on an eighth
    of the rows, so that the pass over all begins near the end.
-4. Shortest paths from clusters with too many rows to such with too few finish exactly.
-5. Rows moved last stand on ties; t is changed within what leaves all labels as they are until
-   each is decided clearly.
+4. Shortest paths from clusters with too many rows to those with too few finish exactly.
+5. Rows moved last stand on ties; t is changed within the range that leaves all labels optimal
+   until each is decided clearly, where that is possible.
 
-A last pass checks that the labels are the arg-max over the whole matrix; if a row has a better
-cluster that was not near, it begins again at 2, from a t that is nearly right.
+A last pass checks complementary slackness over the whole matrix; if a row has a better cluster
+that was not among its entries, it begins again at 2, from a t that is nearly right.
 """
 
 import math
@@ -32,15 +34,9 @@ from numba import config, set_num_threads
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rs_otl.clustering._paths import even_out
-from rs_otl.clustering._scan import (
-    PARTS,
-    best_entries,
-    contested,
-    dense_soft_counts,
-    soft_counts,
-)
-from rs_otl.clustering._ties import open_ties, order_tied, tightest_edges
+from rs_otl.clustering._paths import even_out, spread_tied
+from rs_otl.clustering._scan import PARTS, contested, dense_soft_counts, soft_counts
+from rs_otl.clustering._ties import open_ties, tightest_edges
 from rs_otl.clustering.entries import Entries, near_entries
 from rs_otl.clustering.processes import Rows
 
@@ -60,34 +56,36 @@ _NARROW = 0.15
 _CHECKED = 0.3
 # Share of what clusters lack that a phase of shortest paths goes out for.
 _SHARE = 0.5
-# Passes over the matrix after which it ends with the most even labels met; and how many more
-# are worth their while once rows are known to be tied.
-_MOST_PASSES, _PASSES_TIED = 20, 3
+# Passes over the matrix after which it ends with the best labels so far.
+_MOST_PASSES = 20
+# Slack that is none, and what rounding adds to it in all steps together, in magnitudes.
+_CLOSED, _ROUNDING = 1e-13, 1e-12
 # Phases of shortest paths at a time, or one a cluster: rows without ties need far fewer.
 _MOST_PHASES = 200
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What the solver found.
+    """The optimal assignment and its prices.
 
     Attributes:
         translation: ``(k,)`` float64.
-        labels: Arg-max of the outputs of this process after translation ``(n,)`` int32.
-        tied: Whether rows were found that no translation tells apart.
+        labels: Cluster of each row of this process ``(n,)`` int32.
+        ties: Rows of all processes that the assignment decides: they are as good, up to rounding,
+            in the cluster that is the arg-max after translation.
         phases: Phases of shortest paths.
         passes: Passes over the matrix.
     """
 
     translation: NDArray[np.float64]
     labels: NDArray[np.int32]
-    tied: bool
+    ties: int
     phases: int
     passes: int
 
 
 def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows: Rows) -> Solution:
-    """Find the translation after which the arg-max fills the clusters as ``targets`` say.
+    """Assign rows to clusters of the sizes ``targets`` so that the sum of outputs is greatest.
 
     Args:
         outputs: Finite, ``(n, k)`` floating point: the rows of this process.
@@ -97,12 +95,11 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         rows: The rows of all processes.
 
     Returns:
-        A translation that maximises the sum of the outputs chosen. Clusters miss their targets
-        only where rows are tied so that no translation tells them apart.
+        The assignment, and the translation at which every row is in its best cluster.
     """
-    # As many threads as torch has been allowed, here as elsewhere. The first call for numba's
-    # threads sets OpenMP's for the whole process, torch's with them: put back, since their
-    # number decides the last bits of sums, and a resumed run would differ from one left alone.
+    # As many threads as torch may use. Numba's first call sets OpenMP's threads for the whole
+    # process, including torch's: set back, since their number decides the last bits of sums,
+    # and a resumed run would differ from an uninterrupted one.
     threads = torch.get_num_threads()
     most_threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     set_num_threads(min(threads, most_threads))
@@ -114,40 +111,62 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
     else:
         translation, reach = _sampled(outputs, targets, magnitude, rows)
         epsilon = torch.finfo(torch.promote_types(outputs.dtype, torch.float32)).eps
-        reach, width = max(reach, 16 * magnitude * epsilon), min(k, _WIDTH)
+        reach = max(reach, 16 * max(magnitude, 1e-290) * epsilon)
+        width = min(k, _WIDTH)
         part = outputs[::_PART]
         entries = near_entries(part, translation, reach, width, magnitude)
         thinned = Rows(len(part), rows.group, outputs.device)
         fewer = targets * (thinned.total / rows.total)
         _soften(translation, entries, fewer, reach, thinned)
-    phases, passes, most = 0, 0, _MOST_PASSES
-    even, tied = False, False
-    predicted: NDArray[np.int32] | None = None
+    closed, rounding = (share * max(magnitude, 1e-290) for share in (_CLOSED, _ROUNDING))
+    phases, passes = 0, 0
+    even = False
+    assigned: NDArray[np.int32] | None = None
     best: tuple[float, Solution] | None = None
     while True:
-        entries = near_entries(outputs, translation, reach, width, magnitude)
+        first = rows.own.start
+        entries = near_entries(outputs, translation, reach, width, magnitude, first=first)
         passes += 1
-        sizes = rows.total_of(_counts(entries.labels, k))
-        missed = float(np.square(sizes - targets).sum())
-        if best is None or missed <= best[0] or (even and not tied):
-            best = missed, Solution(translation.copy(), entries.labels, tied, phases, passes)
-        settled = even and predicted is not None and np.array_equal(entries.labels, predicted)
-        if not rows.any(not settled) or passes == most:
+        labels = entries.labels if assigned is None or not even else assigned
+        different = np.flatnonzero(entries.labels != labels)
+        behind = _behind(outputs, different, entries.labels, labels, translation)
+        ties = int(rows.total_of(np.array([len(different)]))[0])
+        missed = float(np.square(rows.total_of(_counts(labels, k)) - targets).sum())
+        if best is None or even or missed <= best[0]:
+            best = missed, Solution(translation.copy(), labels, ties, phases, passes)
+        optimal = even and assigned is not None and bool((behind <= rounding).all())
+        if not rows.any(not optimal) or passes == _MOST_PASSES:
             return best[1]
-        if predicted is None and not whole:
+        if assigned is None and not whole:
             _soften(translation, entries, targets, reach, rows)
-        finish = _Finish(entries, predicted, translation, targets, magnitude, rows)
+        finish = _Finish(entries, assigned, translation, targets, closed, rows)
         even = finish.even_out(reach)
-        if finish.open_ties() and not tied:
-            tied = True
-            most = min(most, passes + _PASSES_TIED)
-        predicted = finish.labels()
+        finish.open_ties(magnitude)
+        assigned = finish.labels()
         phases += finish.phases
         if even and passes == 1:
-            # Henceforth only what stands near a tie can have been missed.
+            # From now on only what stands near a tie can have been missed.
             reach *= _CHECKED
         elif not even or passes % 4 == 0:
             reach, width = 2 * reach, min(k, 2 * width)
+
+
+def _behind(
+    outputs: Tensor,
+    rows: NDArray[np.int64],
+    best: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    translation: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return by how much some rows are worse in their cluster than in their best one."""
+    chosen = torch.from_numpy(rows).to(outputs.device)
+    one, other = best[rows], labels[rows]
+    at_best, at_label = (
+        outputs[chosen, torch.from_numpy(at).to(outputs.device).long()].double().cpu().numpy()
+        for at in (one, other)
+    )
+    slack: NDArray[np.float64] = (at_best - translation[one]) - (at_label - translation[other])
+    return slack
 
 
 def _sampled(
@@ -218,8 +237,8 @@ def _counts(labels: NDArray[np.int32], k: int) -> NDArray[np.int64]:
 class _Finish:
     """Evens the clusters out on entries, and opens the ties that this leaves.
 
-    The entries near each row's best lie with its process; of these, every process gets the few
-    that are contested, so that all find the same paths.
+    Every process has the entries near the best of its rows; the few that are contested are
+    gathered from all, so that every process finds the same paths.
     """
 
     def __init__(
@@ -228,15 +247,13 @@ class _Finish:
         labels: NDArray[np.int32] | None,
         translation: NDArray[np.float64],
         targets: NDArray[np.float64],
-        magnitude: float,
+        closed: float,
         rows: Rows,
     ) -> None:
         self.entries, self.rows = entries, rows
         self.translation = translation  # changed in place
         self.targets = targets
-        # Slack that is none: what float64 loses in a few sums.
-        self.closed = 1e-13 * max(magnitude, 1e-290)
-        self.magnitude = magnitude
+        self.closed = closed
         self.near = (entries.labels if labels is None else labels)[entries.rows]
         k = len(targets)
         self.single = _counts(entries.labels, k) - _counts(entries.labels[entries.rows], k)
@@ -284,6 +301,9 @@ class _Finish:
             excess = np.zeros(k + 1, np.int64)
             excess[:k] = self.counts + _counts(self.clusters[self.chosen], k) - base - spare
             excess[k] = spare.sum() - pool
+            spread_tied(
+                prices, excess, self.starts, self.clusters, self.values, self.chosen, self.closed
+            )
             most = max(_MOST_PHASES, k)
             phases, moved = even_out(
                 prices, excess, spare, pool > 0,
@@ -304,30 +324,18 @@ class _Finish:
             if limit <= 0:
                 return False
 
-    def open_ties(self) -> bool:
-        """Give every row a clear best, but for ties that no translation opens.
-
-        Returns:
-            Whether there are such.
-        """
+    def open_ties(self, magnitude: float) -> None:
+        """Change the translation so that every row has a clear best, where one can have it."""
         limit = self.limit
         self._contest(limit)
         edges, to, slacks = tightest_edges(
             self.translation, self.starts, self.clusters, self.values, self.chosen
         )
-        start = limit / 4 if math.isfinite(limit) else self.magnitude or 1.0
-        gap, groups = open_ties(self.translation, edges, to, slacks, start, self.closed, limit / 2)
-        tied = len(np.unique(groups)) < len(groups)
-        if tied:
-            order_tied(
-                self.translation, self.starts, self.clusters, self.values,
-                self.counts.astype(float), self.targets, 4 * self.closed, gap,
-            )  # fmt: skip
-        return tied
+        start = limit / 4 if math.isfinite(limit) else magnitude or 1.0
+        open_ties(self.translation, edges, to, slacks, start, self.closed, limit / 2)
 
     def labels(self) -> NDArray[np.int32]:
-        """Return what the arg-max of all rows of this process should be ``(n,)``."""
-        e = self.entries
-        labels = e.labels.copy()
-        labels[e.rows] = best_entries(e.starts, e.clusters, e.values, self.translation)
+        """Return the cluster of each row of this process ``(n,)``."""
+        labels = self.entries.labels.copy()
+        labels[self.entries.rows] = self.near
         return labels

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rs_otl.clustering import LABELLERS, balanced_labels
+from rs_otl.clustering import METHODS, balanced_labels
 from rs_otl.errors import InputError
 
 Group = dist.ProcessGroup | None
@@ -34,8 +34,8 @@ class PseudoLabels:
     """
 
     def __init__(self, method: str = "translation", decay: float = 1.5) -> None:
-        if method not in LABELLERS:
-            raise InputError(f"method = {method!r}: expected one of {', '.join(LABELLERS)}")
+        if method not in METHODS:
+            raise InputError(f"method = {method!r}: expected one of {', '.join(METHODS)}")
         self.method = method
         self.decay = decay
         self.labels: Tensor | None

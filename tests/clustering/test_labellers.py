@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs_otl.clustering import (
-    LABELLERS,
+    METHODS,
     balanced_labels,
     discriminativeness,
     power_law,
@@ -21,7 +21,7 @@ def _outputs(rows=2000, clusters=20, seed=0):
     return torch.randn(rows, clusters, generator=generator) + offsets
 
 
-@pytest.mark.parametrize("method", sorted(set(LABELLERS) - {"instance"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"instance"}))
 def test_all_have_one_signature_and_are_evener_than_the_outputs(method):
     outputs = _outputs()
     found = balanced_labels(outputs, method=method)
