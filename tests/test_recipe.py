@@ -47,7 +47,7 @@ def test_settings_win_over_the_file_and_are_read_as_yaml():
         ("clusters=1", "clusters = 1"),
         ("augment=weak", "augment = 'weak'"),
         ("milestones=[3]", "1 milestones need as many milestone_lrs"),
-        ("labels=instance", "labels = instance goes with clusters = null"),
+        ("method=instance", "method = instance goes with clusters = null"),
         ("lr", "expected key=value"),
         ("lr=[", "expected a YAML value"),
     ],

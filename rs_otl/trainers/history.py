@@ -1,4 +1,4 @@
-"""What a run has done so far: table, curves and a line an epoch."""
+"""The metrics of a run so far: a table, curves and one line per epoch."""
 
 import csv
 import math
@@ -22,7 +22,7 @@ _FIGURES = (
 )
 _NAMES = {
     "loss": "loss",
-    "ln_k": "ln k: a network that knows nothing",
+    "ln_k": "ln k: a network that guesses",
     "initial_std": "before translation",
     "std": "after translation",
     "changed": "labels that changed since the last renewal",
@@ -30,15 +30,15 @@ _NAMES = {
     "knn": "kNN",
 }
 
-_THRIFT = 100  # times as long as drawing took are to pass before the figures are drawn again
+_PATIENCE = 100  # figures are drawn again after this many times the time that drawing took
 
 
 class History(Callback):
     """Keeps every epoch's metrics, in the checkpoint too, and shows them.
 
-    After each epoch it writes ``metrics.csv`` whole, so that a run that was killed and resumed
-    leaves the same table as one that was not, and prints a line to stderr; and ``figures/*.png``,
-    but where epochs are short only when drawing them takes less than a hundredth of the time.
+    After each epoch it writes the whole of ``metrics.csv``, so that a run that was killed and
+    resumed leaves the same table as one that was not, and prints a line to stderr. It also draws
+    ``figures/*.png``, less often if epochs are short: drawing takes a hundredth of the time.
 
     Args:
         directory: The run's directory.
@@ -54,11 +54,11 @@ class History(Callback):
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the metrics up to the checkpoint back."""
+        """Restore the metrics up to the checkpoint."""
         self.epochs = list(state_dict["epochs"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch's metrics, so that one not logged again is not repeated."""
+        """Forget the last epoch's metrics, so that none is repeated that is not logged again."""
         trainer.callback_metrics.clear()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,15 +69,15 @@ class History(Callback):
             return
         columns = sorted({name for epoch in self.epochs for name in epoch} - {"epoch"})
         with (
-            atomic_write(self.directory / "metrics.csv") as aside,
-            aside.open("w", newline="") as file,
+            atomic_write(self.directory / "metrics.csv") as temporary,
+            temporary.open("w", newline="") as file,
         ):
             writer = csv.DictWriter(file, ["epoch", *columns])
             writer.writeheader()
             writer.writerows(self.epochs)
         began = time.perf_counter()
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or began - self._drawn >= _THRIFT * self._cost:
+        if last or began - self._drawn >= _PATIENCE * self._cost:
             self._draw()
             self._drawn = time.perf_counter()
             self._cost = self._drawn - began
@@ -113,8 +113,8 @@ class History(Callback):
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False)
-            with atomic_write(folder / f"{name}.png") as aside:
-                figure.savefig(aside, dpi=120)
+            with atomic_write(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=120)
 
 
 def _line(epoch: dict[str, float], epochs: int | None) -> str:

@@ -6,11 +6,10 @@ from torch import Tensor
 def label_consistent_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of every view against every view's labels (equation 18), averaged.
 
-    Cross entropy is linear in its target, so the g x g terms are g cross entropies against
-    the mean of the g one-hot labels; picking the g labelled entries of each view's
-    log-probabilities computes just that without making the targets. The mean over the g x g
-    terms stands for the paper's sum, so that the learning rate does not depend on g and the
-    loss of a network that knows nothing is ln k.
+    Cross entropy is linear in its target, so the g x g terms are g cross entropies against the
+    mean of the g one-hot labels, and equal the mean of each view's log-probabilities at the g
+    labels. It is the mean over the g x g terms, not the paper's sum, so that the learning rate
+    does not depend on g and a network that guesses loses ln k.
 
     Args:
         outputs: Outputs before softmax, ``(g, B, k)`` floating point.

@@ -569,7 +569,7 @@ class OTLTask(BaseTask):
 
     # The optimiser
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:  # type: ignore[override]
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return SGD with the steps of section 4.3, or a cosine if there are none."""
         settings = self.hparams
         optimizer = torch.optim.SGD(

@@ -1,4 +1,4 @@
-"""Where Lightning's defaults do not keep the project's promises."""
+"""Replacements for defaults of Lightning: atomic checkpoints, a progress bar on stderr."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ from rs_otl.files import atomic_write, write_checkpoint
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or absent, whenever the process is killed.
 
-    Lightning writes to the system's temporary folder and moves, which across file systems is
-    a copy that a kill can cut short.
+    Lightning writes to the system's temporary folder and moves the file, which across file
+    systems is a copy that can be interrupted.
     """
 
     def save_checkpoint(
@@ -24,15 +24,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint beside ``path`` and rename it into place."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as aside:
-            write_checkpoint(checkpoint, aside)
+        with atomic_write(path) as temporary:
+            write_checkpoint(checkpoint, temporary)
 
 
 class StderrProgressBar(TQDMProgressBar):
     """Lightning's bar on stderr: stdout is for results."""
 
     def init_train_tqdm(self) -> Tqdm:
-        """Return the bar of an epoch, which makes room for the next one's when it is done."""
+        """Return the bar of an epoch, which is cleared when the epoch is done."""
         return Tqdm(
             desc=self.train_description,
             disable=self.is_disabled,

@@ -2,12 +2,16 @@
 
 import csv
 import hashlib
+import os
 import signal
 import subprocess
 import time
+from unittest import mock
 
 import pytest
 from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
+
+from rs_otl.runs.lock import lock_run
 
 
 @pytest.mark.parametrize("labels", [("relabel_every=2",), ("relabel=reuse", "cache=disk")])
@@ -53,6 +57,67 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path, labels):
         for path in (tmp_path / "alone", killed)
     ]
     assert untimed[0] == untimed[1]
+
+
+def test_a_run_that_is_still_going_is_not_resumed(tmp_path):
+    folder = draw_folder(tmp_path / "images")
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", str(run)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
+    while not _epochs(run) >= 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    refused = rs_otl_here("pretrain", folder, "--resume", "--out", run, check=2)
+    assert f"still going, process {process.pid} on " in refused.stderr.splitlines()[-1]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # The lock that it leaves behind is stale: nobody holds it.
+    assert (run / ".lock").exists()
+    with lock_run(run):
+        pass
+
+
+def test_under_slurm_a_run_starts_from_no_other_runs_weights(tmp_path):
+    """Lightning would save a checkpoint in the working folder, and start the next run from it."""
+    slurm = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NAME": "job",
+        "SLURM_NTASKS": "1",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "n1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+    }
+    folder = draw_folder(tmp_path / "images")
+    process = subprocess.Popen(
+        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", "one"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT | slurm,
+        cwd=tmp_path,
+    )
+    while not _epochs(tmp_path / "one") >= 2:  # the first checkpoint is there
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(2)
+    process.kill()
+    process.wait()
+    assert not list(tmp_path.rglob("hpc_ckpt_*"))
+
+    # Even one that something else has left in the working folder.
+    last = tmp_path / "one" / "checkpoints" / "last.ckpt"
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(last.read_bytes())
+    two = tmp_path / "two"
+    with mock.patch.dict(os.environ, slurm):
+        rs_otl_here("pretrain", folder, *settings("epochs=2"), "--out", two, cwd=tmp_path)
+    assert _epochs(two) == 2
 
 
 def test_control_c_stops_in_one_line(tmp_path):

@@ -1,10 +1,11 @@
+from types import SimpleNamespace
+
 import lightning
 import numpy as np
 import pytest
 import torch
 
-from rs_otl.datasets import OTLDataModule, load_dataset
-from rs_otl.datasets.datamodule import EpochSampler
+from rs_otl.datasets import Division, Duplicates, IndexedDataset, OTLDataModule, load_dataset
 from rs_otl.errors import InputError
 
 
@@ -23,10 +24,18 @@ def _epochs(data, *epochs):
 
 
 TRAIN = np.array([0, 2, 3, 5, 6, 8, 9, 11, 12])
+TEST = np.array([1, 4, 7, 10])
+
+
+def _data(images, **settings):
+    division = Division(1, TRAIN, TEST, Duplicates((), (), 0))
+    data = OTLDataModule(images, **({"division": division, "seed": 0} | settings))
+    data.setup()
+    return data
 
 
 def test_batches_hold_training_images_and_no_label(imagery):
-    data = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0)
+    data = _data(imagery, batch_size=4, seed=0)
     batches = list(data.train_dataloader())
     assert len(batches) == 2
     for batch in batches:
@@ -38,25 +47,25 @@ def test_batches_hold_training_images_and_no_label(imagery):
 def test_labels_are_not_even_read(imagery):
     imagery.labels = None
     imagery.classes = None
-    batch = next(iter(OTLDataModule(imagery, TRAIN, 4, seed=0).train_dataloader()))
+    batch = next(iter(_data(imagery, batch_size=4).train_dataloader()))
     assert set(batch) == {"image", "index"}
 
 
 def test_every_epoch_has_its_own_reproducible_order(imagery):
-    data = OTLDataModule(imagery, TRAIN, batch_size=9, seed=3)
+    data = _data(imagery, batch_size=9, seed=3)
     zero, one, zero_again = _epochs(data, 0, 1, 0)
     assert zero == zero_again != one
     assert sorted(one) == list(range(9))
-    (resumed,) = _epochs(OTLDataModule(imagery, TRAIN, batch_size=9, seed=3), 1)
+    (resumed,) = _epochs(_data(imagery, batch_size=9, seed=3), 1)
     assert resumed == one
-    (other,) = _epochs(OTLDataModule(imagery, TRAIN, batch_size=9, seed=4), 1)
+    (other,) = _epochs(_data(imagery, batch_size=9, seed=4), 1)
     assert other != one
 
 
 def test_workers_decode_what_is_not_held(imagery):
-    data = OTLDataModule(imagery, TRAIN, batch_size=3, seed=0, num_workers=1)
+    data = _data(imagery, batch_size=3, seed=0, num_workers=1)
     assert data.num_workers == (0 if imagery.cached else 1)
-    alone = OTLDataModule(imagery, TRAIN, batch_size=3, seed=0)
+    alone = _data(imagery, batch_size=3, seed=0)
     pairs = zip(data.train_dataloader(), alone.train_dataloader(), strict=True)
     assert all(torch.equal(one["image"], two["image"]) for one, two in pairs)
 
@@ -64,7 +73,7 @@ def test_workers_decode_what_is_not_held(imagery):
 @pytest.mark.parametrize("batch_size", [0, 10])
 def test_batches_that_cannot_be_filled_are_refused(imagery, batch_size):
     with pytest.raises(InputError, match="between 1 and the 9 training images"):
-        OTLDataModule(imagery, TRAIN, batch_size, seed=0)
+        _data(imagery, batch_size=batch_size)
 
 
 class _Recorder(lightning.LightningModule):
@@ -84,8 +93,9 @@ class _Recorder(lightning.LightningModule):
 
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
 def test_lightning_tells_the_sampler_the_epoch(imagery):
-    data = OTLDataModule(imagery, TRAIN, batch_size=9, seed=3)
+    data = _data(imagery, batch_size=9, seed=3)
     task = _Recorder()
     lightning.Trainer(
         max_epochs=3,
@@ -100,7 +110,7 @@ def test_lightning_tells_the_sampler_the_epoch(imagery):
 
 
 def test_labels_come_with_the_batches_where_asked_for(imagery):
-    data = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+    data = _data(imagery, batch_size=4, seed=0, supervised=True)
     for batch in data.train_dataloader():
         expected = imagery.labels[TRAIN[batch["index"].numpy()]]
         assert batch["label"].tolist() == expected.tolist()
@@ -109,23 +119,47 @@ def test_labels_come_with_the_batches_where_asked_for(imagery):
 def test_labels_that_are_not_there_cannot_be_asked_for(imagery):
     imagery.labels = None
     with pytest.raises(InputError, match="no labels to train with"):
-        OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, labelled=True)
+        _data(imagery, batch_size=4, seed=0, supervised=True)
 
 
-def test_processes_share_an_order_without_overlap_in_equal_parts():
-    whole = list(EpochSampler(11, seed=3))
-    parts = [EpochSampler(11, 3, processes=2, rank=rank) for rank in range(2)]
-    assert [len(part) for part in parts] == [5, 5]
-    for part in parts:
-        part.set_epoch(1)
-    first, second = (list(part) for part in parts)
-    assert len({*first, *second}) == 10
-    assert first != whole[::2][:5]
+def test_processes_share_an_order_without_overlap_in_equal_parts(imagery):
+    parts = []
+    for rank in range(2):
+        data = _data(imagery, batch_size=2)
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        parts.append(next(_epochs(data, 1)))
+    assert [len(part) for part in parts] == [4, 4]
+    assert len({*parts[0], *parts[1]}) == 8
+
+
+def test_labelled_test_images_are_there_to_validate_on(imagery):
+    data = _data(imagery, batch_size=3)
+    batches = list(data.val_dataloader())
+    assert (
+        torch.cat([batch["label"] for batch in batches]).tolist() == imagery.labels[TEST].tolist()
+    )
+    imagery.labels = None
+    assert _data(imagery, batch_size=3).val_dataloader() == []
+
+
+def test_it_is_made_of_plain_values(tmp_path, write_image):
+    for number in range(13):
+        write_image(tmp_path / "ab"[number % 2] / f"{number:02}.png", seed=number, side=40)
+    data = OTLDataModule(str(tmp_path), size=32, batch_size=4)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, 3, 37, 37)
+    assert data.mean.shape == (3,)
+
+
+def test_any_data_set_can_be_given_positions():
+    samples = IndexedDataset([{"image": torch.rand(3, 4, 4), "index": 7} for _ in range(3)])
+    assert [int(samples[i]["index"]) for i in range(len(samples))] == [0, 1, 2]
 
 
 def test_images_held_where_training_is_are_those_of_the_batches(imagery):
-    plain = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0)
-    held = OTLDataModule(imagery, TRAIN, batch_size=4, seed=0, on_gpu=True)
+    plain = _data(imagery, batch_size=4, seed=0)
+    held = _data(imagery, batch_size=4, seed=0, cache="gpu")
     for one, other in zip(plain.train_dataloader(), held.train_dataloader(), strict=True):
         assert set(other) == {"index"}
         assert torch.equal(one["image"], held.on_after_batch_transfer(other, 0)["image"])

@@ -197,7 +197,7 @@ def _broken(exported, tmp_path, name, content):
     ("name", "content", "message"),
     [
         ("config.json", None, r"encoder directory with a config\.json"),
-        ("config.json", b"{", r"description of an rs-otl encoder"),
+        ("config.json", b"{", r"config\.json: expected JSON"),
         ("config.json", b'{"architecture": "resnet18"}', r"description of an rs-otl encoder"),
         ("model.safetensors", None, r"model\.safetensors"),
         ("model.safetensors", b"\x10\x00", r"model\.safetensors"),
