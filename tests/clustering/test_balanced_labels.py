@@ -102,12 +102,6 @@ def test_targets_are_met():
     np.testing.assert_allclose(found.counts.numpy(), [700, 200, 100, 0], atol=2)
 
 
-def test_identical_rows_cannot_be_split_and_say_so():
-    found = balanced_labels(torch.ones(8, 4))
-    assert found.counts.max() == 8
-    assert found.std == found.initial_std > 0
-
-
 @settings(max_examples=10)
 @given(st.sampled_from([float("nan"), float("inf"), -float("inf")]), st.integers(0, 19))
 def test_outputs_that_are_not_finite_are_refused(value, place):

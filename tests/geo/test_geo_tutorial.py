@@ -39,5 +39,5 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path):
         rs_otl_here(*words, *short, cwd=tmp_path)
     with rasterio.open(tmp_path / "map.tif") as file:
         assert set(np.unique(file.read(1))) == {1, 2}
-    for name in ("embedding.tif", "map-imagenet.tif", "hits.geojson", "page.html"):
+    for name in ("embedding.tif", "hits.geojson", "page.html"):
         assert (tmp_path / name).stat().st_size
