@@ -50,7 +50,10 @@ def lock_run(directory: Path) -> Iterator[None]:
             holder = {"process": os.getpid(), "host": socket.gethostname(), "since": _now()}
             file.write(json.dumps(holder))
             file.flush()
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -110,7 +110,7 @@ def test_text_from_files_cannot_become_code(exported, described, tmp_path):
     shutil.copytree(exported[2], directory)
     checks = verify_export(directory)
     assert {check.result for check in checks} == {"equal"}, checks
-    config = described('x", print("executed"))\nraise SystemExit #', ("a\nraise", "b"))
+    config = described('x", print("executed")) #', ('a", print("executed"), "', "b"))
     for loader in loaders(config, '"\nraise', '"\nraise', onnx=True):
         code = ast.parse(loader.snippet)
         assert not any(isinstance(node, ast.Raise) for node in ast.walk(code))

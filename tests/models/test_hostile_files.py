@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder
-from rs_otl.models import create_encoder, load_encoder
+from rs_otl.models import Encoder, create_encoder, load_encoder
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec
 
 SPEC = ImageSpec(
@@ -24,7 +24,7 @@ CONFIG = EncoderConfig(encoder="resnet18", image_size=32, spec=SPEC, dataset="ma
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     directory = tmp_path_factory.mktemp("hostile") / "encoder"
-    export_encoder(create_encoder("resnet18", 3), CONFIG, directory)
+    export_encoder(Encoder(create_encoder("resnet18", 3), CONFIG), directory)
     return directory
 
 
