@@ -44,7 +44,7 @@ class Division:
 
 
 def divide(
-    imagery: CachedDataset,
+    dataset: CachedDataset,
     number: int = 1,
     keep_duplicates_together: bool = True,
     test_fraction: float = 0.2,
@@ -54,7 +54,7 @@ def divide(
     Labels play no part in it.
 
     Args:
-        imagery: N images.
+        dataset: N images.
         number: Which division, from 1; the paper reports 1 to 5.
         keep_duplicates_together: Whether identical images stay on one side. The test side may
             then be smaller than asked for, by less than the largest group of identical images.
@@ -70,12 +70,12 @@ def divide(
         raise InputError(f"divisions are numbered from 1, not {number}")
     if not 0 < test_fraction < 1:
         raise InputError(f"the test fraction must lie between 0 and 1, not be {test_fraction}")
-    alike = _identical(imagery.hashes)
-    if len(imagery) < 2 or (keep_duplicates_together and len(alike) < 2):
-        raise InputError(f"{imagery.name}: a division needs at least two different images")
-    units = alike if keep_duplicates_together else [[i] for i in range(len(imagery))]
-    wanted = max(1, round(test_fraction * len(imagery)))
-    test = np.zeros(len(imagery), bool)
+    alike = _identical(dataset.hashes)
+    if len(dataset) < 2 or (keep_duplicates_together and len(alike) < 2):
+        raise InputError(f"{dataset.name}: a division needs at least two different images")
+    units = alike if keep_duplicates_together else [[i] for i in range(len(dataset))]
+    wanted = max(1, round(test_fraction * len(dataset)))
+    test = np.zeros(len(dataset), bool)
     order = np.random.default_rng(number).permutation(len(units))
     taken = 0
     for unit in (units[position] for position in order):
@@ -88,13 +88,13 @@ def divide(
         number=number,
         train=np.flatnonzero(~test),
         test=np.flatnonzero(test),
-        duplicates=_report(imagery, alike, test),
+        duplicates=_report(dataset, alike, test),
     )
 
 
-def find_duplicates(imagery: CachedDataset) -> Duplicates:
+def find_duplicates(dataset: CachedDataset) -> Duplicates:
     """Find images whose pixels are identical before resizing, and labels that contradict."""
-    return _report(imagery, _identical(imagery.hashes), np.zeros(len(imagery), bool))
+    return _report(dataset, _identical(dataset.hashes), np.zeros(len(dataset), bool))
 
 
 def _identical(hashes: NDArray[np.uint64]) -> list[list[int]]:
@@ -105,19 +105,19 @@ def _identical(hashes: NDArray[np.uint64]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _report(imagery: CachedDataset, alike: list[list[int]], test: NDArray[np.bool_]) -> Duplicates:
+def _report(dataset: CachedDataset, alike: list[list[int]], test: NDArray[np.bool_]) -> Duplicates:
     groups = [group for group in alike if len(group) > 1]
     conflicts: list[tuple[str, str]] = []
-    if imagery.labels is not None:
-        labels = imagery.labels
+    if dataset.labels is not None:
+        labels = dataset.labels
         conflicts = [
-            (imagery.paths[one], imagery.paths[other])
+            (dataset.paths[one], dataset.paths[other])
             for group in groups
             for one, other in itertools.combinations(group, 2)
             if labels[one] != labels[other]
         ]
     return Duplicates(
-        groups=tuple(tuple(imagery.paths[i] for i in group) for group in groups),
+        groups=tuple(tuple(dataset.paths[i] for i in group) for group in groups),
         conflicts=tuple(conflicts),
         leaks=sum(int(test[group].sum()) for group in groups if not test[group].all()),
     )

@@ -16,14 +16,14 @@ _SMALLEST_STD = 1e-4
 
 
 def estimate_statistics(
-    imagery: "CachedDataset", indices: NDArray[np.int64]
+    dataset: "CachedDataset", indices: NDArray[np.int64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Estimate mean and standard deviation of each band, unmoved by a few extreme pixels.
 
     Values below the 0.1th and above the 99.9th percentile of a band count as these percentiles.
 
     Args:
-        imagery: Images.
+        dataset: Images.
         indices: Positions of the images to go by; of more than 1,024, evenly spread ones.
 
     Returns:
@@ -32,9 +32,9 @@ def estimate_statistics(
     chosen = indices[
         np.linspace(0, len(indices) - 1, min(len(indices), _SAMPLED_IMAGES), dtype=int)
     ]
-    counts = np.zeros((len(imagery.spec.bands), _LEVELS), np.int64)
+    counts = np.zeros((len(dataset.spec.bands), _LEVELS), np.int64)
     for start in range(0, len(chosen), _BATCH):
-        images = imagery.images(chosen[start : start + _BATCH]).numpy()
+        images = dataset.images(chosen[start : start + _BATCH]).numpy()
         levels = np.rint(images * (_LEVELS - 1)).astype(np.int64)
         for band, values in enumerate(levels.swapaxes(0, 1)):
             counts[band] += np.bincount(values.ravel(), minlength=_LEVELS)
