@@ -18,6 +18,7 @@ from rs_otl.datasets._decode import load, match_bands, quiet_reading
 from rs_otl.datasets.bands import ImageInfo, rgb_positions
 from rs_otl.datasets.catalogue import CATALOGUE, image_files
 from rs_otl.errors import InputError
+from rs_otl.spec import RGB
 
 Sample = dict[str, Tensor]
 Transforms = Callable[[Sample], Sample]
@@ -135,8 +136,10 @@ class ImageDataset(NonGeoClassificationDataset):
 
     def _load_image(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = super()._load_image(index)
-        path = self.samples[index][0]
-        return torch.from_numpy(match_bands(image.numpy(), len(self.info.bands), path)), label
+        bands = len(self.info.bands)
+        if len(image) == 1 and bands == len(RGB) and not self.info.is_16bit:
+            return image.repeat(bands, 1, 1), label
+        return torch.from_numpy(match_bands(image.numpy(), bands, self.samples[index][0])), label
 
     def _keep(self, split: str) -> None:
         """Keep one side of the paper's first random division."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from rasterio import Affine
+from layouts import write_official
 
 import rs_otl.datasets
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
@@ -16,35 +16,6 @@ from rs_otl.errors import InputError
 from rs_otl.spec import ImageSpec
 
 ON_DISK = [name for name, entry in CATALOGUE.items() if entry.folders]
-
-# A file of the first class in the official layout, and how many bands it has.
-OFFICIAL = {
-    "eurosat": ("2750/AnnualCrop/AnnualCrop_1.jpg", 3),
-    "eurosat-ms": (
-        "ds/images/remote_sensing/otherDatasets/sentinel_2/tif/AnnualCrop/AnnualCrop_1.tif",
-        13,
-    ),
-    "ucmerced": ("UCMerced_LandUse/Images/agricultural/agricultural00.tif", 3),
-    "patternnet": ("PatternNet/images/airplane/airplane001.jpg", 3),
-    "resisc45": ("NWPU-RESISC45/airplane/airplane_001.jpg", 3),
-    "aid": ("AID/Airport/airport_1.jpg", 3),
-    "siri-whu": ("Google dataset of SIRI-WHU_earth_im_tiff/12class_tif/agriculture/0001.tif", 3),
-    "hmhr": ("HMHR/RS Image Dataset/Buildings/Buildings01.jpg", 3),
-}
-
-
-def _write_official(root, name, write_image):
-    path, bands = OFFICIAL[name]
-    entry = CATALOGUE[name]
-    # The last class rather than the second: labels must not be numbered by what is found.
-    for image_class in (entry.classes[0], entry.classes[-1]):
-        other = path.replace(entry.classes[0], image_class)
-        if bands == 13:
-            # Georeferenced, as the real ones are, or torchgeo's reader warns.
-            place = Affine(10, 0, 0, 0, -10, 0)
-            write_image(root / other, bands=13, dtype="uint16", transform=place)
-        else:
-            write_image(root / other)
 
 
 def test_numbers_are_the_published_ones():
@@ -84,7 +55,7 @@ def test_entries_are_complete(entry):
 
 @pytest.mark.parametrize("name", ON_DISK)
 def test_partial_copies_open_with_official_labels(tmp_path, write_image, name):
-    _write_official(tmp_path, name, write_image)
+    write_official(tmp_path, name, write_image)
     entry = CATALOGUE[name]
     dataset = entry.open(tmp_path)
     assert tuple(dataset.classes) == entry.classes
@@ -99,7 +70,7 @@ def test_partial_copies_open_with_official_labels(tmp_path, write_image, name):
 def test_what_is_missing_is_said_by_class(tmp_path, write_image, name):
     entry = CATALOGUE[name]
     assert sum(entry.present(tmp_path).values()) == 0
-    _write_official(tmp_path, name, write_image)
+    write_official(tmp_path, name, write_image)
     present = entry.present(tmp_path)
     first = entry.classes[0]
     assert present[first] == 1
@@ -155,7 +126,7 @@ def test_a_download_is_verified_and_unpacked(tmp_path, write_image, monkeypatch,
     entry = CATALOGUE[name]
     dataset_class = getattr(rs_otl.datasets, entry.dataset)
     kind = "sha256" if hasattr(dataset_class, "sha256") else "md5"
-    _write_official(tmp_path / "content", name, write_image)
+    write_official(tmp_path / "content", name, write_image)
     served, url = address
     archive = Path(
         shutil.make_archive(served / Path(dataset_class.filename).stem, "zip", tmp_path / "content")
