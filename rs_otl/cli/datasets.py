@@ -14,7 +14,7 @@ from rich.table import Table
 from rs_otl.cli.options import Json, Root
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 
-# Where no terminal says how wide it is, lines are not broken for one.
+# Line width where the output is no terminal.
 _PIPE_WIDTH = 200
 
 
@@ -43,7 +43,7 @@ def datasets(
     elif entry is not None:
         facts = _facts(entry, data_root(root))
     else:
-        _list([_facts(each, data_root(root)) for each in CATALOGUE.values()], as_json)
+        _list([_facts(entry, data_root(root)) for entry in CATALOGUE.values()], as_json)
         return
     if as_json:
         print(json.dumps(facts, indent=2))
@@ -52,11 +52,11 @@ def datasets(
 
 
 def _facts(entry: Entry, root: Path) -> dict[str, Any]:
-    """Everything that is known of a data set, ready for JSON."""
+    """Everything known about a data set, ready for JSON."""
     present = entry.present(root)
-    found = sum(present.values())
+    images = sum(present.values())
     on_disk = "drawn" if not entry.folders else "no"
-    if found:
+    if images:
         on_disk = "partial" if entry.missing(present) else "yes"
     return {
         "name": entry.name,
@@ -72,7 +72,7 @@ def _facts(entry: Entry, root: Path) -> dict[str, Any]:
         "citation": entry.citation,
         "on disk": on_disk,
         "folder": str(entry.folder(root) or ""),
-        "missing": entry.missing(present) if found else None,
+        "missing": entry.missing(present) if images else None,
         "layout": " or ".join(f"{folder}/{entry.files}" for folder in entry.folders),
         "obtain": entry.obtain,
     }
@@ -107,22 +107,22 @@ def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
     from rs_otl.datasets import find_duplicates, load_dataset
 
     source, root = (entry.name, folder) if entry else (str(folder.resolve()), None)
-    # The pictures are not looked at: the smaller, the less memory.
-    imagery = load_dataset(source, size=8, root=root, progress=sys.stderr.isatty())
-    duplicates = find_duplicates(imagery)
+    # Only whether they can be read matters: small squares save memory.
+    dataset = load_dataset(source, size=8, root=root, progress=sys.stderr.isatty())
+    duplicates = find_duplicates(dataset)
     counts = None
-    if imagery.classes is not None and imagery.labels is not None:
-        labels = imagery.labels.tolist()
-        counts = {name: labels.count(label) for label, name in enumerate(imagery.classes)}
+    if dataset.classes is not None and dataset.labels is not None:
+        labels = dataset.labels.tolist()
+        counts = {name: labels.count(label) for label, name in enumerate(dataset.classes)}
     return {
-        "name": imagery.name,
-        "images": len(imagery),
+        "name": dataset.name,
+        "images": len(dataset),
         "classes": counts,
-        "bands": list(imagery.spec.bands),
-        "units": imagery.spec.units,
-        "scale": imagery.spec.scale,
-        "missing": imagery.missing,
-        "left out": {file.path: file.reason for file in imagery.left_out},
+        "bands": list(dataset.spec.bands),
+        "units": dataset.spec.units,
+        "scale": dataset.spec.scale,
+        "missing": dataset.missing,
+        "left out": {file.path: file.reason for file in dataset.left_out},
         "duplicates": [list(group) for group in duplicates.groups],
         "conflicting labels": [list(pair) for pair in duplicates.conflicts],
     }
@@ -150,6 +150,6 @@ def _text(value: Any) -> str:
 
 
 def _console() -> Console:
-    # Names of files and classes are not to be read as rich's markup.
+    # Names of files and classes must not be read as rich's markup.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False)

@@ -32,7 +32,7 @@ _CACHE_BYTES = 128 * 2**20
 
 
 class Scene:
-    """A raster of any size, of which only windows are held in memory.
+    """A raster of any size, of which only windows are in memory.
 
     Attributes:
         name: Path, or the name of an array; used in errors.
@@ -274,7 +274,7 @@ def bounded_cache() -> rasterio.Env:
 
 @contextlib.contextmanager
 def quiet_georeference() -> Iterator[None]:
-    """Silence rasterio's warning of a scene without georeference, which is told in our words."""
+    """Silence the warning about a scene without georeference, which is reported otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
