@@ -1,4 +1,4 @@
-"""Labellers beside each other on one matrix of outputs."""
+"""Methods of labelling compared on one matrix of outputs."""
 
 import csv
 import statistics
@@ -25,7 +25,7 @@ from rs_otl.spec import load_size
 COMPARED = ("translation", "translation-paper", "sinkhorn", "kmeans")
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")
-# Rows drawn at once, so that a matrix of halves is never held in float32.
+# Rows drawn at once, so that a half-precision matrix never exists in float32 as a whole.
 _DRAWN = 1 << 14
 
 
@@ -37,11 +37,11 @@ def now() -> float:
 
 
 class LabelRow(NamedTuple):
-    """What a labeller did.
+    """What a method did.
 
     Attributes:
-        method: See :func:`rs_otl.clustering.balanced_labels`; ``argmax`` is no labeller but the
-            plain pass over the outputs that the others are held against.
+        method: See :func:`rs_otl.clustering.balanced_labels`; ``argmax`` is no method but the
+            plain pass over the outputs that the others are compared with.
         std: Standard deviation of the cluster sizes, in rows.
         least: Rows in the smallest cluster.
         most: Rows in the largest.
@@ -69,7 +69,7 @@ def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int =
 
     Args:
         kind: ``random``: independent normal numbers; or ``correlated``: of rank 16, with
-            clusters offset against each other, as those of a network that has begun to learn.
+            clusters with different offsets, like those of a network that has begun to learn.
         rows: N.
         clusters: k.
         dtype: ``float32``, ``bf16`` or ``fp16``.
@@ -124,7 +124,7 @@ def bench_labels(
         rounds: Times that each is measured; the median is reported.
 
     Returns:
-        A row for the plain pass, and one for each method.
+        A row for the plain pass, and a row for every method.
     """
     plain = [_timed(lambda: outputs.argmax(1))[0]]
     counts = outputs.argmax(1).bincount(minlength=outputs.shape[1])
@@ -135,15 +135,17 @@ def bench_labels(
         for _ in range(rounds):
             plain.append(_timed(lambda: outputs.argmax(1))[0])
             memory = _PeakMemory()
-            taken, found = _timed(partial(balanced_labels, outputs, method=method))
+            taken, result = _timed(partial(balanced_labels, outputs, method=method))
             seconds.append(taken)
-        rows.append((method, found, statistics.median(seconds), memory.taken()))
+        rows.append((method, result, statistics.median(seconds), memory.taken()))
     a_pass = statistics.median(plain)
     std = float((counts - len(outputs) / len(counts)).square().mean().sqrt())
     table = [_row("argmax", outputs, outputs.argmax(1), std, 0, a_pass, a_pass, None)]
-    for method, found, taken, extra in rows:
+    for method, result, taken, extra in rows:
         table.append(
-            _row(method, outputs, found.labels, found.std, found.iterations, taken, a_pass, extra)
+            _row(
+                method, outputs, result.labels, result.std, result.iterations, taken, a_pass, extra
+            )
         )
     return table
 
@@ -164,7 +166,7 @@ def labels_text(rows: Sequence[LabelRow]) -> str:
 
 
 def draw_labels(outputs: Tensor, folder: Path, run: Path | None = None) -> list[Path]:
-    """Draw the paper's figures 4 to 7 from outputs of one's own.
+    """Draw the paper's figures 4 to 7 from given outputs.
 
     ``decay.png``: std of the cluster sizes against the steps of the authors' loop, for several
     decay rates beta, and where the exact solver ends. ``clusters.png``: the same for several k.
@@ -227,8 +229,8 @@ def draw_labels(outputs: Tensor, folder: Path, run: Path | None = None) -> list[
 
 def _timed(call: Callable[[], Result]) -> tuple[float, Result]:
     began = now()
-    found = call()
-    return now() - began, found
+    result = call()
+    return now() - began, result
 
 
 def _row(
