@@ -67,7 +67,7 @@ def _extras() -> dict[str, str]:
             continue
         missing = ", ".join(sorted(_missing(name)))
         extras[name] = (
-            f"missing {missing}: pip install 'rs-otl[{name}]'" if missing else "installed"
+            f"missing {missing}: pip install '.[{name}]'" if missing else "installed"
         )
     return extras
 
