@@ -189,7 +189,7 @@ def test_doctor_lists_extras_from_the_installed_metadata(tmp_path):
         done = rs_otl_here("doctor", "--json", "--root", tmp_path)
     assert json.loads(done.stdout)["extras"] == {
         "geo": "installed",
-        "stac": "missing no-such-package: pip install 'rs-otl[stac]'",
+        "stac": "missing no-such-package: pip install '.[stac]'",
         "onnx": "missing numpy: pip install 'rs-otl[onnx]'",
         "all": "missing no-such-package: pip install 'rs-otl[all]'",
     }
