@@ -190,8 +190,8 @@ def test_doctor_lists_extras_from_the_installed_metadata(tmp_path):
     assert json.loads(done.stdout)["extras"] == {
         "geo": "installed",
         "stac": "missing no-such-package: pip install '.[stac]'",
-        "onnx": "missing numpy: pip install 'rs-otl[onnx]'",
-        "all": "missing no-such-package: pip install 'rs-otl[all]'",
+        "onnx": "missing numpy: pip install '.[onnx]'",
+        "all": "missing no-such-package: pip install '.[all]'",
     }
 
 
