@@ -239,7 +239,9 @@ def _cross_validated(
 def _natural(name: str) -> list[tuple[int, int | str]]:
     """Sort 2 before 10."""
     return [
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part
+        (0, int(part)) if part.isdecimal() else (1, part)
+        for part in re.split(r"(\d+)", name)
+        if part
     ]
 
 

@@ -143,6 +143,15 @@ def test_polygons_stand_for_the_cells_within(tmp_path, encoder):
     assert done.low is None
 
 
+def test_classes_may_have_any_name(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    given = labels(
+        tmp_path / "points.gpkg", scene, [("²", 20, 30), ("m²", 90, 20), ("10", 160, 64)]
+    )
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
+    assert done.classes == ("10", "m²", "²")
+
+
 def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
     pixels = stripes()
     pixels[:, :40, :40] = 0
