@@ -1,6 +1,7 @@
 """One place in, the places that look most like it out."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import shapely
+import shapely.affinity
 import shapely.geometry
+import shapely.ops
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.warp import transform as reproject
+from pyproj.exceptions import CRSError, ProjError
+from rasterio import Affine
 
 from rs_otl.datasets import read_image
 from rs_otl.datasets.scene import SceneLike
@@ -27,7 +31,7 @@ from rs_otl.progress import tracked
 from rs_otl.spec import load_size
 
 # Longitude and latitude, as GeoJSON has it (RFC 7946).
-_WGS84 = CRS.from_epsg(4326)
+_WGS84 = "EPSG:4326"
 # Tiles that similarities are computed of at once.
 _BLOCK = 16_384
 
@@ -88,8 +92,10 @@ def search(
         query: ``(x, y)``: the cell there. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
             ``"x,y"``. Or an image file, which needs an encoder.
-        out: GeoJSON to write: the outlines of the hits, in longitude and latitude (RFC 7946)
-            where their scene has a CRS.
+        out: GeoJSON to write: the outlines of the hits, in longitude and latitude (RFC 7946), cut
+            where they cross the antimeridian. Hits of a scene that has no place on Earth are in
+            the scene's own coordinates: its name is then in the member ``coordinate_system`` of
+            the collection, and on stderr.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
             Embeddings made with another one are refused.
         count: Hits wanted.
@@ -122,6 +128,7 @@ def search(
             stack.enter_context(open_cells(source, opened, tile, stride, bands)) for source in given
         ]
         _refuse_mixed(scenes)
+        to_degrees = [_to_degrees(cells) for cells in scenes]
         if numbers is None:
             place, wanted = None, _of_image(Path(str(query)), opened, scenes)
         else:
@@ -137,19 +144,49 @@ def search(
             around = (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
             asked = len(place.cells) if place is not None and place.number == number else 0
             keep = (count + asked) * around
-            best = _best(cells, wanted, keep, progress)
+            best = _best(cells, to_degrees[number], wanted, keep, progress)
             candidates += [(score, number, row, column) for score, row, column in best]
         kept = _apart(candidates, scenes, place, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
-            _feature(scenes[number], hit, rank)
+            _feature(scenes[number], to_degrees[number], hit, rank)
             for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
         ]
+        systems = {
+            cells.provenance.scene: _coordinate_system(cells)
+            for cells, transformer in zip(scenes, to_degrees, strict=True)
+            if transformer is None
+        }
+    for name, system in systems.items():
+        print(f"{name}: hits are in {system}, not in longitude and latitude", file=sys.stderr)
+    collection: dict[str, Any] = {"type": "FeatureCollection", "features": features}
+    if systems:
+        # A member of our own: RFC 7946, section 7.1, does not allow "coordinates" here.
+        collection["coordinate_system"] = systems
     with atomic_write(out) as aside:
-        aside.write_text(
-            json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8"
-        )
+        aside.write_text(json.dumps(collection), encoding="utf-8")
     return hits
+
+
+def _to_degrees(cells: Cells) -> pyproj.Transformer | None:
+    """Return what brings a scene's coordinates to longitude and latitude.
+
+    ``None`` for a scene without a CRS, or with a local one such as a site grid.
+    """
+    if cells.crs is None:
+        return None
+    try:
+        return pyproj.Transformer.from_crs(cells.crs.to_wkt(), _WGS84, always_xy=True)
+    except (CRSError, ProjError):
+        return None
+
+
+def _coordinate_system(cells: Cells) -> str:
+    if cells.crs is not None:
+        name = pyproj.CRS.from_user_input(cells.crs.to_wkt()).name
+        return f"the scene's local CRS ({name})"
+    pixels = np.allclose(cells.transform, Affine.identity())
+    return "pixels of the scene" if pixels else "the coordinates of the scene's transform"
 
 
 def _refuse_mixed(scenes: Sequence[Cells]) -> None:
@@ -241,25 +278,52 @@ def _in_crs_of(
     if scene.crs is None:
         raise InputError(f"--query-crs {crs}: {scene.name} has no CRS to go to")
     try:
-        x, y = reproject(CRS.from_user_input(crs), scene.crs, xs, ys)
-    except Exception as error:  # of several libraries below
+        given = pyproj.CRS.from_user_input(crs)
+    except CRSError as error:
         raise InputError(f"--query-crs {crs}: not a CRS ({error})") from None
-    return np.array(x), np.array(y)
+    try:
+        to_scene = pyproj.Transformer.from_crs(given, scene.crs.to_wkt(), always_xy=True)
+    except (CRSError, ProjError):
+        raise InputError(
+            f"--query-crs {crs}: cannot be transformed to {_coordinate_system(scene)} of "
+            f"{scene.name}; give the query in the scene's CRS"
+        ) from None
+    x, y = to_scene.transform(xs, ys)
+    return np.asarray(x), np.asarray(y)
 
 
 def _best(
-    cells: Cells, query: NDArray[np.float32], keep: int, progress: bool
+    cells: Cells,
+    to_degrees: pyproj.Transformer | None,
+    query: NDArray[np.float32],
+    keep: int,
+    progress: bool,
 ) -> list[tuple[float, int, int]]:
-    """Return similarity, row and column of the most similar tiles of a scene."""
+    """Return similarity, row and column of the most similar tiles of a scene.
+
+    Tiles that reach off the Earth, as at the rim of a geostationary image, are left out.
+    """
     name = f"Searching {Path(cells.name).name}"
     rows = iter(tracked(cells.rows(), name, progress, cells.grid.rows))
     scores, corners = np.zeros(0, np.float32), np.zeros((0, 2), np.int64)
+    off_earth = 0
     for places, values in _blocks(tiles_of(cells.grid, rows)):
+        if to_degrees is not None:
+            outlines = cells.outlines(places)
+            degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
+            on_earth = np.isfinite(degrees).all((0, 2))
+            off_earth += int((~on_earth).sum())
+            places, values = places[on_earth], values[on_earth]
         nearest, positions = most_similar(values, query, keep)
         scores = np.concatenate([scores, nearest])
         corners = np.concatenate([corners, places[positions]])
         order = np.argsort(-scores, kind="stable")[:keep]
         scores, corners = scores[order], corners[order]
+    if off_earth:
+        print(
+            f"{cells.name}: {off_earth:,} tiles reach off the Earth and are left out",
+            file=sys.stderr,
+        )
     return [
         (float(score), int(row), int(column))
         for score, (row, column) in zip(scores, corners, strict=True)
@@ -316,13 +380,19 @@ def _hit(cells: Cells, score: float, row: int, column: int) -> Hit:
     return Hit(cells.provenance.scene, score, row, column, float(x), float(y))
 
 
-def _feature(cells: Cells, hit: Hit, rank: int) -> dict[str, Any]:
+def _feature(
+    cells: Cells, to_degrees: pyproj.Transformer | None, hit: Hit, rank: int
+) -> dict[str, Any]:
     corners = cells.outlines(np.array([[hit.row, hit.column]]))[0]
-    if cells.crs is not None:
-        x, y = reproject(cells.crs, _WGS84, corners[:, 0], corners[:, 1])
-        corners = np.stack([x, y], axis=1)
-    # RFC 7946 wants outer rings counter-clockwise.
-    outline = shapely.geometry.polygon.orient(shapely.Polygon(corners))
+    if to_degrees is None:
+        outline = shapely.Polygon(corners)
+    else:
+        longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
+        assert cells.crs is not None
+        # Without jumps of 360 degrees between the corners.
+        near = corners[:, 0] if cells.crs.is_geographic else longitude[0]
+        longitude = longitude + 360 * np.round((near - longitude) / 360)
+        outline = _cut_at_antimeridian(shapely.Polygon(np.stack([longitude, latitude], axis=1)))
     return {
         "type": "Feature",
         "properties": {
@@ -332,5 +402,25 @@ def _feature(cells: Cells, hit: Hit, rank: int) -> dict[str, Any]:
             "row": hit.row,
             "column": hit.column,
         },
-        "geometry": shapely.geometry.mapping(outline),
+        "geometry": shapely.geometry.mapping(_counter_clockwise(outline)),
     }
+
+
+def _counter_clockwise(outline: Any) -> Any:
+    """Orient outer rings as RFC 7946, section 3.1.6, wants them."""
+    parts = [shapely.geometry.polygon.orient(part) for part in shapely.get_parts(outline)]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+
+
+def _cut_at_antimeridian(outline: Any) -> Any:
+    """Bring an outline to longitudes within -180 to 180 (RFC 7946, section 3.1.9)."""
+    west, _, east, _ = outline.bounds
+    first, last = (int((edge + 180) // 360) for edge in (west, east))
+    if first == last == 0:
+        return outline
+    parts = []
+    for turn in range(first, last + 1):
+        part = outline.intersection(shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
+        if part.area:
+            parts.append(shapely.affinity.translate(part, -360 * turn))
+    return shapely.ops.unary_union(parts)

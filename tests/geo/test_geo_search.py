@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyproj import Transformer
+from rasterio import Affine
 
 from rs_otl.errors import InputError
 from rs_otl.geo import embed, search
@@ -133,6 +134,104 @@ def test_scenes_in_several_crs_are_searched_together(tmp_path, encoder):
         ("one.tif", 0, 0),
         ("other.tif", 64, 128),
     }
+
+
+SITE_GRID = 'LOCAL_CS["site grid",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "words"),
+    [
+        (None, Affine.identity(), "pixels of the scene"),
+        (None, Affine(2, 0, 50, 0, -2, 900), "the coordinates of the scene's transform"),
+        (SITE_GRID, Affine(2, 0, 50, 0, -2, 900), "the scene's local CRS (site grid)"),
+    ],
+)
+@pytest.mark.parametrize("embedded", [False, True])
+def test_hits_without_a_place_on_earth_say_so(
+    crs, transform, words, embedded, tmp_path, encoder, capsys, monkeypatch
+):
+    monkeypatch.setitem(PLACES, "here", (crs, transform))
+    path = write(tmp_path / "scene.tif", planted(COPIES), "here")
+    x, y = transform @ (144, 80)
+    out, more = tmp_path / "hits.geojson", {"encoder": encoder, "tile": 32, "stride": 16}
+    source = path
+    if embedded:
+        source = tmp_path / "out.tif"
+        embed(path, out=source, **more)
+    (hit, *_) = search(source, (x, y), out, count=3, **more)
+    found = json.loads(out.read_text())
+    assert found["coordinate_system"] == {"scene.tif": words}
+    told = capsys.readouterr().err.splitlines()
+    expected = f"scene.tif: hits are in {words}, not in longitude and latitude"
+    assert told.count(expected) == 1
+    corners = [transform @ (hit.column + dx, hit.row + dy) for dx in (0, 32) for dy in (0, 32)]
+    ring = shapely.geometry.shape(found["features"][0]["geometry"])
+    assert ring.equals(shapely.MultiPoint(corners).convex_hull)
+    if crs:
+        with pytest.raises(InputError, match=r"--query-crs EPSG:4326: cannot be transformed to"):
+            search(source, (x, y), tmp_path / "no.geojson", query_crs="EPSG:4326", **more)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32660", Affine(10, 0, 832_000, 0, -10, 500_000)),
+        ("EPSG:4326", Affine(0.01, 0, 178.8, 0, -0.01, 10)),
+        ("EPSG:4326", Affine(0.01, 0, -181.2, 0, -0.01, 10)),
+        ("EPSG:4326", Affine(1.3, 0, 20, 0, -0.5, 40)),
+    ],
+)
+def test_hits_across_the_antimeridian_are_cut(crs, transform, tmp_path, encoder, monkeypatch):
+    monkeypatch.setitem(PLACES, "here", (crs, transform))
+    path = write(tmp_path / "scene.tif", draw(96, 256).astype(np.uint8), "here")
+    out = tmp_path / "hits.geojson"
+    hits = search(path, transform @ (5, 5), out, encoder=encoder, count=99, tile=32, stride=32)
+    features = json.loads(out.read_text())["features"]
+    assert len(hits) == len(features) == 23
+    kinds = set()
+    to_scene = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    for hit, feature in zip(hits, features, strict=True):
+        shape = shapely.geometry.shape(feature["geometry"])
+        kinds.add(shape.geom_type)
+        west, _, east, _ = shape.bounds
+        assert -180 <= west < east <= 180
+        parts = getattr(shape, "geoms", [shape])
+        assert all(part.exterior.is_ccw for part in parts)
+        assert sum(part.bounds[2] - part.bounds[0] for part in parts) < 45
+        if len(parts) == 2:
+            assert {part.bounds[0] for part in parts} >= {-180}
+            assert {part.bounds[2] for part in parts} >= {180}
+        # The parts are the tile: they cover its area and lie in it.
+        x, y = to_scene.transform(*np.concatenate([part.exterior.coords for part in parts]).T)
+        if crs == "EPSG:4326":
+            centre = (transform @ (hit.column + 16, hit.row + 16))[0]
+            x += 360 * np.round((centre - x) / 360)
+            area = abs(32 * transform.a * 32 * transform.e)
+            assert sum(part.area for part in parts) == pytest.approx(area)
+        columns, rows = ~transform @ (x, y)
+        assert columns == pytest.approx(np.clip(columns, hit.column, hit.column + 32), abs=0.1)
+        assert rows == pytest.approx(np.clip(rows, hit.row, hit.row + 32), abs=0.1)
+    assert kinds == {"Polygon", "MultiPolygon"}
+
+
+def test_tiles_off_the_earth_are_left_out_and_counted(tmp_path, encoder, monkeypatch, capsys):
+    crs = "+proj=geos +h=35785831 +lon_0=0 +sweep=y +datum=WGS84"
+    place = (crs, Affine(45_000, 0, -45_000 * 128, 0, -45_000, 45_000 * 128))
+    monkeypatch.setitem(PLACES, "disk", place)
+    path = write(tmp_path / "disk.tif", draw(256, 256).astype(np.uint8), "disk")
+    out = tmp_path / "hits.geojson"
+    hits = search(path, "0,0", out, encoder=encoder, count=99, tile=32, stride=32)
+    left_out = [line for line in capsys.readouterr().err.splitlines() if "off the Earth" in line]
+    assert len(left_out) == 1
+    number = int(left_out[0].split(": ")[1].split()[0])
+    assert number >= 12
+    # All other tiles but that of the query.
+    assert len(hits) == 64 - number - 1
+    for feature in json.loads(out.read_text())["features"]:
+        assert np.isfinite(
+            shapely.get_coordinates(shapely.geometry.shape(feature["geometry"]))
+        ).all()
 
 
 def test_bad_queries_are_one_clear_line(tmp_path, encoder):
