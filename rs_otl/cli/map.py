@@ -24,7 +24,8 @@ def map_(
         Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
     ],
     labels: Annotated[
-        Path, typer.Option(help="Labelled points or polygons: GeoJSON or GeoPackage, any CRS.")
+        Path,
+        typer.Option(help="Labelled points or polygons: GeoJSON, GeoPackage, GeoParquet or CSV."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="GeoTIFF to write; must be new.")],
     field: Annotated[
@@ -33,6 +34,10 @@ def map_(
             help="Attribute that holds the class; else the only one, `class` or `label`.",
             show_default=False,
         ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Layer of the labels, where their file has several.", show_default=False),
     ] = None,
     encoder: SceneEncoder = None,
     tile: Tile = None,
@@ -51,6 +56,7 @@ def map_(
         output,
         encoder=encoder,
         field=field,
+        layer=layer,
         tile=tile,
         stride=stride,
         bands=listed(bands),

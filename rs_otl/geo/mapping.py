@@ -67,6 +67,7 @@ def map_scene(
     *,
     encoder: str | Path | Encoder | None = None,
     field: str | None = None,
+    layer: str | None = None,
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
@@ -83,13 +84,14 @@ def map_scene(
     Args:
         source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), or the
             GeoTIFF that :func:`rs_otl.geo.embed` made of one, which needs no encoder.
-        labels: Points or polygons, GeoJSON or GeoPackage, in any CRS; see
+        labels: Points or polygons, GeoJSON, GeoPackage, GeoParquet or CSV, in any CRS; see
             :func:`rs_otl.geo.labels.read_labels`.
         out: The map, a Cloud-Optimized GeoTIFF with one pixel per cell: band 1 the class, from 1,
             with its colours, 0 for nodata; band 2 the probability of that class in per cent.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder. Embeddings made
             with another one are refused.
         field: The attribute that holds the class; by default the only one, ``class`` or ``label``.
+        layer: The layer of the labels, where their file has several.
         tile: Side of a tile in pixels; by default the side at which the encoder's images are
             loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
@@ -111,7 +113,7 @@ def map_scene(
     refuse_existing(out)
     opened = open_encoder_of([source], encoder, image_size, precision)
     with open_cells(source, opened, tile, stride, bands) as cells:
-        usable, skipped = read_labels(Path(labels), cells, field)
+        usable, skipped = read_labels(Path(labels), cells, field, layer)
         usable, features, dropped = _features(usable, cells)
         skipped = [*skipped, *dropped]
         if not usable:

@@ -5,6 +5,8 @@ from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -168,6 +170,135 @@ def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
         "label 9 (line)": "is a LineString, not a point or polygon",
     }
     assert done.labels == {"roof": 1, "water": 1, "wood": 2}
+
+
+CELL = {"tile": 32, "stride": 32}
+
+
+def test_polygons_that_cross_themselves_are_repaired(tmp_path, encoder, capsys):
+    """A bow-tie stands for both of its halves."""
+    scene = write(tmp_path / "scene.tif", stripes())
+    bow_tie = shapely.Polygon([(4, 4), (60, 120), (4, 120), (60, 4)])
+    spike = shapely.Polygon([(80, 20), (120, 20), (120, 60), (80, 60), (80, 20), (80, 100)])
+    given = labels(tmp_path / "areas.gpkg", scene, [("a", bow_tie), ("b", spike), ("c", 160, 64)])
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert done.labels == {"a": 1, "b": 1, "c": 1}
+    assert "2 polygons cross or touch themselves and were repaired" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1), np.repeat([[1, 1, 2, 2, 3, 3]], 4, axis=0))
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:4326"])
+def test_parcels_that_only_touch_the_scene_lie_outside(crs, tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    touching = [
+        ("left", shapely.box(-50, 10, 0, 60)),
+        ("below", shapely.box(20, 128, 60, 150)),
+        ("corner", shapely.box(192, 128, 200, 150)),
+    ]
+    given = labels(tmp_path / "areas.gpkg", scene, [*THREE, *touching], crs)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert done.classes == ("roof", "water", "wood")
+    assert [(each.name, each.reason) for each in done.skipped] == [
+        (f"label {number} ({name})", "lies outside the scene")
+        for number, (name, _) in enumerate(touching, start=6)
+    ]
+
+
+def test_a_layer_is_chosen_by_name(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    frame = geopandas.read_file(labels(tmp_path / "points.gpkg", scene, THREE))
+    both = tmp_path / "both.gpkg"
+    frame.to_file(both, layer="north")
+    pyogrio.write_dataframe(pandas.DataFrame({"style": ["red"]}), both, layer="layer_styles")
+    map_scene(scene, both, tmp_path / "one.tif", encoder=encoder, **CELL)
+    frame.iloc[:3].to_file(both, layer="south")
+    with pytest.raises(InputError, match=r"both\.gpkg: several layers, north, south: .*--layer"):
+        map_scene(scene, both, tmp_path / "map.tif", encoder=encoder, **CELL)
+    with pytest.raises(InputError, match="no layer 'east', expected one of north"):
+        map_scene(scene, both, tmp_path / "map.tif", encoder=encoder, layer="east", **CELL)
+    done = map_scene(scene, both, tmp_path / "map.tif", encoder=encoder, layer="south", **CELL)
+    assert done.labels == {"water": 2, "wood": 1}
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("lon", "lat"), ("Longitude", "Latitude"), None])
+def test_tables_of_points_and_geoparquet_are_labels(names, tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    degrees = names is None or names[0] != "x"
+    source = labels(tmp_path / "points.gpkg", scene, THREE, "EPSG:4326" if degrees else None)
+    frame = geopandas.read_file(source)
+    if names is None:
+        given = tmp_path / "points.parquet"
+        frame.to_parquet(given)
+    else:
+        given = tmp_path / "points.csv"
+        lines = [
+            f"{klass},{point.x!r},{point.y!r}"
+            for klass, point in zip(frame["class"], frame.geometry, strict=True)
+        ]
+        given.write_text("\n".join([f"kind,{','.join(names)}", *lines, "water,here,there"]))
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert done.labels == {"roof": 1, "water": 2, "wood": 2}
+    assert [each.reason for each in done.skipped] == ([] if names is None else ["has no geometry"])
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_clicks_of_qgis_on_an_image_without_georeference(tmp_path, encoder, capsys):
+    scene = write(tmp_path / "scene.tif", stripes()[:, :, ::-1], "no CRS")
+    clicks = [(name, 191 - column, -row) for name, column, row in THREE]
+    given = labels(tmp_path / "clicks.gpkg", scene, clicks)
+    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert (done.labels["water"], done.skipped) == (2, ())
+    told = [line for line in capsys.readouterr().err.splitlines() if "QGIS" in line]
+    assert len(told) == 1
+    assert "clicks.gpkg: y counts down from 0" in told[0]
+
+
+def test_labels_in_the_wrong_crs_are_told_what_would_fit(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    degrees = geopandas.read_file(labels(tmp_path / "a.gpkg", scene, THREE, "EPSG:4326"))
+    degrees.set_crs("EPSG:32633", allow_override=True).to_file(tmp_path / "degrees.gpkg")
+    metres = geopandas.read_file(labels(tmp_path / "b.gpkg", scene, THREE))
+    metres.set_crs("EPSG:4326", allow_override=True).to_file(tmp_path / "metres.gpkg")
+    extent = r"reaches from 400000,4998720 to 401920,5000000 in EPSG:32633"
+    for name, fits in (("degrees", "longitude and latitude"), ("metres", "the scene's CRS")):
+        message = rf"none of 5 labels .*lies outside the scene.*{extent}; .*if they were in {fits}"
+        with pytest.raises(InputError, match=message) as caught:
+            map_scene(
+                scene, tmp_path / f"{name}.gpkg", tmp_path / "map.tif", encoder=encoder, **CELL
+            )
+        assert "\n" not in str(caught.value)
+
+
+def test_labels_without_geometry_or_with_odd_classes_are_one_clear_line(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    table = pandas.DataFrame({"class": ["a", "b"]})
+    pyogrio.write_dataframe(table, tmp_path / "table.gpkg")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    table.to_parquet(tmp_path / "table.parquet")
+
+    def features(name, klass, geometry):
+        feature = {"type": "Feature", "properties": {"class": klass}, "geometry": geometry}
+        (tmp_path / name).write_text(
+            json.dumps({"type": "FeatureCollection", "features": [feature]})
+        )
+
+    point = {"type": "Point", "coordinates": [15, 45]}
+    features("none.geojson", "a", None)
+    features("list.geojson", ["a", "b"], point)
+    features("record.geojson", {"name": "a"}, point)
+    for name, message in (
+        ("table.gpkg", "a table without geometries, expected points or polygons"),
+        ("table.csv", "a table without geometries, .*columns x and y"),
+        ("table.parquet", "cannot be read"),
+        ("none.geojson", r"label 1 \(a\) has no geometry"),
+        ("list.geojson", "class of label 1 is a list, expected one name or number"),
+        ("record.geojson", "class of label 1 is a record, expected one name or number"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            map_scene(scene, tmp_path / name, tmp_path / "map.tif", encoder=encoder, **CELL)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_nodata_stays_nodata(tmp_path, encoder):
