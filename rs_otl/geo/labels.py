@@ -237,7 +237,7 @@ def _layer(path: Path, layers: Any, layer: str | None) -> str | None:
             f"{path}: several layers, {', '.join(spatial)}: name the one of labels with layer= "
             "(--layer)"
         )
-    return (spatial or names or [None])[0]
+    return next(iter(spatial or names), None)
 
 
 def _placed(path: Path, table: Any) -> tuple[Any, list[str]]:

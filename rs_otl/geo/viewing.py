@@ -122,13 +122,14 @@ def _map_layer(path: str | Path, cells: FileCells) -> tuple[str, list[tuple[str,
             raise InputError(f"{path}: has no classes, expected a map of `rs-otl map`")
         if (made.scene, made.scene_size) != (cells.provenance.scene, cells.provenance.scene_size):
             raise InputError(f"{path}: made of {made.scene}, not of {cells.provenance.scene}")
-        if (made.weights, made.stride) != (cells.provenance.weights, cells.provenance.stride):
-            raise InputError(
-                f"{path}: made with the encoder {made.encoder} (weights {made.weights}) in cells "
-                f"of {made.stride} pixels, {cells.name} with {cells.provenance.encoder} (weights "
-                f"{cells.provenance.weights}) in cells of {cells.provenance.stride}: make the map "
-                "from the embeddings"
-            )
+        for name in ("weights", "image_size", "bands", "tile", "stride"):
+            of_map, of_cells = getattr(made, name), getattr(cells.provenance, name)
+            if of_map != of_cells:
+                raise InputError(
+                    f"{path}: made with the encoder {made.encoder}, {name} {_words(of_map)}; "
+                    f"{cells.name} with {cells.provenance.encoder}, {name} {_words(of_cells)}: "
+                    "make the map from the embeddings"
+                )
         values, colours = file.read(1), file.colormap(1)
     table = np.zeros((256, 4), np.uint8)
     for value in range(1, len(made.classes) + 1):
@@ -138,6 +139,10 @@ def _map_layer(path: str | Path, cells: FileCells) -> tuple[str, list[tuple[str,
         for value, name in enumerate(made.classes, start=1)
     ]
     return _address(Image.fromarray(table[values]), "PNG"), legend
+
+
+def _words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _quantised(values: NDArray[np.float32], with_data: NDArray[np.bool_]) -> NDArray[np.int8]:

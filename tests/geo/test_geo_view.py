@@ -132,6 +132,29 @@ def test_a_map_by_another_encoder_is_refused_naming_both(page, tmp_path):
         view(scene, tmp_path / "no.html", embeddings=tmp_path / "out.tif", class_map=chart)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tile": 48}, "tile 48; .*out.tif with .* tile 32"),
+        ({"stride": 32}, "stride 32; .*out.tif with .* stride 16"),
+        ({"bands": ["3", "2", "1"]}, "bands blue, green, red; .*out.tif with .* red, green, blue"),
+        ({"image_size": 64}, "out.tif"),
+    ],
+)
+def test_a_map_made_in_another_way_is_refused(changes, message, page, tmp_path, encoder_folder):
+    chart, given = tmp_path / "other.tif", tmp_path / "points.gpkg"
+    made = {"encoder": encoder_folder, "tile": 32, "stride": 16} | changes
+    map_scene(tmp_path / "scene.tif", given, chart, **made)
+    with pytest.raises(InputError, match=rf"other\.tif: made with .*{message}"):
+        view(
+            tmp_path / "scene.tif",
+            tmp_path / "no.html",
+            embeddings=tmp_path / "out.tif",
+            class_map=chart,
+        )
+    assert not (tmp_path / "no.html").exists()
+
+
 def test_embeddings_are_viewed_alone(page, tmp_path):
     alone = view(tmp_path / "out.tif", tmp_path / "alone.html", class_map=tmp_path / "map.tif")
     data = json.loads(re.findall(r'application/json">(.*?)</script>', alone.read_text())[0])
