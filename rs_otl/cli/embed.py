@@ -27,7 +27,7 @@ def embed(
         typer.Option(
             "--output",
             "-o",
-            help="A .tif for one scene, a .parquet, or a folder for a GeoTIFF of each scene; "
+            help="A .tif for one scene, a .parquet, or a folder for one GeoTIFF per scene; "
             "must be new.",
         ),
     ],
@@ -36,16 +36,16 @@ def embed(
     pca: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Keep so many principal components; 3 make a picture.", show_default=False
+            min=1, help="Principal components to keep; 3 make a picture.", show_default=False
         ),
     ] = None,
     bands: Bands = None,
     image_size: TileImageSize = None,
     precision: Precision = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped pass.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped embedding.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Embed scenes: a GeoTIFF of a pixel a cell, or a GeoParquet of a row a tile."""
+    """Embed scenes: a GeoTIFF with one pixel per cell, or a GeoParquet with one row per tile."""
     from rs_otl.geo import embed as run
 
     done = run(

@@ -31,7 +31,7 @@ def map_(
     field: Annotated[
         str | None,
         typer.Option(
-            help="Attribute that holds the class; else the only one, `class` or `label`.",
+            help="Attribute that holds the class. Default: the only one, `class` or `label`.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,7 @@ def map_(
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Map a scene by a handful of labelled places."""
+    """Map a scene from a handful of labelled places."""
     from rs_otl.geo import map as run
 
     done = run(

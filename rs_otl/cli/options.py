@@ -14,21 +14,21 @@ if TYPE_CHECKING:  # importing it takes seconds
 
 Root = Annotated[
     Path | None,
-    typer.Option(help="Where data sets lie; else $RS_OTL_DATA, else ./data.", show_default=False),
+    typer.Option(help="Folder of data sets. Default: $RS_OTL_DATA, or ./data.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 Division = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Number of the random 80/20 division; else the run's own, else 1.",
+        help="Number of the random 80/20 division. Default: that of the run, or 1.",
         show_default=False,
     ),
 ]
 KeepDuplicatesTogether = Annotated[
     bool | None,
     typer.Option(
-        help="Keep identical images on one side of the division; else as the run did, else so.",
+        help="Keep identical images on one side of the division. Default: as in the run, or yes.",
         show_default=False,
     ),
 ]
@@ -36,7 +36,7 @@ RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="Recipe: a YAML file or a name; else pretrain/DATASET where there is one, else quick.",
+        help="Recipe: a YAML file or a name. Default: pretrain/DATASET if it exists, or quick.",
         show_default=False,
     ),
 ]
@@ -48,7 +48,7 @@ Shots = Annotated[
     str | None,
     typer.Option(
         metavar="K,K,...",
-        help="Also few-shot scores, with K labelled images a class, for example 1,5,10,20.",
+        help="Also few-shot scores, with K labelled images per class, for example 1,5,10,20.",
         show_default=False,
     ),
 ]
@@ -61,17 +61,17 @@ def overridden(
     keep_duplicates_together: bool | None,
     supervised: bool,
 ) -> list[str]:
-    """Return options that stand for a recipe's keys as ``key=value`` texts."""
-    given = list(set_ or ())
+    """Return the options that set a recipe's keys as ``key=value`` texts."""
+    changes = list(set_ or ())
     if init:
-        given.append("init=null" if init == "none" else f"init={init}")
+        changes.append("init=null" if init == "none" else f"init={init}")
     if division:
-        given.append(f"division={division}")
+        changes.append(f"division={division}")
     if keep_duplicates_together is not None:
-        given.append(f"keep_duplicates_together={keep_duplicates_together}")
+        changes.append(f"keep_duplicates_together={keep_duplicates_together}")
     if supervised:
-        given.append("supervised=true")
-    return given
+        changes.append("supervised=true")
+    return changes
 
 
 def parsed_shots(shots: str | None) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ ENCODER_HELP = (
 )
 SceneEncoder = Annotated[
     str | None,
-    typer.Option(help=f"{ENCODER_HELP} Embeddings need none.", show_default=False),
+    typer.Option(help=f"{ENCODER_HELP} Not needed for embeddings.", show_default=False),
 ]
 Tile = Annotated[
     int | None,
@@ -117,7 +117,7 @@ Stride = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Pixels from one tile to the next, the output's pixel; else half a tile.",
+        help="Pixels from one tile to the next, one pixel of the output. Default: half a tile.",
         show_default=False,
     ),
 ]
@@ -125,19 +125,19 @@ Bands = Annotated[
     str | None,
     typer.Option(
         metavar="BAND,...",
-        help="The scene's bands that are the encoder's, by number from 1 or name, in its order; "
-        "else found by name.",
+        help="The scene's bands that are the encoder's, by number from 1 or name, in its order. "
+        "Default: matched by name.",
         show_default=False,
     ),
 ]
 TileImageSize = Annotated[
     int | None,
     typer.Option(
-        min=16, help="Side that tiles are resized to; else the encoder's own.", show_default=False
+        min=16, help="Side that tiles are resized to. Default: the encoder's.", show_default=False
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="float32, bf16, or auto: bf16 where the processor has it.")
+    str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
 ]
 
 

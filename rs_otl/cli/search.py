@@ -36,7 +36,7 @@ def search(
     query_crs: Annotated[
         str | None,
         typer.Option(
-            help="CRS of the query's coordinates, such as EPSG:4326; else the scene's.",
+            help="CRS of the query's coordinates, such as EPSG:4326. Default: the scene's.",
             show_default=False,
         ),
     ] = None,

@@ -16,7 +16,7 @@ def tile(
     stride: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Pixels from one chip to the next; else its side.", show_default=False
+            min=1, help="Pixels from one chip to the next. Default: the side.", show_default=False
         ),
     ] = None,
     as_json: Json = False,
@@ -28,6 +28,6 @@ def tile(
     if as_json:
         print_json(done)
         return
-    for each in done:
-        typer.echo(f"{each.scene}: {each.chips:,} chips, {each.nodata:,} left out as nodata")
+    for result in done:
+        typer.echo(f"{result.scene}: {result.chips:,} chips, {result.nodata:,} left out as nodata")
     typer.echo(f"written  {output}")

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from rs_otl.datasets.scene import Scene, SceneLike, bounded_cache, quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.geo.embed_windows import Clock, embed_cells, embed_rows
+from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
@@ -100,13 +100,13 @@ class SceneCells(Cells):
         scene: The open scene.
         encoder: The encoder.
         bands: Positions of the scene's bands that are the encoder's.
-        clock: Counts the time that :meth:`rows` takes.
+        timer: Measures the time that :meth:`rows` takes.
     """
 
     scene: Scene
     encoder: Encoder
     bands: list[int]
-    clock: Clock
+    timer: Timer
 
     @classmethod
     def over(
@@ -163,12 +163,12 @@ class SceneCells(Cells):
             scene,
             encoder,
             positions,
-            Clock(),
+            Timer(),
         )
 
     def rows(self, first: int = 0) -> Iterator[NDArray[np.float32]]:
         """Embed one row of cells after another, from row ``first``."""
-        return embed_rows(self.scene, self.grid, self.encoder, self.bands, first, self.clock)
+        return embed_rows(self.scene, self.grid, self.encoder, self.bands, first, self.timer)
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embed some cells."""
@@ -288,10 +288,10 @@ def open_cells(
     Args:
         source: A path, a rasterio dataset, a DataArray that rioxarray knows, or the path of a
             GeoTIFF that :func:`rs_otl.geo.embed` wrote.
-        encoder: The encoder; embeddings need none, and are held against one that is given.
-        tile: Side of a tile in pixels; likewise.
-        stride: Side of a cell in pixels; likewise.
-        bands: Bands of the scene; likewise.
+        encoder: The encoder; embeddings need none, and are refused if made with another one.
+        tile: Side of a tile in pixels; likewise for embeddings.
+        stride: Side of a cell in pixels; likewise for embeddings.
+        bands: Bands of the scene; likewise for embeddings.
 
     Yields:
         The cells.

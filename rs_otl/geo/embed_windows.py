@@ -29,8 +29,8 @@ Part = tuple[slice, slice]
 
 
 @dataclass
-class Clock:
-    """Where the time of a pass went.
+class Timer:
+    """Where the time of an embedding is spent.
 
     Attributes:
         encoder: Seconds in the encoder's forward pass.
@@ -57,7 +57,7 @@ def embed_rows(
     encoder: Encoder,
     bands: Sequence[int],
     first: int = 0,
-    clock: Clock | None = None,
+    timer: Timer | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Embed the cells of a scene, row by row, from the top.
 
@@ -70,16 +70,16 @@ def embed_rows(
         encoder: The encoder.
         bands: Positions of the scene's bands that are the encoder's.
         first: The row of cells to begin with.
-        clock: Counts the seconds.
+        timer: Measures the seconds.
 
     Yields:
-        For each row of cells the embeddings of their tiles, (columns, D), not a number where
-        less than half of the cell, or of its tile, holds data.
+        The embeddings of the tiles of one row of cells, (columns, D), NaN where less than half of
+        the cell, or of its tile, holds data.
 
     Raises:
         InputError: The file is truncated or damaged, or the encoder gives no finite numbers.
     """
-    clock = clock or Clock()
+    timer = timer or Timer()
     parts = list(_parts(grid, len(bands), encoder.num_features, first))
 
     def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -96,7 +96,7 @@ def embed_rows(
             if part[1].start == 0:
                 shape = (part[0].stop - part[0].start, grid.columns, encoder.num_features)
                 rows = np.full(shape, np.nan, np.float32)
-            _embed_part(grid, encoder, part, pixels, valid, rows[:, part[1]], clock)
+            _embed_part(grid, encoder, part, pixels, valid, rows[:, part[1]], timer)
             if part[1].stop == grid.columns:
                 yield from rows
 
@@ -166,7 +166,7 @@ def _embed_part(
     pixels: NDArray[Any],
     valid: NDArray[np.bool_],
     into: NDArray[np.float32],
-    clock: Clock,
+    timer: Timer,
 ) -> None:
     """Embed the distinct tiles of a part, and give each cell that of its tile."""
     left, top, _, _ = _window(grid, part)
@@ -175,20 +175,20 @@ def _embed_part(
     cells = _cells_with_data(grid, part, valid)
     wanted = np.zeros((len(tops), len(lefts)), bool)
     np.logical_or.at(wanted, (row_of[:, None], column_of[None]), cells)
-    found = np.full((*wanted.shape, encoder.num_features), np.nan, np.float32)
+    embeddings = np.full((*wanted.shape, encoder.num_features), np.nan, np.float32)
     places = np.argwhere(wanted)
     tile, whole = grid.tile, bool(valid.all())
-    source, held = _tensor(pixels), torch.from_numpy(valid)
+    source, with_data = _tensor(pixels), torch.from_numpy(valid)
     for start in range(0, len(places), encoder.batch_size):
         batch = places[start : start + encoder.batch_size]
         corners = [(int(tops[row]), int(lefts[column])) for row, column in batch]
         tiles = torch.stack([source[:, y : y + tile, x : x + tile] for y, x in corners])
         masks = None
         if not whole:
-            masks = torch.stack([held[y : y + tile, x : x + tile] for y, x in corners])
-        found[batch[:, 0], batch[:, 1]] = encoder.embed(encoder.scale(tiles), masks).numpy()
-        clock.tiles += len(batch)
-    into[cells] = found[row_of[:, None], column_of[None]][cells]
+            masks = torch.stack([with_data[y : y + tile, x : x + tile] for y, x in corners])
+        embeddings[batch[:, 0], batch[:, 1]] = encoder.embed(encoder.scale(tiles), masks).numpy()
+        timer.tiles += len(batch)
+    into[cells] = embeddings[row_of[:, None], column_of[None]][cells]
 
 
 def _tensor(pixels: NDArray[Any]) -> Tensor:
@@ -209,8 +209,8 @@ def _cells_with_data(grid: TileGrid, part: Part, valid: NDArray[np.bool_]) -> ND
         right: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         bottom, top = bottom[:, None], top[:, None]
-        held = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-        return held / ((bottom - top) * (right - left))
+        count = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return count / ((bottom - top) * (right - left))
 
     tops, lefts = grid.tops()[part[0]] - top, grid.lefts()[part[1]] - left
     tiles = share(tops, tops + grid.tile, lefts, lefts + grid.tile)

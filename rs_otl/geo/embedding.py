@@ -24,7 +24,7 @@ _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What an embedding of a scene came to.
+    """The result of embedding a scene.
 
     Attributes:
         path: The file written.
@@ -32,11 +32,11 @@ class EmbedResult:
         tiles: Tiles embedded.
         cells: Cells of the grid, as (rows, columns).
         nodata: Share of the cells that are nodata.
-        features: Numbers a tile.
+        features: Length of an embedding.
         explained: Share of the variance that the principal components keep; ``None`` for
             whole embeddings.
-        seconds: What it took, opening the encoder not counted.
-        encoder_seconds: What of it the encoder took.
+        seconds: Seconds in all, without opening the encoder.
+        encoder_seconds: Seconds in the encoder.
     """
 
     path: Path
@@ -72,18 +72,18 @@ def embed(
 
     Args:
         scenes: Paths, rasterio datasets, or DataArrays that rioxarray knows: one or several.
-        encoder: A run, an exported directory, a checkpoint file, ``timm/NAME``, the name of
-            torchgeo weights, or an opened encoder.
-        out: A ``.tif``: a Cloud-Optimized GeoTIFF, a pixel a cell, a band a feature, float32. A
-            ``.parquet``: GeoParquet, a row a tile, of all scenes. A folder, for several scenes: a
-            GeoTIFF each.
-        tile: Side of a tile in pixels; by default the encoder's image size.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder.
+        out: A ``.tif``: a Cloud-Optimized GeoTIFF of float32 with one pixel per cell and one band
+            per feature. A ``.parquet``: GeoParquet with one row per tile, of all scenes. A folder,
+            for several scenes: one GeoTIFF per scene.
+        tile: Side of a tile in pixels; by default the side at which the encoder's images are
+            loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
-        pca: Keep so many principal components, of all scenes together.
+        pca: Principal components to keep, of all scenes together; by default whole embeddings.
         bands: The scene's bands that are the encoder's, by name or number from 1.
         image_size: Side that tiles are resized to; by default the encoder's own.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the processor has it.
-        resume: Go on with a pass that was stopped.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
+        resume: Continue an embedding that was stopped.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -112,24 +112,24 @@ def embed(
         folder = stack.enter_context(part_folder(out, facts, resume))
         stores = []
         for number, cells in enumerate(grids):
-            with cells.clock.running(encoder):
+            with cells.timer.running(encoder):
                 stores.append(fill_store(folder / f"{number}.f32", cells, progress))
         projection = None
         if pca is not None:
             projection = fit_projection((row for store in stores for row in store.rows()), pca)
         paths = [out] * len(grids)
         if suffix in _PARQUET:
-            with grids[0].clock.running(encoder):
+            with grids[0].timer.running(encoder):
                 _write_parquet(out, grids, stores, projection)
         elif suffix in _TIFF:
-            with grids[0].clock.running(encoder):
+            with grids[0].timer.running(encoder):
                 _write_tiff(out, grids[0], stores[0], projection)
         else:
             written = folder / "written"
             written.mkdir(exist_ok=True)
             names = _names(grids)
             for name, cells, store in zip(names, grids, stores, strict=True):
-                with cells.clock.running(encoder):
+                with cells.timer.running(encoder):
                     _write_tiff(written / name, cells, store, projection)
             written.rename(out)
             paths = [out / name for name in names]
@@ -147,7 +147,7 @@ def _facts(grids: Sequence[SceneCells], encoder: Encoder) -> dict[str, Any]:
         "image size": encoder.config.image_size,
         "precision": encoder.precision,
         "scenes": [cells.name for cells in grids],
-        "content": [cells.scene.fingerprint() for cells in grids],
+        "scene fingerprints": [cells.scene.fingerprint() for cells in grids],
         "grids": [
             [cells.grid.width, cells.grid.height, cells.grid.tile, cells.grid.stride]
             for cells in grids
@@ -259,11 +259,11 @@ def _result(
     return EmbedResult(
         path=path,
         scene=cells.name,
-        tiles=cells.clock.tiles,
+        tiles=cells.timer.tiles,
         cells=shape,
         nodata=1 - with_data / (shape[0] * shape[1]),
         features=store.width if projection is None else len(projection.components),
         explained=None if projection is None else float(projection.explained.sum()),
-        seconds=cells.clock.total,
-        encoder_seconds=cells.clock.encoder,
+        seconds=cells.timer.total,
+        encoder_seconds=cells.timer.encoder,
     )

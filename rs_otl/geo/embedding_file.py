@@ -1,4 +1,4 @@
-"""The embeddings of a scene on disk while it is gone through, so that memory stays bounded."""
+"""The embeddings of a scene on disk during the computation, so that memory stays bounded."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ class Store:
     width: int
 
     def rows(self) -> Iterator[NDArray[np.float32]]:
-        """Go through the rows of cells: (columns, D), not a number where there is no data."""
+        """Read the rows of cells: (columns, D), NaN where there is no data."""
         shape = (self.grid.columns, self.width)
         with self.path.open("rb") as file:
             for _ in range(self.grid.rows):
@@ -112,7 +112,7 @@ def refuse_existing(out: Path) -> None:
 
 
 def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:
-    """Embed a scene to a file, after the rows that it holds already.
+    """Embed a scene to a file, after the rows that are in it already.
 
     Args:
         path: The file.

@@ -24,7 +24,7 @@ class Projection:
     explained: NDArray[np.float64]
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project (n, D) to (n, N); rows that are not numbers stay so."""
+        """Project (n, D) to (n, N); rows of NaN stay NaN."""
         return ((rows - self.mean) @ self.components.T).astype(np.float32)
 
 
@@ -32,7 +32,7 @@ def fit_projection(rows: Iterable[NDArray[np.float32]], count: int) -> Projectio
     """Find the first principal components, in one pass.
 
     Args:
-        rows: Arrays (n, D); rows that are not numbers are passed over.
+        rows: Arrays (n, D); rows of NaN are left out.
         count: Components wanted.
 
     Raises:
@@ -41,14 +41,14 @@ def fit_projection(rows: Iterable[NDArray[np.float32]], count: int) -> Projectio
     total, products, number = np.zeros(0), np.zeros((0, 0)), 0
     shift: NDArray[np.float64] | None = None
     for array in rows:
-        held = array[np.isfinite(array[:, 0])].astype(np.float64)
-        if not len(held):
+        kept = array[np.isfinite(array[:, 0])].astype(np.float64)
+        if not len(kept):
             continue
         if shift is None:  # keeps the products well conditioned
-            shift = held.mean(0)
-            total, products = np.zeros(held.shape[1]), np.zeros((held.shape[1],) * 2)
-        held -= shift
-        total, products, number = total + held.sum(0), products + held.T @ held, number + len(held)
+            shift = kept.mean(0)
+            total, products = np.zeros(kept.shape[1]), np.zeros((kept.shape[1],) * 2)
+        kept -= shift
+        total, products, number = total + kept.sum(0), products + kept.T @ kept, number + len(kept)
     width = len(total)
     if not 1 <= count <= min(width, number):
         raise InputError(

@@ -114,7 +114,7 @@ def search(
     Raises:
         InputError: A scene, the encoder, the query or the output cannot be used.
     """
-    given = list(sources) if isinstance(sources, list | tuple) else [sources]
+    listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     out = Path(out)
     if out.suffix.lower() not in (".geojson", ".json"):
         raise InputError(f"{out}: expected the name of a GeoJSON file, such as hits.geojson")
@@ -122,10 +122,11 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_existing(out)
     numbers = _numbers(query)
-    opened = open_encoder_of(given, encoder, image_size, precision)
+    opened = open_encoder_of(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
-            stack.enter_context(open_cells(source, opened, tile, stride, bands)) for source in given
+            stack.enter_context(open_cells(source, opened, tile, stride, bands))
+            for source in listed
         ]
         _refuse_mixed(scenes)
         to_degrees = [_to_degrees(cells) for cells in scenes]
@@ -278,11 +279,11 @@ def _in_crs_of(
     if scene.crs is None:
         raise InputError(f"--query-crs {crs}: {scene.name} has no CRS to go to")
     try:
-        given = pyproj.CRS.from_user_input(crs)
+        source_crs = pyproj.CRS.from_user_input(crs)
     except CRSError as error:
         raise InputError(f"--query-crs {crs}: not a CRS ({error})") from None
     try:
-        to_scene = pyproj.Transformer.from_crs(given, scene.crs.to_wkt(), always_xy=True)
+        to_scene = pyproj.Transformer.from_crs(source_crs, scene.crs.to_wkt(), always_xy=True)
     except (CRSError, ProjError):
         raise InputError(
             f"--query-crs {crs}: cannot be transformed to {_coordinate_system(scene)} of "

@@ -33,8 +33,8 @@ def most_similar(
         index.add(block)
         scores, positions = index.search(one, count)
         return scores[0], positions[0]
-    found = (torch.from_numpy(block) @ torch.from_numpy(one[0])).topk(count)
-    return found.values.numpy(), found.indices.numpy()
+    best = (torch.from_numpy(block) @ torch.from_numpy(one[0])).topk(count)
+    return best.values.numpy(), best.indices.numpy()
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Chips of scenes, for those who want files."""
+"""Scenes cut to chips, in files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from rs_otl.progress import tracked
 
 @dataclass(frozen=True)
 class Tiled:
-    """What cutting a scene came to.
+    """The result of cutting a scene.
 
     Attributes:
         folder: The folder of chips.
         scene: Name of the scene.
-        chips: Chips written.
-        nodata: Tiles left out, since less than half of them holds data.
+        chips: Number of chips written.
+        nodata: Number of tiles left out because less than half of them holds data.
     """
 
     folder: Path
@@ -70,8 +70,8 @@ def tile(
         for source in sources:
             with Scene(source) as scene:
                 done.append(_cut(scene, made, out, size, stride or size, progress))
-        if not any(each.chips for each in done):
-            names = ", ".join(each.scene for each in done)
+        if not any(result.chips for result in done):
+            names = ", ".join(result.scene for result in done)
             raise InputError(f"{names}: no tile holds data, all is nodata")
         made.rename(out)
     return done

@@ -236,7 +236,7 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     with pytest.raises(KeyboardInterrupt):
         embed(scene, encoder, out, tile=32, stride=16)
     assert not out.exists()
-    with pytest.raises(InputError, match="half-done pass: --resume"):
+    with pytest.raises(InputError, match="unfinished embedding: --resume"):
         embed(scene, encoder, out, tile=32, stride=16)
     with pytest.raises(InputError, match="begun with grids"):
         embed(scene, encoder, out, tile=32, stride=8, resume=True)
@@ -244,6 +244,30 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     assert 0 < done.tiles < 54
     np.testing.assert_allclose(read(out)[0], read(tmp_path / "whole.tif")[0], atol=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tif", "scene.tif", "whole.tif"]
+
+
+def test_a_scene_that_was_replaced_is_not_resumed(tmp_path, encoder, monkeypatch):
+    path, out = tmp_path / "scene.tif", tmp_path / "out.tif"
+    write(path, draw(101, 150).astype(np.uint8))
+    real, calls = Encoder.embed, []
+
+    def stopping(self, tiles, valid=None):
+        calls.append(len(tiles))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, tiles, valid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rs_otl.geo.embed_windows._SLAB_ROWS", 40)
+        patch.setattr(Encoder, "embed", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            embed(path, encoder, out, tile=32, stride=16)
+    path.unlink()
+    write(path, draw(101, 150, seed=1).astype(np.uint8))
+    with pytest.raises(InputError, match="begun with scene fingerprints"):
+        embed(path, encoder, out, tile=32, stride=16, resume=True)
+    assert not out.exists()
+    assert (tmp_path / "out.tif.part").is_dir()
 
 
 def test_a_disk_that_takes_no_more_is_named_and_the_pass_goes_on_later(scene, tmp_path, encoder):

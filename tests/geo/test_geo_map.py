@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import shapely
 from geo_scenes import PLACES, write
+from rasterio import Affine
 from rio_cogeo.cogeo import cog_validate
 from scipy import stats
 
@@ -268,6 +269,23 @@ def test_labels_in_the_wrong_crs_are_told_what_would_fit(tmp_path, encoder):
                 scene, tmp_path / f"{name}.gpkg", tmp_path / "map.tif", encoder=encoder, **CELL
             )
         assert "\n" not in str(caught.value)
+
+
+def test_labels_of_a_site_grid_are_those_in_its_own_coordinates(tmp_path, encoder, monkeypatch):
+    local = 'LOCAL_CS["site grid",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+    monkeypatch.setitem(PLACES, "site", (local, Affine(2, 0, 50, 0, -2, 900)))
+    scene = write(tmp_path / "scene.tif", stripes(), "site")
+    rows = [f"{name},{50 + 2 * column},{900 - 2 * row}" for name, column, row in THREE]
+    (tmp_path / "points.csv").write_text("\n".join(["class,x,y", *rows]))
+    done = map_scene(scene, tmp_path / "points.csv", tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert done.labels == {"roof": 1, "water": 2, "wood": 2}
+    frame = geopandas.GeoDataFrame(
+        {"class": ["a"]}, geometry=[shapely.Point(15, 45)], crs="EPSG:4326"
+    )
+    frame.to_file(tmp_path / "degrees.geojson")
+    message = r"degrees\.geojson: labels in WGS 84 cannot be transformed to the CRS of .*scene\.tif"
+    with pytest.raises(InputError, match=message):
+        map_scene(scene, tmp_path / "degrees.geojson", tmp_path / "no.tif", encoder=encoder, **CELL)
 
 
 def test_labels_without_geometry_or_with_odd_classes_are_one_clear_line(tmp_path, encoder):
