@@ -66,9 +66,7 @@ def _extras() -> dict[str, str]:
         if name == "dev":
             continue
         missing = ", ".join(sorted(_missing(name)))
-        extras[name] = (
-            f"missing {missing}: pip install '.[{name}]'" if missing else "installed"
-        )
+        extras[name] = f"missing {missing}: pip install '.[{name}]'" if missing else "installed"
     return extras
 
 

@@ -10,6 +10,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+from command_line import rs_otl_here
 from geo_scenes import PLACES, write
 from rasterio import Affine
 from rio_cogeo.cogeo import cog_validate
@@ -220,6 +221,10 @@ def test_a_layer_is_chosen_by_name(tmp_path, encoder):
         map_scene(scene, both, tmp_path / "map.tif", encoder=encoder, layer="east", **CELL)
     done = map_scene(scene, both, tmp_path / "map.tif", encoder=encoder, layer="south", **CELL)
     assert done.labels == {"water": 2, "wood": 1}
+    command = ["map", scene, "--labels", both, "-o", tmp_path / "cli.tif", "--tile", 32]
+    told = rs_otl_here(*command, "--encoder", encoder.source, "--layer", "south")
+    assert "water" in told.stdout
+    assert "roof" not in told.stdout
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("lon", "lat"), ("Longitude", "Latitude"), None])
