@@ -26,6 +26,7 @@ def even_out(
     limit: float,
     share: float,
     most: int,
+    closed: float,
 ) -> tuple[int, float]:
     """Move rows along shortest paths until no cluster has too many, changing arguments in place.
 
@@ -46,6 +47,7 @@ def even_out(
         limit: Stop when the translation has changed by more: entries left out may count.
         share: Above 0, at most 1.
         most: Phases after which it ends as it is.
+        closed: A difference that is none.
 
     Returns:
         Phases, and by how much the translation has changed at most. The excess is not 0 if the
@@ -153,6 +155,12 @@ def even_out(
                 else:
                     chosen[via_row[node]] = via_entry[node]
                 node = before
+        remaining = 0
+        for node in range(nodes):
+            remaining -= min(excess[node], 0)
+        if 8 * (lacking - remaining) < lacking:
+            # Many rows are alike: one path each would take too many phases.
+            spread_tied(translation, excess, starts, clusters, values, chosen, closed)
     return phases, moved_by
 
 

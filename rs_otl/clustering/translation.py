@@ -26,10 +26,11 @@ that was not among its entries, it begins again at 2, from a t that is nearly ri
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numba import config, set_num_threads
 from numpy.typing import NDArray
 from torch import Tensor
@@ -107,12 +108,14 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
     k = len(targets)
     whole = rows.total * k <= _SMALL and rows.total <= _FEW
     if whole:
-        translation, reach, width = np.zeros(k), math.inf, k
+        translation, reach, width, alike = np.zeros(k), math.inf, k, False
     else:
         translation, reach = _sampled(outputs, targets, magnitude, rows)
+        alike = reach == 0
         epsilon = torch.finfo(torch.promote_types(outputs.dtype, torch.float32)).eps
         reach = max(reach, 16 * max(magnitude, 1e-290) * epsilon)
         width = min(k, _WIDTH)
+    if not whole and not alike:  # a soft step would only take rows that are alike off their tie
         part = outputs[::_PART]
         entries = near_entries(part, translation, reach, width, magnitude)
         thinned = Rows(len(part), rows.group, outputs.device)
@@ -135,9 +138,11 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         if best is None or even or missed <= best[0]:
             best = missed, Solution(translation.copy(), labels, ties, phases, passes)
         optimal = even and assigned is not None and bool((behind <= rounding).all())
-        if not rows.any(not optimal) or passes == _MOST_PASSES:
+        if not rows.any(not optimal):
             return best[1]
-        if assigned is None and not whole:
+        if passes == _MOST_PASSES:
+            return _evened(best[1], targets, rows)
+        if assigned is None and not whole and not alike:
             _soften(translation, entries, targets, reach, rows)
         finish = _Finish(entries, assigned, translation, targets, closed, rows)
         even = finish.even_out(reach)
@@ -149,6 +154,34 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
             reach *= _CHECKED
         elif not even or passes % 4 == 0:
             reach, width = 2 * reach, min(k, 2 * width)
+
+
+def _evened(solution: Solution, targets: NDArray[np.float64], rows: Rows) -> Solution:
+    """Make the clusters even whatever the sum: for outputs that the steps did not get even.
+
+    The last rows of clusters with too many, in the order of all processes, go to the clusters with
+    too few.
+    """
+    k = len(targets)
+    labels = solution.labels.copy()
+    counts = _counts(labels, k)
+    total = rows.total_of(counts)
+    sizes = np.floor(targets + 1e-9).astype(np.int64)
+    # The rows left over stay where they are, as far as they can.
+    spare = np.argsort(-(total - sizes), kind="stable")[: rows.total - int(sizes.sum())]
+    sizes[spare] += 1
+    per_process = rows.gathered(counts).reshape(-1, k)
+    rank = 0 if rows.group is None else dist.get_rank(rows.group)
+    place = per_process[:rank].sum(0)
+    leaving = np.zeros(len(labels), bool)
+    for cluster in np.flatnonzero(total > sizes):
+        members = np.flatnonzero(labels == cluster)
+        leaving[members[max(0, int(sizes[cluster] - place[cluster])) :]] = True
+    free = np.repeat(np.arange(k, dtype=np.int32), np.maximum(sizes - total, 0))
+    start = rows.before(int(leaving.sum()))
+    labels[leaving] = free[start : start + int(leaving.sum())]
+    moved = int(rows.total_of(np.array([leaving.sum()]))[0])
+    return replace(solution, labels=labels, ties=solution.ties + moved)
 
 
 def _behind(
@@ -180,6 +213,11 @@ def _sampled(
     places = spaced.astype(np.int64) - rows.own.start
     places = places[(places >= 0) & (places < len(outputs))]
     sample = outputs[torch.from_numpy(places).to(outputs.device)].cpu()
+    none = torch.full((1, k), -math.inf, dtype=torch.float64)
+    highest = rows.highest(torch.cat([sample.double(), none]).amax(0))
+    lowest = -rows.highest(torch.cat([-sample.double(), none]).amax(0))
+    if torch.equal(highest, lowest):  # all rows are alike: exactly tied after this shift
+        return highest.numpy().copy(), 0.0
     # Of magnitude 1, whatever the outputs' is, float32 is enough for a first guess.
     wide = torch.promote_types(sample.dtype, torch.float32)
     sample = sample.to(wide).div_(magnitude or 1.0).float()
@@ -307,7 +345,8 @@ class _Finish:
             most = max(_MOST_PHASES, k)
             phases, moved = even_out(
                 prices, excess, spare, pool > 0,
-                self.starts, self.clusters, self.values, self.chosen, limit, _SHARE, most,
+                self.starts, self.clusters, self.values, self.chosen,
+                limit, _SHARE, most, self.closed,
             )  # fmt: skip
             self.phases += phases
             self.translation[:] = prices[:k]
