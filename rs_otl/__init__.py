@@ -8,7 +8,8 @@ Pretrain an encoder, evaluate it, export it, and map scenes with it::
     report, _ = rs_otl.evaluate([run], "my_images")
     encoder = rs_otl.load_encoder(run)
     rs_otl.export_encoder(encoder, "my_encoder")
-    rs_otl.map("scene.tif", encoder, "labels.geojson", "map.tif")
+    rs_otl.embed("scene.tif", encoder, "embedding.tif")
+    rs_otl.map("embedding.tif", "labels.geojson", "map.tif")
 
 Names are imported when they are first used, since PyTorch takes seconds.
 """

@@ -1,5 +1,6 @@
 """What `import rs_otl` promises."""
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -42,6 +43,25 @@ def test_each_name_is_usable_and_says_how(name):
     if inspect.isfunction(public):
         named = set(inspect.signature(public).parameters)
         assert all(f"{parameter}:" in documentation for parameter in named), named
+
+
+def test_the_calls_of_the_package_docstring_are_ones_that_the_functions_take():
+    lines = [line.strip() for line in rs_otl.__doc__.splitlines() if "rs_otl." in line]
+    calls = [
+        node
+        for line in lines
+        for node in ast.walk(ast.parse(line))
+        if isinstance(node, ast.Call) and not isinstance(getattr(rs_otl, node.func.attr), type)
+    ]
+    assert len(calls) == 6
+    for call in calls:
+        keywords = {keyword.arg: None for keyword in call.keywords}
+        signature = inspect.signature(getattr(rs_otl, call.func.attr))
+        bound = signature.bind(*call.args, **keywords).arguments
+        given = {ast.unparse(node): name for name, node in bound.items() if node is not None}
+        # What is called an encoder or labels arrives as such.
+        assert given.get("encoder", "encoder") == "encoder"
+        assert given.get("'labels.geojson'", "labels") == "labels"
 
 
 def test_geo_is_there_without_another_import():

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-import re
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import typer
 from packaging.requirements import Requirement
 
 from rs_otl.cli.options import Json, Root
+from rs_otl.extras import install_command
 
 
 def doctor(root: Root = None, as_json: Json = False) -> None:
@@ -40,20 +41,14 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
 def _versions(problems: list[str]) -> dict[str, str]:
     """Return the installed versions of rs-otl's requirements; too old ones are problems."""
     versions = {"python": platform.python_version(), "rs-otl": metadata.version("rs-otl")}
-    for requirement in metadata.requires("rs-otl") or ():
-        matched = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement)
-        if not matched:
+    for requirement in _requirements():
+        if requirement.marker:
             continue  # belongs to an extra
-        name, floor = matched.groups()
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
-            problems.append(f"{name} is not installed: pip install '{requirement}'")
-            continue
-        if _numbers(versions[name]) < _numbers(floor):
+        version = versions[requirement.name] = _installed(requirement) or "missing"
+        if not _fits(requirement):
             problems.append(
-                f"{name} {versions[name]} is older than {floor}: pip install '{requirement}'"
+                f"{requirement.name} is {version}, expected {requirement.specifier}: "
+                f"pip install '{requirement}'"
             )
     return versions
 
@@ -66,32 +61,39 @@ def _extras() -> dict[str, str]:
         if name == "dev":
             continue
         missing = ", ".join(sorted(_missing(name)))
-        extras[name] = f"missing {missing}: pip install '.[{name}]'" if missing else "installed"
+        extras[name] = f"missing {missing}: {install_command(name)}" if missing else "installed"
     return extras
 
 
 def _missing(extra: str) -> set[str]:
     """Return the packages of an extra that are not installed or too old."""
     missing = set()
-    for requirement in map(Requirement, metadata.requires("rs-otl") or ()):
+    for requirement in _requirements():
         marker = requirement.marker
         if not marker or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
             continue
         if requirement.name == "rs-otl":  # an extra made of other extras
             missing |= set().union(*map(_missing, requirement.extras))
-            continue
-        try:
-            version = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            missing.add(requirement.name)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
+        elif not _fits(requirement):
             missing.add(requirement.name)
     return missing
 
 
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version.split("+")[0])][:3]
+def _requirements() -> Iterator[Requirement]:
+    """Give the requirements of rs-otl and of its extras."""
+    return map(Requirement, metadata.requires("rs-otl") or ())
+
+
+def _installed(requirement: Requirement) -> str | None:
+    try:
+        return metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _fits(requirement: Requirement) -> bool:
+    version = _installed(requirement)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def _devices(problems: list[str]) -> dict[str, str]:

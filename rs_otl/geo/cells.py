@@ -320,7 +320,7 @@ def open_cells(
         yield SceneCells.over(scene, encoder, tile, stride, bands)
 
 
-def open_encoder_of(
+def load_encoder_for(
     sources: Sequence[SceneLike],
     encoder: "str | Path | Encoder | None",
     image_size: int | None,

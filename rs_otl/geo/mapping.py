@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
-from rs_otl.geo.cells import Cells, open_cells, open_encoder_of
+from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
 from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
@@ -111,7 +111,7 @@ def map_scene(
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{out}: expected the name of a GeoTIFF, such as map.tif")
     refuse_existing(out)
-    opened = open_encoder_of([source], encoder, image_size, precision)
+    opened = load_encoder_for([source], encoder, image_size, precision)
     with open_cells(source, opened, tile, stride, bands) as cells:
         usable, skipped = read_labels(Path(labels), cells, field, layer)
         usable, features, dropped = _features(usable, cells)

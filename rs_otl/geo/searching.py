@@ -22,7 +22,7 @@ from rs_otl.datasets import read_image
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write
-from rs_otl.geo.cells import Cells, open_cells, open_encoder_of
+from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.similar import most_similar, unit
@@ -122,7 +122,7 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_existing(out)
     numbers = _numbers(query)
-    opened = open_encoder_of(listed, encoder, image_size, precision)
+    opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
             stack.enter_context(open_cells(source, opened, tile, stride, bands))
