@@ -23,6 +23,10 @@ class Recipe(BaseModel):
         encoder: timm architecture.
         image_size: Side of a view in pixels.
         views: Views g of an image in each step.
+        views_apart: Views of a step are of different images, as in the authors' code: as many
+            orders of the images, shuffled apart, each with a forward pass of its own.
+        reduction: ``sum`` of the terms of equation 18, as in the paper, whose rates belong to
+            it, or their ``mean``.
         clusters: Outputs k of each head; null for one cluster per image.
         heads: Number of heads, each with its own labels.
         hidden: Width of the heads' hidden layer; 0 for linear heads.
@@ -34,11 +38,16 @@ class Recipe(BaseModel):
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.
         augment: ``simple`` or ``strong`` views.
+        operations: Operations of a strong view.
         relabel_every: Epochs that labels are kept for.
         relabel: What new labels are made from: ``fresh`` views in a pass over the images, as in
             the paper, or ``reuse``: the outputs that the last epoch's steps had.
         method: How outputs become labels: ``translation``, exactly even; ``translation-paper``;
             ``sinkhorn``; ``kmeans``; or ``instance``, with ``clusters: null``.
+        targets: Sizes of the clusters: ``even``; ``power-law X``, as i to the power of X with i
+            from 1 (equation 27); or ``power-law X from 0``, as in table 4.
+        label_batch_sizes: Batch sizes of the label passes, each of which makes one label set from
+            one view of every image; empty for one pass over ``views`` stacked views.
         decay: The rate beta of Algorithm 1, for ``translation-paper``.
         temperature: Temperature of a cosine head filled from the features of the weights to start
             from; null for heads that are learnt.
@@ -66,6 +75,8 @@ class Recipe(BaseModel):
     encoder: str = "resnet18"
     image_size: Annotated[int, Field(ge=16)] = 224
     views: Positive = 10
+    views_apart: bool = False
+    reduction: Literal["sum", "mean"] = "sum"
     clusters: Annotated[int, Field(ge=2)] | None = 128
     heads: Positive = 1
     hidden: Annotated[int, Field(ge=0)] = 0
@@ -77,11 +88,14 @@ class Recipe(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     augment: Literal["simple", "strong"] = "strong"
+    operations: Positive = 10
     relabel_every: Positive = 1
     relabel: Literal["fresh", "reuse"] = "fresh"
     method: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
         "translation"
     )
+    targets: str = "even"
+    label_batch_sizes: tuple[Annotated[int, Field(ge=2)], ...] = ()
     decay: Annotated[float, Field(gt=1)] = 1.5
     temperature: Annotated[float, Field(gt=0)] | None = None
     warmup: Annotated[int, Field(ge=0)] = 0

@@ -45,8 +45,8 @@ class StrongDraw(NamedTuple):
 
     Attributes:
         crops: Crop and flip, (n, 2, 3), float32; see ``rs_otl.augment.geometry``.
-        kinds: The ten operations, (n, 10), int64 positions in ``operations.OPERATIONS``.
-        values: Their values, (n, 10), float32, in the units of their kind.
+        kinds: The operations, (n, steps), int64 positions in ``operations.OPERATIONS``.
+        values: Their values, (n, steps), float32, in the units of their kind.
         holes: Left, top, right and lower edge of the hole, (n, 4), int64 pixels of the view;
             may reach over its border.
     """
@@ -162,8 +162,9 @@ class SimpleViews(_Views[SimpleDraw]):
 class StrongViews(_Views[StrongDraw]):
     """The paper's strong augmentation (section 4.3): ten random operations, then a hole.
 
-    Resized crop, left-right flip, ten operations drawn with replacement from the fourteen of
-    ``operations.OPERATIONS``; normalised; then one square hole of the value 0, the mean.
+    Resized crop, left-right flip, ``operations`` drawn with replacement from the fourteen of
+    ``operations.OPERATIONS`` (10 in section 4.3, 8 in appendix D); normalised; then one square
+    hole of the value 0, the mean.
 
     Images of uint8 on the CPU stay in 8 bits throughout, with PIL's arithmetic
     (``rs_otl.augment.compiled``); all others, and all on a GPU, are float32 throughout, so that
@@ -178,7 +179,21 @@ class StrongViews(_Views[StrongDraw]):
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue: grey is then their luminance, else the
             mean over the bands.
+        operations: Operations drawn for each view, at least 1.
     """
+
+    def __init__(
+        self,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        rgb: bool,
+        operations: int = STRONG_STEPS,
+    ) -> None:
+        super().__init__(size, mean, std, rgb)
+        if operations < 1:
+            raise InputError(f"operations = {operations}: expected a number of at least 1")
+        self.operations = operations
 
     def sample(self, n: int) -> StrongDraw:
         """Draw what n views need, from torch's global CPU generator.
@@ -186,7 +201,7 @@ class StrongViews(_Views[StrongDraw]):
         On the CPU, so that a seed gives the same views on every device.
         """
         crops = random_crops(n, orientations=2)
-        kinds, values = random_operations(n, STRONG_STEPS)
+        kinds, values = random_operations(n, self.operations)
         longest = max(1, min(HOLE_SIDE, self.size // 4))
         side = torch.randint(1, longest + 1, (n, 1))
         start = torch.randint(self.size, (n, 2)) - side // 2
@@ -207,7 +222,12 @@ def as_unit(images: Tensor) -> Tensor:
 
 
 def augmentation(
-    name: str, size: int, mean: Sequence[float], std: Sequence[float], rgb: bool
+    name: str,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rgb: bool,
+    operations: int = STRONG_STEPS,
 ) -> SimpleViews | StrongViews:
     """Make the views called ``name``.
 
@@ -217,6 +237,7 @@ def augmentation(
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue.
+        operations: Operations of a strong view; simple ones have none to count.
 
     Returns:
         A module without parameters or state: (n, C, S, S), uint8 or in [0, 1], to
@@ -225,12 +246,12 @@ def augmentation(
     Raises:
         InputError: If there are no views of that name.
     """
-    pipelines: dict[str, type[SimpleViews] | type[StrongViews]]
-    pipelines = {"simple": SimpleViews, "strong": StrongViews}
-    if name not in pipelines:
-        near = difflib.get_close_matches(name, pipelines, n=1, cutoff=0)
-        raise InputError(f"no augmentation '{name}': use simple or strong (nearest: {near[0]})")
-    return pipelines[name](size, mean, std, rgb)
+    if name == "simple":
+        return SimpleViews(size, mean, std, rgb)
+    if name == "strong":
+        return StrongViews(size, mean, std, rgb, operations)
+    near = difflib.get_close_matches(name, ("simple", "strong"), n=1, cutoff=0)
+    raise InputError(f"no augmentation '{name}': use simple or strong (nearest: {near[0]})")
 
 
 def _cut_out(images: Tensor, holes: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def balanced_labels(
     if method not in METHODS:
         raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
     problem = _checked(outputs, targets, decay, sharpness, group)
-    if targets is not None and method in ("kmeans", "instance"):
+    if targets is not None and method in UNTARGETED:
         raise InputError(f"method {method!r} takes no targets")
     made = METHODS[method](problem)
     untranslated = Labelling(outputs.argmax(1), None, 0)
@@ -191,6 +191,9 @@ METHODS: dict[str, Callable[[Problem], Labelling]] = {
     "kmeans": _kmeans,
     "instance": _instance,
 }
+
+# Those whose clusters have the sizes that they come to have.
+UNTARGETED = ("kmeans", "instance")
 
 
 def _checked(

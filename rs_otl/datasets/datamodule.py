@@ -1,6 +1,6 @@
 """Batches to train and validate on."""
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 from torchgeo.datamodules import BaseDataModule
 
@@ -40,6 +40,10 @@ class OTLDataModule(BaseDataModule):
             :func:`rs_otl.spec.load_size`. A loaded data set has its size.
         batch_size: Images in a batch of each process. What is left over at the end of a training
             epoch is dropped.
+        orders: Orders of the training images, shuffled apart, that a batch is put together from,
+            ``batch_size`` images of each in turn: a batch of ``orders x batch_size``, an image
+            once from each order in an epoch. With several the last, smaller batch is kept, as in
+            the authors' code. For ``OTLTask(views_apart=True)``.
         num_workers: Processes that decode; none are used for images that are cached.
         division: Number of the random 80/20 division, or a division.
         keep_duplicates_together: Keep identical images on one side of the division.
@@ -63,6 +67,7 @@ class OTLDataModule(BaseDataModule):
         root: str | Path | None = None,
         size: int = 224,
         batch_size: int = 64,
+        orders: int = 1,
         num_workers: int = 0,
         division: int | Division = 1,
         keep_duplicates_together: bool = True,
@@ -74,6 +79,7 @@ class OTLDataModule(BaseDataModule):
         self.source = dataset
         self.root = None if root is None else Path(root)
         self.size = size
+        self.orders = orders
         self.division = division
         self.keep_duplicates_together = keep_duplicates_together
         self.supervised = supervised
@@ -127,32 +133,32 @@ class OTLDataModule(BaseDataModule):
         if self.trainer is not None:
             processes, rank = self.trainer.world_size, self.trainer.global_rank
         dataset = cast(_Part, self.train_dataset)
-        sampler: DistributedSampler[Sample] = DistributedSampler(
-            dataset,
-            processes,
-            rank,
-            # The sampler adds the epoch to its seed: epochs of different seeds must not be alike.
-            seed=int(np.random.SeedSequence(self.seed).generate_state(1)[0]),
-            drop_last=True,
-        )
-        return self._loader(dataset, sampler)
+        # The sampler adds the epoch to its seed: epochs of different seeds must not be alike.
+        seeds = np.random.SeedSequence(self.seed).generate_state(self.orders)
+        samplers: list[DistributedSampler[Sample]] = [
+            DistributedSampler(dataset, processes, rank, seed=int(seed), drop_last=True)
+            for seed in seeds
+        ]
+        if self.orders > 1:
+            return self._loader(dataset, _OrdersApart(samplers, self.batch_size), drop_last=False)
+        return self._loader(dataset, samplers[0], drop_last=True)
 
     def val_dataloader(self) -> Any:
         """Return batches of labelled test images, or an empty list."""
         if self.val_dataset is None:
             return []
-        return self._loader(cast(_Part, self.val_dataset), None)
+        return self._loader(cast(_Part, self.val_dataset), None, drop_last=False)
 
     def _loader(
-        self, dataset: "_Part", sampler: DistributedSampler[Sample] | None
+        self, dataset: "_Part", sampler: Sampler[Any] | None, drop_last: bool
     ) -> DataLoader[Sample]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size * (1 if sampler is None else self.orders),
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=_collated,
-            drop_last=sampler is not None,
+            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
@@ -168,6 +174,32 @@ class OTLDataModule(BaseDataModule):
             part = cast(_Part, self.train_dataset)
             self._on_device = part.images.uint8_batch(part.chosen).to(batch["index"].device)
         return batch | {"image": self._on_device[batch["index"]]}
+
+
+class _OrdersApart(Sampler[int]):
+    """Several orders of the same images in turn, ``batch_size`` images of each.
+
+    A single image left over at the end of the orders is dropped: batch normalisation would fail.
+    """
+
+    def __init__(self, samplers: list[DistributedSampler[Sample]], batch_size: int) -> None:
+        self.samplers = samplers
+        self.batch_size = batch_size
+        images = len(samplers[0])
+        self.images = images - (images % batch_size == 1)
+
+    def __len__(self) -> int:
+        return self.images * len(self.samplers)
+
+    def __iter__(self) -> Iterator[int]:
+        orders = [list(sampler)[: self.images] for sampler in self.samplers]
+        for start in range(0, self.images, self.batch_size):
+            for order in orders:
+                yield from cast(list[int], order[start : start + self.batch_size])
+
+    def set_epoch(self, epoch: int) -> None:
+        for sampler in self.samplers:
+            sampler.set_epoch(epoch)
 
 
 class IndexedDataset(Dataset[Any]):

@@ -41,12 +41,25 @@ _TASK_KEYS = {
     "milestone_lrs",
     "milestones",
     "momentum",
+    "operations",
+    "reduction",
     "seed",
     "views",
+    "views_apart",
     "warmup",
     "weight_decay",
 }
-_OTL_KEYS = {"decay", "heads", "hidden", "method", "relabel", "relabel_every", "temperature"}
+_OTL_KEYS = {
+    "decay",
+    "heads",
+    "hidden",
+    "label_batch_sizes",
+    "method",
+    "relabel",
+    "relabel_every",
+    "targets",
+    "temperature",
+}
 
 
 def pretrain(
@@ -131,6 +144,7 @@ def pretrain(
         data = OTLDataModule(
             images,
             batch_size=min(recipe.batch_size, len(division.train) // trainer.world_size),
+            orders=recipe.views if recipe.views_apart else 1,
             num_workers=recipe.workers,
             division=division,
             supervised=recipe.supervised,

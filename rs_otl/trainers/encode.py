@@ -11,22 +11,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def encode(encoder: nn.Module, images: Tensor, chunks: int = 1) -> Tensor:
-    """Return the features of images, in several forward passes if memory is short.
+def encode(encoder: nn.Module, images: Tensor, chunks: int = 1, passes: int = 1) -> Tensor:
+    """Return the features of images, in several forward passes if wanted or memory is short.
 
-    With several passes the backward pass computes each one's activations again, so that memory
-    holds those of one pass at most. Gradients are those of that many passes, in which batch
+    With several chunks the backward pass computes each one's activations again, so that memory
+    holds those of one chunk at most. Gradients are those of that many passes, in which batch
     normalisation sees the images of one pass at a time.
 
     Args:
         encoder: From normalised images ``(B, C, H, W)`` to features ``(B, D)``.
         images: Normalised images.
-        chunks: Number of passes. Each has two images at least, or batch normalisation would fail;
-            few images take fewer passes.
+        chunks: Number of passes when memory is short. Each has two images at least, or batch
+            normalisation would fail; few images take fewer passes.
+        passes: Number of equal parts of the images that batch normalisation is to see apart,
+            each divided into chunks as said if there are several.
 
     Returns:
         Features ``(B, D)``.
     """
+    if passes > 1:
+        parts = images.tensor_split(passes)
+        return torch.cat([encode(encoder, part, chunks) for part in parts])
     chunks = max(1, min(chunks, len(images) // 2))
     if chunks == 1:
         return _forward(encoder, images)

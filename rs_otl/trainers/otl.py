@@ -44,6 +44,7 @@ except ImportError:
     from torchgeo.trainers import BaseTask
 
 RELABEL = ("fresh", "reuse")
+REDUCTIONS = ("sum", "mean")
 # How far outside [0, 1] a rounding error can take an image.
 _ROUNDING = 1e-3
 
@@ -54,7 +55,8 @@ class OTLTask(BaseTask):
     An epoch begins with labels: the network, in training mode, looks at ``views`` freshly
     augmented views of every training image; each view's outputs are translated until they fill
     the clusters evenly, and the arg-max are its labels. Then, in each step, every view of an
-    image learns to predict the labels of all its views.
+    image learns to predict the labels of all its views. The defaults are the paper's; what its
+    remote-sensing runs (section 4.3) set otherwise stands in the shipped recipes.
 
     Batches are dictionaries with ``image``, ``(B, C, S, S)``, float32 in [0, 1] or uint8, *not
     normalised*: views come first, normalisation last. Training batches also have ``index``,
@@ -81,7 +83,15 @@ class OTLTask(BaseTask):
         heads: Number of heads, each with its own labels.
         hidden: Width of the heads' hidden layer; 0 for the paper's linear heads.
         views: Views g of an image in each step.
+        views_apart: Whether the views of a step are of different images, as in the authors'
+            code: batches are put together from ``views`` orders of the training images, shuffled
+            apart, and each order's part has a forward pass and batch statistics of its own.
+            Needs ``OTLDataModule(orders=views)``.
+        reduction: How equation 18's terms, every view against every label set, become the loss:
+            ``"sum"`` as in the paper, whose learning rates belong to it, or ``"mean"``. The
+            logged loss is the mean in both cases, ln k for a network that guesses.
         augment: ``"simple"`` or ``"strong"`` views, see :mod:`rs_otl.augment`.
+        operations: Operations of a strong view; the paper has 10 in section 4.3, 8 in appendix D.
         size: Side of a view in pixels.
         mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
             module, else the paper's for three bands and 0.5 for others.
@@ -106,6 +116,10 @@ class OTLTask(BaseTask):
             steps had; only the first labels, and images that the steps left out, need a pass.
         method: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
         decay: See there.
+        targets: Sizes of the clusters, see :func:`rs_otl.clustering.target_sizes`.
+        label_batch_sizes: Batch sizes of the label passes, each of which makes one label set from
+            one view of every image, such as ``(128, 128, 256, 512)`` in the authors' program for
+            CIFAR. By default one pass over ``views`` stacked views makes as many label sets.
         temperature: Temperature of a cosine head that is filled from the encoder's features,
             for an encoder that is already good. Labels are then made from the features of the
             plain image in evaluation mode: their k-means directions fill the head, and all
@@ -141,7 +155,10 @@ class OTLTask(BaseTask):
         heads: int = 1,
         hidden: int = 0,
         views: int = 2,
+        views_apart: bool = False,
+        reduction: str = "sum",
         augment: str = "strong",
+        operations: int = 10,
         size: int = 224,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -158,6 +175,8 @@ class OTLTask(BaseTask):
         relabel: str = "fresh",
         method: str = "translation",
         decay: float = 1.5,
+        targets: str = "even",
+        label_batch_sizes: Sequence[int] = (),
         temperature: float | None = None,
         freeze_batch_norm: bool = False,
         supervised: bool = False,
@@ -172,17 +191,27 @@ class OTLTask(BaseTask):
             )
         if relabel not in RELABEL:
             raise InputError(f"relabel = {relabel!r}: expected one of {', '.join(RELABEL)}")
-        if temperature is not None and relabel == "reuse":
+        if reduction not in REDUCTIONS:
+            raise InputError(f"reduction = {reduction!r}: expected one of {', '.join(REDUCTIONS)}")
+        if temperature is not None and (relabel == "reuse" or label_batch_sizes):
             raise InputError(
-                f"relabel = reuse with temperature = {temperature}: labels of a filled head are "
-                "made from the plain image, which no step sees; expected relabel = fresh"
+                f"temperature = {temperature} with relabel = {relabel} and label_batch_sizes = "
+                f"{list(label_batch_sizes)}: labels of a filled head are made from the plain "
+                "image, once; expected relabel = fresh and no label_batch_sizes"
             )
+        if relabel == "reuse" and (views_apart or label_batch_sizes):
+            raise InputError(
+                "relabel = reuse needs all views of an image in one step, and as many label sets: "
+                "expected relabel = fresh, or neither views_apart nor label_batch_sizes"
+            )
+        if any(size < 2 for size in label_batch_sizes):
+            raise InputError(f"label_batch_sizes = {list(label_batch_sizes)}: expected 2 or more")
         if (mean is None) != (std is None):
             raise InputError("mean and std go together: expected both or neither")
         if scale is not None and scale <= 0:
             raise InputError(f"scale = {scale}: expected a number above 0")
         self.weights = weights
-        self.pseudo_labels = PseudoLabels(method, decay)
+        self.pseudo_labels = PseudoLabels(method, decay, targets)
         super().__init__()
         self.hparams["rgb"] = in_channels == 3 if rgb is None else rgb
         self._default_statistics = mean is None
@@ -258,7 +287,12 @@ class OTLTask(BaseTask):
         settings["mean"], settings["std"] = tuple(mean), tuple(std)  # as the checkpoint says
         if self._default_views:
             self.augmentations = augmentation(
-                settings["augment"], settings["size"], mean, std, settings["rgb"]
+                settings["augment"],
+                settings["size"],
+                mean,
+                std,
+                settings["rgb"],
+                settings["operations"],
             ).to(self.device)
         self.plain_view = evaluation_transforms(settings["size"], mean, std)
 
@@ -276,6 +310,11 @@ class OTLTask(BaseTask):
     def setup(self, stage: str) -> None:
         """Agree with a data module of torchgeo on positions and normalisation."""
         data = getattr(self.trainer, "datamodule", None)
+        if self.hparams["views_apart"] and getattr(data, "orders", 1) != self.hparams["views"]:
+            raise InputError(
+                "views_apart = True: expected batches from as many orders of the images as views; "
+                f"train with OTLDataModule(orders={self.hparams['views']})"
+            )
         if stage != "fit" or not isinstance(data, BaseDataModule):
             return
         if isinstance(data, NonGeoDataModule) and not self.hparams["supervised"]:
@@ -308,31 +347,36 @@ class OTLTask(BaseTask):
 
     # The network
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, passes: int = 1) -> Tensor:
         """Return outputs before softmax, float32 ``(heads, B, k)``, of normalised images.
 
         The heads never run in half precision: its few bits would put many rows on ties.
+
+        Args:
+            images: ``(B, C, size, size)``.
+            passes: Forward passes that the images are divided among.
         """
-        features = encode(self.encoder, images, self.hparams["chunks"])
+        features = encode(self.encoder, images, self.hparams["chunks"], passes)
         with torch.autocast(images.device.type, enabled=False):
             return self.heads(features.float())
 
-    def view_outputs(self, images: Tensor) -> Tensor:
+    def view_outputs(self, images: Tensor, views: int | None = None, passes: int = 1) -> Tensor:
         """Return outputs ``(views, heads, B, k)`` of freshly augmented views of images.
-
-        One forward pass over the stacked views, so that batch normalisation sees them all.
 
         Args:
             images: float32 in [0, 1] or uint8, ``(B, C, S, S)``.
+            views: Number of views, by default that of a step.
+            passes: Forward passes that the stacked views are divided among; in one pass batch
+                normalisation sees them all.
 
         Raises:
             InputError: If values lie outside [0, 1].
         """
-        views, batch = self.hparams["views"], len(images)
+        views, batch = views or self.hparams["views"], len(images)
         self._check_range(images)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             stacked = torch.cat([self.augmentations(images) for _ in range(views)])
-        outputs = self(stacked.contiguous(memory_format=torch.channels_last))
+        outputs = self(stacked.contiguous(memory_format=torch.channels_last), passes)
         return outputs.unflatten(1, (views, batch)).transpose(0, 1)
 
     def plain_features(self, images: Tensor) -> Tensor:
@@ -345,15 +389,19 @@ class OTLTask(BaseTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the label-consistent loss of a batch, the mean over the heads."""
-        size = len(batch["image"])
-        if size * self.hparams["views"] == 1:
+        size, views = len(batch["image"]), self.hparams["views"]
+        apart = self.hparams["views_apart"]
+        if size * (1 if apart else views) == 1:
             raise InputError(
                 "a batch of one image in one view: expected two, for batch normalisation; set "
                 "drop_last=True in the data loader, or views=2"
             )
-        outputs = self.view_outputs(batch["image"])
+        if apart:  # one view of every image of the batch
+            outputs = self.view_outputs(batch["image"], views=1, passes=views)
+        else:
+            outputs = self.view_outputs(batch["image"])
         if self.hparams["supervised"]:
-            labels = batch["label"].expand(self.hparams["views"], 1, -1)
+            labels = batch["label"].expand(1, 1, -1)
         else:
             labels = self.pseudo_labels[batch["index"]]
             self._keep_outputs(batch["index"], outputs.detach())
@@ -363,7 +411,7 @@ class OTLTask(BaseTask):
         ]
         loss = torch.stack(losses).mean()
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size)
-        return loss
+        return loss * (views * len(labels) if self.hparams["reduction"] == "sum" else 1)
 
     def validation_step(
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
@@ -420,7 +468,7 @@ class OTLTask(BaseTask):
 
         Here, because callbacks, the checkpoint among them, end an epoch before the task does.
         """
-        self._seen += len(batch["image"])
+        self._seen += len(batch["image"]) // self._orders
         if not self.trainer.is_last_batch:
             return
         upcoming = self.current_epoch + 1
@@ -440,6 +488,11 @@ class OTLTask(BaseTask):
         """Seed the global random state from the run's seed, the process and the moment."""
         entropy = [self.hparams["seed"], self.global_rank, *moment]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    @property
+    def _orders(self) -> int:
+        """Orders of the training images that a batch is put together from."""
+        return self.hparams["views"] if self.hparams["views_apart"] else 1
 
     # Labels
 
@@ -469,6 +522,9 @@ class OTLTask(BaseTask):
             outputs, index = self._completed(self._step_outputs, group)
         elif self.hparams["temperature"] is not None:
             outputs = self._filled_outputs(index, images, group)
+        elif sizes := self.hparams["label_batch_sizes"]:
+            one_view = partial(self.view_outputs, views=1)
+            outputs = torch.cat([self._over_images(one_view, index, size) for size in sizes])
         else:
             outputs = self._over_images(self.view_outputs, index)
         self.pseudo_labels.make(outputs, index, images, epoch, group)
@@ -508,12 +564,18 @@ class OTLTask(BaseTask):
     def _training_set(self) -> Any:
         return cast(Any, self.trainer.train_dataloader).dataset
 
-    def _over_images(self, function: Callable[[Tensor], Tensor], index: Tensor) -> Tensor:
+    def _over_images(
+        self,
+        function: Callable[[Tensor], Tensor],
+        index: Tensor,
+        batch_size: int | None = None,
+    ) -> Tensor:
         """Return ``function`` of training images, by position.
 
         Args:
             function: From images ``(B, C, S, S)`` to ``(..., B, D)``.
             index: Positions of the n images, ``(n,)`` int64, ascending, at least one.
+            batch_size: Images at a time, by default those of a step.
 
         Returns:
             ``(..., n, D)`` float32.
@@ -524,12 +586,14 @@ class OTLTask(BaseTask):
         loader = cast(Any, self.trainer.train_dataloader)
         if len(index) == 1 and len(loader.dataset) > 1:  # batch normalisation fails on one image
             pair = torch.cat([index, (index + 1) % len(loader.dataset)]).sort().values
-            return self._over_images(function, pair)[..., pair == index, :]
+            return self._over_images(function, pair, batch_size)[..., pair == index, :]
         # Shuffled: images lie on disk class by class, and batch normalisation over a batch of
         # one class would take away what that class has in common.
         everything = DataLoader(
             loader.dataset,
-            batch_sampler=_ShuffledBatches(index.tolist(), loader.batch_size),
+            batch_sampler=_ShuffledBatches(
+                index.tolist(), batch_size or loader.batch_size // self._orders
+            ),
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
         )

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rs_otl.clustering import METHODS, balanced_labels
+from rs_otl.clustering import METHODS, UNTARGETED, balanced_labels, target_sizes
 from rs_otl.errors import InputError
 
 Group = dist.ProcessGroup | None
@@ -17,12 +17,14 @@ class PseudoLabels:
     """The cluster of every training image, for each view and head, in the current epoch.
 
     Indexing with the positions of a batch's images ``(B,)`` gives their labels
-    ``(views, heads, B)``. With several processes each makes labels for a part of the images, and
-    all of them have all labels afterwards.
+    ``(views, heads, B)``, the views being those that the labels were made of. With several
+    processes each makes labels for a part of the images, and all of them have all labels
+    afterwards.
 
     Args:
         method: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
         decay: See there.
+        targets: Sizes of the clusters, see :func:`rs_otl.clustering.target_sizes`.
 
     Attributes:
         labels: ``(views, heads, N)`` int64 in [0, k); ``None`` until they are first made.
@@ -33,11 +35,17 @@ class PseudoLabels:
             ``changed``, the share of labels that differ from the ones before.
     """
 
-    def __init__(self, method: str = "translation", decay: float = 1.5) -> None:
+    def __init__(
+        self, method: str = "translation", decay: float = 1.5, targets: str = "even"
+    ) -> None:
         if method not in METHODS:
             raise InputError(f"method = {method!r}: expected one of {', '.join(METHODS)}")
         self.method = method
         self.decay = decay
+        self.targets = targets
+        # Refused before any work.
+        if target_sizes(targets, rows=2, clusters=2) is not None and method in UNTARGETED:
+            raise InputError(f"targets = {targets}: method {method!r} takes no targets")
         self.labels: Tensor | None
         self.epoch: int
         self.metrics: dict[str, float]
@@ -68,8 +76,9 @@ class PseudoLabels:
         Raises:
             InputError: If there are more clusters than images, or outputs are not finite.
         """
+        sizes = target_sizes(self.targets, images, outputs.shape[-1])
         results = [
-            [balanced_labels(o, method=self.method, decay=self.decay, group=group) for o in view]
+            [balanced_labels(o, sizes, self.method, self.decay, group=group) for o in view]
             for view in outputs
         ]
         mine = torch.stack([torch.stack([result.labels for result in view]) for view in results])

@@ -10,6 +10,7 @@ from rs_otl.clustering import (
     balanced_labels,
     discriminativeness,
     power_law,
+    target_sizes,
     whole_sizes,
 )
 from rs_otl.errors import InputError
@@ -87,6 +88,29 @@ def test_power_law_follows_equation_27(exponent):
     assert (sizes - 50_000 * weights / weights.sum()).abs().max() < 1
     if exponent == 0:
         assert set(sizes.tolist()) == {390, 391}
+
+
+# By data set: clusters, and the standard deviations of table 4. The paper prints 654.3, the
+# third again, as the fourth for CIFAR-10.
+TABLE_4 = {128: [352.3, 524.4, 654.4, 762.6, 857.5], 512: [87.5, 130.4, 162.8, 189.8, 213.4]}
+
+
+@pytest.mark.parametrize("clusters", TABLE_4)
+def test_from_zero_it_has_the_standard_deviations_of_table_4(clusters):
+    for exponent, std in zip((2, 4, 6, 8, 10), TABLE_4[clusters], strict=True):
+        sizes = target_sizes(f"power-law {exponent} from 0", 50_000, clusters).double()
+        assert float(sizes.std()) == pytest.approx(std, abs=0.2)
+        from_one = target_sizes(f"power-law {exponent}", 50_000, clusters).double()
+        assert float(from_one.std()) != pytest.approx(std, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "odd", "power-law", "power-law -1", "power-law 1.2.3", "power-law 2 from 1"]
+)
+def test_other_targets_are_refused(text):
+    with pytest.raises(InputError, match="expected even, or power-law X"):
+        target_sizes(text, 10, 2)
+    assert target_sizes("even", 10, 2) is None
 
 
 def test_a_falling_power_law_is_refused():

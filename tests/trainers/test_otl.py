@@ -1,17 +1,27 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from small_run import small_trainer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from rs_otl.datasets import Division, Duplicates, OTLDataModule, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.models import evaluation_transforms
 from rs_otl.spec import PAPER_MEAN, PAPER_STD
 from rs_otl.trainers import OTLTask
+
+
+class AsUnit(nn.Module):
+    """Images of 8 bits as float32 in [0, 1]."""
+
+    def forward(self, images):
+        return images.float() / 255
 
 
 class _Images(Dataset):
@@ -86,7 +96,7 @@ def test_images_are_labelled_in_mixed_batches_each_once():
 
 def test_training_lowers_the_loss_below_that_of_a_guess():
     losses = []
-    task = _task(relabel_every=100)
+    task = _task(relabel_every=100, reduction="mean")
     task.augmentations = evaluation_transforms(
         32, PAPER_MEAN, PAPER_STD
     )  # views that can be learnt by heart
@@ -156,8 +166,13 @@ def test_reused_labels_are_renewed_when_it_is_time(every):
 def test_other_words_for_relabel_are_refused():
     with pytest.raises(InputError, match=r"'old': expected one of fresh, reuse"):
         _task(relabel="old")
-    with pytest.raises(InputError, match="reuse with temperature"):
+    with pytest.raises(InputError, match=r"temperature = 0\.2 with relabel = reuse"):
         _task(relabel="reuse", temperature=0.2)
+    for setting in ({"views_apart": True}, {"label_batch_sizes": [16, 16]}):
+        with pytest.raises(InputError, match="relabel = reuse needs all views"):
+            _task(relabel="reuse", **setting)
+    with pytest.raises(InputError, match="'max': expected one of sum, mean"):
+        _task(reduction="max")
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -185,9 +200,10 @@ class _PlainAndMirrored(nn.Module):
         return view.flip(-1) if self.mirrored else view
 
 
-def test_a_run_is_the_paper_written_out():
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_run_is_the_paper_written_out(reduction):
     """Sections 3.2 to 3.4 in a few lines, the labels by another's solver."""
-    task = _task(freeze_batch_norm=True)
+    task = _task(freeze_batch_norm=True, **({} if reduction == "sum" else {"reduction": "mean"}))
     task.augmentations = _PlainAndMirrored()
     network = nn.Sequential(copy.deepcopy(task.encoder).eval(), copy.deepcopy(task.heads))
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
@@ -213,11 +229,93 @@ def test_a_run_is_the_paper_written_out():
                 for view in views
                 for every in labels
             ]
-            torch.stack(pairs).mean().backward()
+            getattr(torch.stack(pairs), reduction)().backward()
             optimizer.step()
     assert torch.equal(task.pseudo_labels.labels[:, 0], torch.stack(labels))
     for name, weights in network[0].named_parameters():
         torch.testing.assert_close(task.encoder.get_parameter(name), weights, rtol=1e-3, atol=1e-5)
+
+
+def _labelled_by_another_solver(network, images):
+    slots = torch.arange(4).repeat_interleave(len(images) // 4)
+    with torch.no_grad():
+        outputs = network(images)[0]
+    return slots[linear_sum_assignment(outputs[:, slots].numpy(), maximize=True)[1]]
+
+
+def test_a_run_is_the_authors_code_written_out(tmp_path):
+    """Loaders that are shuffled apart, a forward pass for each, and the sum of all terms."""
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 37, 37, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    for number in range(21):
+        Image.fromarray(pixels[number]).save(tmp_path / "a" / f"{number:02}.png")
+    images = load_dataset(str(tmp_path), 37)
+    division = Division(1, np.arange(20), np.array([20]), Duplicates((), (), 0))
+    data = OTLDataModule(images, size=32, batch_size=8, orders=3, division=division)
+    view = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
+    task = _task(
+        views=3,
+        views_apart=True,
+        label_batch_sizes=(8, 16),
+        freeze_batch_norm=True,
+        lr=0.01,
+        augmentations=nn.Sequential(AsUnit(), view),
+    )
+    network = nn.Sequential(copy.deepcopy(task.encoder).eval(), copy.deepcopy(task.heads))
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
+    steps, sizes = [], []
+    task.on_train_batch_start = lambda batch, number: steps.append(batch["index"].chunk(3))
+    task.encoder.register_forward_pre_hook(
+        lambda _, inputs: sizes.append(len(inputs[0])) if torch.is_grad_enabled() else None
+    )
+
+    small_trainer(2, limit_val_batches=0).fit(task, datamodule=data)
+
+    everything = view(images.uint8_batch(division.train).float() / 255)
+    for epoch in range(2):
+        optimizer.param_groups[0]["lr"] = 0.01 * (1 + math.cos(math.pi * epoch / 2)) / 2
+        labels = [_labelled_by_another_solver(network, everything)] * 2
+        for parts in steps[epoch * 3 : epoch * 3 + 3]:
+            optimizer.zero_grad()
+            sum(
+                nn.functional.cross_entropy(network(everything[part])[0], every[part])
+                for part in parts
+                for every in labels
+            ).backward()
+            optimizer.step()
+    for name, weights in network[0].named_parameters():
+        torch.testing.assert_close(task.encoder.get_parameter(name), weights, rtol=1e-3, atol=1e-5)
+    assert sizes == [8, 8, 8, 8, 8, 8, 4, 4, 4] * 2  # the last batch is kept
+    for epoch in range(2):
+        orders = [torch.cat(parts) for parts in zip(*steps[epoch * 3 : epoch * 3 + 3], strict=True)]
+        assert all(sorted(order.tolist()) == list(range(20)) for order in orders)
+        assert len({tuple(order.tolist()) for order in orders}) == 3
+
+
+def test_label_sets_are_made_in_passes_of_their_batch_sizes():
+    task = _task(label_batch_sizes=(8, 20, 40), views=2)
+    sizes = []
+    task.encoder.register_forward_pre_hook(
+        lambda _, inputs: None if torch.is_grad_enabled() else sizes.append(len(inputs[0]))
+    )
+    _fit(task)
+    assert sizes == [8] * 5 + [20] * 2 + [40]
+    assert task.pseudo_labels.labels.shape == (3, 1, 40)
+
+
+def test_views_apart_without_orders_apart_are_refused():
+    with pytest.raises(InputError, match=r"OTLDataModule\(orders=2\)"):
+        _fit(_task(views_apart=True))
+
+
+def test_uneven_targets_are_those_of_the_label_sets():
+    task = _task(targets="power-law 1 from 0")
+    trainer = _fit(task)
+    for labels in task.pseudo_labels.labels[:, 0]:
+        assert labels.bincount(minlength=4).tolist() == [0, 7, 13, 20]
+    assert trainer.callback_metrics["std"] == 0  # about the targets
+    with pytest.raises(InputError, match="'kmeans' takes no targets"):
+        _task(targets="power-law 2", method="kmeans")
 
 
 def test_eight_bit_images_train_what_the_same_images_in_float32_do():
