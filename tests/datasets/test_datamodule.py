@@ -163,3 +163,18 @@ def test_images_held_where_training_is_are_those_of_the_batches(imagery):
     for one, other in zip(plain.train_dataloader(), held.train_dataloader(), strict=True):
         assert set(other) == {"index"}
         assert torch.equal(one["image"], held.on_after_batch_transfer(other, 0)["image"])
+
+
+def test_orders_apart_show_every_image_once_each_and_keep_the_last_batch(imagery):
+    data = _data(imagery, batch_size=4, orders=2, seed=3)
+    loader = data.train_dataloader()
+    batches = [batch["index"] for batch in loader]
+    assert [len(batch) for batch in batches] == [8, 8]  # the ninth image would be alone
+    for order in zip(*(batch.chunk(2) for batch in batches), strict=True):
+        assert len(set(torch.cat(order).tolist())) == 8
+    loader = _data(imagery, batch_size=7, orders=2, seed=3).train_dataloader()
+    assert [len(batch["index"]) for batch in loader] == [14, 4]
+    first, second, again = _epochs(_data(imagery, batch_size=9, orders=2, seed=3), 0, 1, 0)
+    assert first == again != second
+    assert first[:9] != first[9:]
+    assert sorted(first[9:]) == list(range(9))
