@@ -47,6 +47,14 @@ def evaluate(
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an evaluation that is there, for example to add --shots. Features are "
+            "not computed again.",
+        ),
+    ] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -65,6 +73,7 @@ def evaluate(
         shots=wanted,
         image_size=image_size,
         seed=seed,
+        overwrite=overwrite,
         progress=sys.stderr.isatty(),
     )
     print_report(report, directory, as_json)

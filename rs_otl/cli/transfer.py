@@ -41,7 +41,14 @@ def transfer(
     shots: Shots = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped transfer.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue a stopped transfer, or evaluate a finished one again, for example with "
+            "other --shots.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(

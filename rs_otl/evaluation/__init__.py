@@ -2,7 +2,12 @@
 
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.few_shot import class_mean_predict, draw_shots, few_shot
-from rs_otl.evaluation.figures import draw_confusion, draw_few_shot, draw_per_class
+from rs_otl.evaluation.figures import (
+    draw_confusion,
+    draw_few_shot,
+    draw_mistakes,
+    draw_per_class,
+)
 from rs_otl.evaluation.intervals import bootstrap_interval, paired_interval, t_interval
 from rs_otl.evaluation.knn import knn_predict
 from rs_otl.evaluation.linear import linear_predict
@@ -21,6 +26,7 @@ __all__ = [
     "class_mean_predict",
     "draw_confusion",
     "draw_few_shot",
+    "draw_mistakes",
     "draw_per_class",
     "draw_shots",
     "evaluate",

@@ -3,16 +3,23 @@
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from rs_otl.datasets.bands import rgb_positions
 from rs_otl.evaluation.report import CLASSIFIERS, Evaluation, EvaluationReport
 from rs_otl.files import atomic_write
+from rs_otl.spec import RGB
+
+if TYPE_CHECKING:  # nothing here reads images
+    from rs_otl.datasets import CachedDataset
 
 # With more classes, cells have no room for numbers.
 _NUMBERED = 20
 _LONGEST_NAME = 24
+_MISTAKES = 24
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
@@ -88,6 +95,51 @@ def draw_per_class(report: EvaluationReport, path: Path) -> None:
     axes.set_axisbelow(True)
     axes.set_title(f"{first.dataset}, accuracy by class", parse_math=False)
     figure.legend(loc="outside lower center", frameon=False)
+    _save(figure, path)
+
+
+def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) -> None:
+    """Draw test images that ``linear_standardised`` got wrong, spread over the classes.
+
+    Args:
+        evaluation: What to draw.
+        dataset: The images that it is of.
+        path: PNG file; an existing one is replaced.
+    """
+    wrong = np.flatnonzero(~evaluation.correct("linear_standardised"))
+    # One of each class in turn, so that the worst class does not fill the picture.
+    truth = np.array(evaluation.truth)[wrong]
+    turns = [np.count_nonzero(truth[:place] == label) for place, label in enumerate(truth)]
+    shown = wrong[np.lexsort((truth, turns))][:_MISTAKES]
+    columns = 6
+    rows = max(1, -(-len(shown) // columns))
+    figure = Figure(figsize=(1.9 * columns, 0.6 + 2.25 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    places = {name: place for place, name in enumerate(dataset.paths)}
+    bands = rgb_positions(dataset.spec.bands) or [0]
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, index in zip(panels, shown, strict=False):
+        pixels = dataset[places[evaluation.images[index]]]["image"].numpy()[bands]
+        if dataset.spec.bands != RGB:  # reflectances fill little of [0, 1]
+            low, high = np.percentile(pixels, [2, 98])
+            pixels = (pixels - low) / max(high - low, 1e-9)
+        axes.imshow(pixels.clip(0, 1).transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+        true, predicted = _names(
+            evaluation.classes[label]
+            for label in (
+                evaluation.truth[index],
+                evaluation.predicted["linear_standardised"][index],
+            )
+        )
+        axes.set_title(f"{true}\nas {predicted}", fontsize=8, parse_math=False)
+    more = f", {len(shown)} of them below" if len(shown) < len(wrong) else ""
+    figure.suptitle(
+        f"{evaluation.dataset}: {len(wrong):,} of {evaluation.n_test:,} test images wrong{more}\n"
+        f"{textwrap.shorten(evaluation.encoder, 100)}, linear, standardised",
+        fontsize=10,
+        parse_math=False,
+    )
     _save(figure, path)
 
 

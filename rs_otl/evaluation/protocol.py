@@ -114,10 +114,12 @@ def evaluate(
         knn={k: score(predicted) for k, predicted in neighbours.items()},
         linear=score(linear),
         linear_standardised=score(standardised),
-        correct={
-            "knn": _digits(correct(neighbours[NEIGHBOURS[0]])),
-            "linear": _digits(correct(linear)),
-            "linear_standardised": _digits(correct(standardised)),
+        images=tuple(dataset.paths[i] for i in division.test),
+        truth=tuple(truth.tolist()),
+        predicted={
+            "knn": tuple(neighbours[NEIGHBOURS[0]].tolist()),
+            "linear": tuple(linear.tolist()),
+            "linear_standardised": tuple(standardised.tolist()),
         },
         few_shot=few,
         per_class={
@@ -131,10 +133,6 @@ def evaluate(
             *_notes(dataset, division),
         ),
     )
-
-
-def _digits(correct: NDArray[np.bool_]) -> str:
-    return "".join("1" if right else "0" for right in correct)
 
 
 def _short(results: tuple[FewShot, ...], classes: int) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """The result of an evaluation: as JSON for machines, as tables for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +14,10 @@ from rich.table import Table
 from rs_otl.evaluation.intervals import paired_interval, t_interval
 from rs_otl.files import atomic_write
 
-# The scores for which the right and wrong test images are kept, so that encoders can be paired.
+if TYPE_CHECKING:  # importing it takes a second
+    from pandas import DataFrame
+
+# The scores for which predictions are kept, so that encoders can be paired.
 Paired = Literal["knn", "linear", "linear_standardised"]
 PAIRED: tuple[Paired, ...] = ("knn", "linear", "linear_standardised")
 Classifier = Literal["knn", "class_mean", "linear"]
@@ -98,8 +102,9 @@ class Evaluation(_Value):
         linear: The paper's linear classifier, on features as they come.
         linear_standardised: The same on standardised features, which is fair to encoders whose
             features have a small scale.
-        correct: For each test image ``1`` if it was predicted correctly, else ``0``, in the
-            division's order: of kNN (k = 10) and both linear classifiers.
+        images: Path of each test image in the data set, in the division's order.
+        truth: Label of each.
+        predicted: Label predicted for each by kNN (k = 10) and both linear classifiers.
         few_shot: With few labelled images per class, by their number, ascending.
         per_class: Share of each class's test images that ``linear_standardised`` got right;
             ``None`` for a class without test images.
@@ -119,11 +124,17 @@ class Evaluation(_Value):
     knn: dict[int, Score]
     linear: Score
     linear_standardised: Score
-    correct: dict[Paired, str]
+    images: tuple[str, ...]
+    truth: tuple[int, ...]
+    predicted: dict[Paired, tuple[int, ...]]
     few_shot: tuple[FewShot, ...] = ()
     per_class: dict[str, float | None]
     confusion: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+
+    def correct(self, score: Paired) -> NDArray[np.bool_]:
+        """Return which test images were predicted correctly, ``(n_test,)``."""
+        return np.array(self.predicted[score]) == np.array(self.truth)
 
 
 class EvaluationReport(_Value):
@@ -160,9 +171,7 @@ class EvaluationReport(_Value):
         Returns:
             First minus other, with a paired bootstrap interval over test images.
         """
-        one, two = (
-            np.array(list(self.encoders[place].correct[score])) == "1" for place in (0, other)
-        )
+        one, two = (self.encoders[place].correct(score) for place in (0, other))
         low, high = paired_interval(one, two, self.encoders[0].seed)
         difference = (one.sum() - two.sum()) / one.size
         return Difference(difference=float(difference), low=low, high=high)
@@ -186,6 +195,36 @@ class EvaluationReport(_Value):
         )
         low, high = t_interval(one - two)
         return Difference(difference=float(np.mean(one - two)), low=low, high=high)
+
+    def to_frame(self) -> "DataFrame":
+        """Return all scores as a table.
+
+        Returns:
+            A row for each encoder and score: ``encoder``, ``dataset``, ``division``, ``score``
+            (such as ``"knn, k = 10"`` or ``"class_mean, K = 5"``), ``accuracy``, ``low`` and
+            ``high``, as fractions.
+        """
+        from pandas import DataFrame
+
+        return DataFrame(
+            [
+                {"encoder": one.encoder, "dataset": one.dataset, "division": one.division}
+                | {"score": name}
+                | score.model_dump()
+                for one in self.encoders
+                for name, score in _all_scores(one)
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the table of scores in a notebook."""
+        rows = [
+            {"encoder": one.encoder} | {name: str(score) for name, score in _all_scores(one)}
+            for one in self.encoders
+        ]
+        from pandas import DataFrame
+
+        return str(DataFrame(rows).to_html(index=False))
 
     def write(self, path: Path) -> None:
         """Write the report as JSON, which ``EvaluationReport.model_validate_json`` reads.
@@ -262,6 +301,14 @@ class EvaluationReport(_Value):
             )
             table.add_row(escape(row.encoder), *cells)
         return table
+
+
+def _all_scores(evaluation: Evaluation) -> Iterator[tuple[str, Score]]:
+    yield from ((f"knn, k = {k}", score) for k, score in evaluation.knn.items())
+    yield "linear", evaluation.linear
+    yield "linear_standardised", evaluation.linear_standardised
+    for few in evaluation.few_shot:
+        yield from ((f"{name}, K = {few.shots}", score) for name, score in few.scores.items())
 
 
 def _shots(evaluation: Evaluation) -> Sequence[int]:

@@ -11,6 +11,7 @@ from rs_otl.evaluation import (
     EvaluationReport,
     draw_confusion,
     draw_few_shot,
+    draw_mistakes,
     draw_per_class,
     evaluate,
 )
@@ -43,6 +44,7 @@ def evaluate_encoders(
     shots: Sequence[int] = (),
     image_size: int | None = None,
     seed: int = 0,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders by the labels of a data set, on identical divisions and draws.
@@ -65,6 +67,7 @@ def evaluate_encoders(
         image_size: Side of the images that encoders see; by default each encoder's own, and the
             first one's for weights by name.
         seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
+        overwrite: Replace an evaluation that is there.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -101,6 +104,7 @@ def evaluate_encoders(
         shots=shots,
         image_size=image_size,
         seed=seed,
+        overwrite=overwrite,
         progress=progress,
     )
 
@@ -116,15 +120,17 @@ def compare(
     shots: Sequence[int],
     image_size: int | None,
     seed: int,
+    overwrite: bool,
     progress: bool,
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
 
     The baseline and the untrained encoder are added to them.
     """
-    if (out / "evaluation.json").exists():
+    if not overwrite and (out / "evaluation.json").exists():
         raise InputError(
-            f"{out / 'evaluation.json'} exists already: --out DIR writes elsewhere, or remove it"
+            f"{out / 'evaluation.json'} exists already: rs-otl evaluate --overwrite replaces it, "
+            "--out DIR writes elsewhere"
         )
     sources = [one.source if isinstance(one, Encoder) else one for one in encoders.values()]
     if BASELINE not in sources:
@@ -167,6 +173,9 @@ def compare(
     (out / "figures").mkdir(parents=True, exist_ok=True)
     draw_confusion(evaluations[0], out / "figures" / "confusion.png")
     draw_per_class(report, out / "figures" / "per_class.png")
+    draw_mistakes(
+        evaluations[0], images(first.config.image_size)[0], out / "figures" / "mistakes.png"
+    )
     if shots:
         draw_few_shot(report, out / "figures" / "few_shot.png")
     report.write(out / "evaluation.json")

@@ -34,7 +34,8 @@ def transfer(
         root: Where data sets lie.
         out: The run's directory; by default ``runs/transfer/DATASET``.
         shots: Numbers of labelled images per class for few-shot scores.
-        resume: Continue a transfer that was stopped.
+        resume: Continue a transfer that was stopped, or evaluate a finished one again, for
+            example with other shots.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -76,6 +77,7 @@ def transfer(
         shots=shots,
         image_size=recipe.image_size,
         seed=recipe.seed,
+        overwrite=resume,
         progress=progress,
     )
 

@@ -92,9 +92,13 @@ def test_evaluation_writes_table_json_and_figures(run, folder, tmp_path):
     report = json.loads((directory / "evaluation.json").read_text())
     assert 0 <= report["encoders"][0]["knn"]["10"]["accuracy"] <= 1
     assert {row["n_test"] for row in report["encoders"]} == {10}
-    for name in ("confusion", "per_class"):
+    for name in ("confusion", "per_class", "mistakes"):
         assert _width(directory / "figures" / f"{name}.png") > 300
-    assert "exists already" in rs_otl_here("evaluate", directory, "--on", folder, check=2).stderr
+    assert "--overwrite" in rs_otl_here("evaluate", directory, "--on", folder, check=2).stderr
+    rs_otl_here("evaluate", directory, "--on", folder, "--shots", "1", "--overwrite")
+    again = json.loads((directory / "evaluation.json").read_text())
+    assert [few["shots"] for few in again["encoders"][0]["few_shot"]] == [1]
+    assert [row["knn"] for row in again["encoders"]] == [row["knn"] for row in report["encoders"]]
     rs_otl_here("export", directory, "--to", tmp_path / "judged")
     accuracy = 100 * report["encoders"][0]["knn"]["10"]["accuracy"]
     assert f"| field | kNN, k = 10 | {accuracy:.1f} |" in (

@@ -63,6 +63,9 @@ def test_a_stopped_transfer_goes_on_where_it_was(transferred, place, tmp_path):
     assert "is finished: nothing to resume" in done.stderr
     scores = [[row["knn"] for row in _report(path)["encoders"]] for path in (directory, copy)]
     assert scores[0] == scores[1]
+    arguments[-2] = "1"  # finished: only the evaluation is made again
+    rs_otl_here("transfer", *arguments, "--out", copy, cwd=place)
+    assert [few["shots"] for few in _report(copy)["encoders"][0]["few_shot"]] == [1]
 
 
 def test_frozen_only_evaluates_and_finetune_trains_with_labels(place, tmp_path):

@@ -33,6 +33,10 @@ class Pile(Dataset):
     left_out: list[object] = field(default_factory=list)
     asked: list[list[int]] = field(default_factory=list)
 
+    @property
+    def paths(self) -> list[str]:
+        return [f"{number:03}.png" for number in range(len(self.images))]
+
     def __len__(self) -> int:
         return len(self.images)
 

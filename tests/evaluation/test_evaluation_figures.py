@@ -9,6 +9,7 @@ from rs_otl.evaluation import (
     Score,
     draw_confusion,
     draw_few_shot,
+    draw_mistakes,
     draw_per_class,
 )
 
@@ -40,7 +41,9 @@ def report_of(names):
         knn={10: SCORE},
         linear=SCORE,
         linear_standardised=SCORE,
-        correct={"knn": "01" * 10, "linear": "01" * 10, "linear_standardised": "01" * 10},
+        images=tuple(f"{number}.png" for number in range(20)),
+        truth=(1,) * 20,
+        predicted=dict.fromkeys(("knn", "linear", "linear_standardised"), (0, 1) * 10),
         few_shot=tuple(few(shots) for shots in (1, 5, 10)),
         per_class={
             name: counts[row, row] / counts[row].sum() if counts[row].sum() else None
@@ -66,6 +69,23 @@ def test_pictures_are_drawn(classes, tmp_path):
             assert max(picture.size) < 2500
         assert extrema[0] < 128 < extrema[1]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("bands", [("red", "green", "blue"), ("nir",)])
+def test_mistakes_are_drawn_with_what_they_were_taken_for(bands, tmp_path, pile):
+    dataset = pile()
+    dataset.spec = dataset.spec.model_copy(
+        update={"bands": bands, "mean": (0.5,) * len(bands), "std": (0.2,) * len(bands)}
+    )
+    one = report_of(("bare", "$water_")).encoders[0]
+    for wrong in (True, False):
+        predicted = dict.fromkeys(one.predicted, (0, 1) * 10 if wrong else one.truth)
+        images = tuple(dataset.paths[:20])
+        shown = one.model_copy(update={"images": images, "predicted": predicted})
+        draw_mistakes(shown, dataset, tmp_path / "mistakes.png")
+        with Image.open(tmp_path / "mistakes.png") as picture:
+            assert picture.width > 1000
+            assert picture.height > (500 if wrong else 200)
 
 
 @pytest.mark.parametrize("classes", [5, 12, 30, 45])

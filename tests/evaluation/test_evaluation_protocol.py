@@ -36,6 +36,33 @@ def test_what_it_says(encoder, pile, half):
     assert found.knn[10].accuracy > 0.9
 
 
+def test_it_names_images_truth_and_predictions(encoder, pile, half):
+    dataset = pile(noise=1.0)
+    found = evaluate(encoder, dataset, half, name="tiny")
+    assert list(found.images) == [dataset.paths[i] for i in half.test]
+    assert list(found.truth) == dataset.labels[half.test].tolist()
+    for score, accuracy in (
+        ("knn", found.knn[10]),
+        ("linear", found.linear),
+        ("linear_standardised", found.linear_standardised),
+    ):
+        assert found.correct(score).mean() == pytest.approx(accuracy.accuracy)
+    for truth, predicted in zip(found.truth, found.predicted["linear_standardised"], strict=True):
+        assert found.confusion[truth][predicted] > 0
+
+
+def test_a_report_is_a_data_frame_and_a_table_in_a_notebook(report):
+    frame = report.to_frame()
+    first = report.encoders[0]
+    row = frame[(frame.encoder == first.encoder) & (frame.score == "knn, k = 10")].iloc[0]
+    assert (row.accuracy, row.low, row.high) == tuple(first.knn[10].model_dump().values())
+    assert "class_mean, K = 30" in set(frame.score)
+    assert len(frame) == len(report.encoders) * (4 + 2 + 3 * len(first.few_shot))
+    html = report._repr_html_()
+    assert "<table" in html
+    assert str(first.linear) in html
+
+
 def test_matrix_classes_and_score_agree(encoder, pile, half):
     dataset = pile(noise=1.0)
     found = evaluate(encoder, dataset, half, name="tiny")
@@ -171,7 +198,8 @@ def test_an_encoder_differs_from_itself_by_nothing(report):
 
 def test_a_difference_is_that_of_the_accuracies_on_the_same_images(report):
     one = report.encoders[0]
-    wrong = one.model_copy(update={"correct": dict.fromkeys(one.correct, "0" * one.n_test)})
+    never = tuple(-1 for _ in one.truth)
+    wrong = one.model_copy(update={"predicted": dict.fromkeys(one.predicted, never)})
     found = EvaluationReport(encoders=(one, wrong)).difference(1, "linear")
     assert found.difference == pytest.approx(one.linear.accuracy)
     assert found.low <= found.difference <= found.high
