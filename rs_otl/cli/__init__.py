@@ -16,6 +16,7 @@ from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.reproduce import reproduce
 from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
@@ -43,6 +44,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     view,
     tile,
     augmentations,
+    reproduce,
     doctor,
 )
 for _command in _COMMANDS:

@@ -1,0 +1,75 @@
+"""`rs-otl reproduce`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import Json, Root
+
+
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Tables and figures of the paper, such as table-8 or figure-6. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    list_: Annotated[
+        bool,
+        typer.Option("--list", help="Show what there is, what it needs, and about how long."),
+    ] = False,
+    scale: Annotated[
+        str, typer.Option(help="quick: the same code at a size for two cores; or paper.")
+    ] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each encoder.")] = 1,
+    out: Annotated[
+        Path, typer.Option(help="Where runs, scores and pages are kept; a stopped call goes on.")
+    ] = Path("runs/reproduce"),
+    devices: Annotated[
+        str, typer.Option(help="Processes, one per device; auto for all devices.")
+    ] = "1",
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Make the paper's tables and figures again, and print them beside the paper's numbers."""
+    from rs_otl.reproduce import entries
+    from rs_otl.reproduce import reproduce as make
+
+    if list_:
+        listed = entries(scale, out, root, seeds)
+        if as_json:
+            typer.echo(json.dumps([vars(entry) for entry in listed]))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("", "of", "lacks", "encoders", "takes about")
+        for entry in listed:
+            runs = f"{entry.finished} of {entry.runs}" if entry.runs else ""
+            table.add_row(
+                entry.name, entry.title, ", ".join(entry.missing), runs, _duration(entry.seconds)
+            )
+        Console().print(table)
+        return
+    chosen = names or [entry.name for entry in entries(scale, out, root, seeds)]
+    result = make(chosen, scale, out, root, seeds, devices, progress=sys.stderr.isatty())
+    if as_json:
+        cells = [cell._asdict() | {"difference": cell.difference} for cell in result.cells]
+        verdicts = [verdict._asdict() for verdict in result.verdicts]
+        typer.echo(json.dumps({"cells": cells, "verdicts": verdicts, "settings": result.settings}))
+    else:
+        typer.echo((result.folder / "results.md").read_text(encoding="utf-8"))
+        typer.echo(f"written  {result.folder}")
+
+
+def _duration(seconds: float) -> str:
+    if not seconds:
+        return ""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds"

@@ -1,0 +1,132 @@
+"""Encoders trained and judged for the tables, each once, whatever tables it stands in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rs_otl.datasets import CATALOGUE, data_root, divide, load_dataset
+from rs_otl.errors import InputError
+from rs_otl.evaluation import Evaluation, evaluate
+from rs_otl.files import atomic_write
+from rs_otl.models import load_encoder
+from rs_otl.recipe import Recipe, recipe_for
+from rs_otl.reproduce.published import EncoderTable, Trained
+from rs_otl.runs import pretrain
+from rs_otl.spec import load_size
+
+# The same code at a size for two cores.
+_QUICK = ("epochs=15", "knn_every=5")
+
+
+def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
+    """Return how an encoder is trained.
+
+    Args:
+        trained: Which encoder.
+        scale: ``"paper"``: the recipe of the paper's section 4.3; ``"quick"``: the quick recipe
+            for 15 epochs at 64 px.
+        folder: Where the encoders are, that it starts from among them.
+    """
+    start = trained.start
+    name = "quick" if scale == "quick" else f"pretrain/{trained.dataset}"
+    if scale == "paper" and trained.dataset in ("hmhr", "siri-whu", "ucmerced") and start is None:
+        name = "pretrain/aid"  # the paper's schedule from random weights
+    recipe, _ = recipe_for(trained.dataset, name, _QUICK if scale == "quick" else ())
+    return recipe.model_copy(
+        update={
+            "init": None if start is None else str(run_folder(start, folder) / "encoder"),
+            "division": trained.division,
+            "seed": trained.seed,
+            "supervised": trained.supervised,
+        }
+    )
+
+
+def missing_data(trained: Trained, root: Path | None) -> list[str]:
+    """Return the data sets that an encoder needs and that are not below ``root``."""
+    needed = [trained.dataset] + ([trained.source] if trained.source else [])
+    return [name for name in needed if not any(CATALOGUE[name].present(data_root(root)).values())]
+
+
+def runs_of(table: EncoderTable, seeds: int, root: Path | None) -> Iterator[Trained]:
+    """Return the encoders that a table needs and whose data is at hand, those to start from first.
+
+    Args:
+        table: The table.
+        seeds: Seeds of each encoder.
+        root: Where data sets lie.
+    """
+    for column in table.columns:
+        for seed in range(seeds):
+            trained = seeded(column.trained, seed)
+            if missing_data(trained, root):
+                continue
+            if trained.start:
+                yield trained.start
+            yield trained
+
+
+def seeded(trained: Trained, seed: int) -> Trained:
+    """Return the same encoder of another seed."""
+    return Trained(trained.dataset, trained.supervised, trained.source, trained.division, seed)
+
+
+def run_folder(trained: Trained, folder: Path) -> Path:
+    """Return the directory of an encoder's run."""
+    return folder / "runs" / trained.name
+
+
+def read_evaluation(trained: Trained, folder: Path) -> Evaluation | None:
+    """Return the evaluation of an encoder, if it has been made."""
+    path = folder / "scores" / f"{trained.name}.json"
+    if not path.exists():
+        return None
+    try:
+        return Evaluation.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path}: damaged; remove it to have it made again") from None
+
+
+def make_evaluation(
+    trained: Trained, scale: str, folder: Path, root: Path | None, devices: str, progress: bool
+) -> Evaluation:
+    """Train an encoder as far as it is not trained yet, and judge it.
+
+    Args:
+        trained: Which; the encoder that it starts from is there.
+        scale: See :func:`recipe_of`.
+        folder: Where the runs and scores are kept.
+        root: Where data sets lie.
+        devices: Processes, see :func:`rs_otl.runs.pretrain`.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        Its evaluation on its own division.
+
+    Raises:
+        InputError: If the run there is of another scale.
+    """
+    run = run_folder(trained, folder)
+    recipe = recipe_of(trained, scale, folder)
+    pretrain(
+        recipe,
+        root,
+        run,
+        resume=(run / "recipe.yaml").is_file(),
+        devices=devices,
+        progress=progress,
+    )
+    encoder = load_encoder(run, device="auto")
+    images = load_dataset(
+        trained.dataset, load_size(encoder.config.image_size), root, progress=progress
+    )
+    made = evaluate(
+        encoder,
+        images,
+        divide(images, recipe.division, recipe.keep_duplicates_together),
+        name=trained.name,
+        progress=progress,
+    )
+    (folder / "scores").mkdir(exist_ok=True)
+    with atomic_write(folder / "scores" / f"{trained.name}.json") as aside:
+        aside.write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return made
