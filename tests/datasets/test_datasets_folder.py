@@ -116,7 +116,7 @@ def test_nothing_readable_is_an_error(tmp_path):
 def test_near_infrared_marked_as_alpha_is_a_band(tmp_path, write_image):
     # GDAL marks the fourth of four 8-bit bands as alpha unless told otherwise.
     write_image(tmp_path / "rgbn.tif", bands=4)
-    info, keep_alpha = _describe(tmp_path)
+    info, keep_alpha, _ = _describe(tmp_path)
     assert keep_alpha
     assert info.bands == ("band-1", "band-2", "band-3", "band-4")
 
@@ -125,6 +125,6 @@ def test_a_mask_is_no_band(tmp_path, write_image):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
     pixels[3] = 255 * (np.indices((32, 32))[0] > 5)
     write_image(tmp_path / "rgba.tif", pixels=pixels)
-    info, keep_alpha = _describe(tmp_path)
+    info, keep_alpha, _ = _describe(tmp_path)
     assert not keep_alpha
     assert info.bands == ("red", "green", "blue")
