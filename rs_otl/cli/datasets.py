@@ -42,6 +42,9 @@ def datasets(
         facts = _checked(check, entry)
     elif entry is not None:
         facts = _facts(entry, data_root(root))
+        layout = entry.layout(data_root(root))
+        if layout and layout.note:
+            print(layout.note, file=sys.stderr)
     else:
         _list([_facts(entry, data_root(root)) for entry in CATALOGUE.values()], as_json)
         return
@@ -53,6 +56,7 @@ def datasets(
 
 def _facts(entry: Entry, root: Path) -> dict[str, Any]:
     """Everything known about a data set, ready for JSON."""
+    layout = entry.layout(root)
     present = entry.present(root)
     images = sum(present.values())
     on_disk = "drawn" if not entry.folders else "no"
@@ -71,7 +75,7 @@ def _facts(entry: Entry, root: Path) -> dict[str, Any]:
         "licence": entry.licence,
         "citation": entry.citation,
         "on disk": on_disk,
-        "folder": str(entry.folder(root) or ""),
+        "folder": str(layout.folder if layout else ""),
         "missing": entry.missing(present) if images else None,
         "layout": " or ".join(f"{folder}/{entry.files}" for folder in entry.folders),
         "obtain": entry.obtain,
@@ -104,11 +108,11 @@ def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
     """Read every image of a folder, or of a data set below it."""
-    from rs_otl.datasets import find_duplicates, load_dataset
+    from rs_otl.datasets import find_duplicates
+    from rs_otl.datasets.cached import check_dataset
 
     source, root = (entry.name, folder) if entry else (str(folder.resolve()), None)
-    # Only whether they can be read matters: small squares save memory.
-    dataset = load_dataset(source, size=8, root=root, progress=sys.stderr.isatty())
+    dataset = check_dataset(source, root, progress=sys.stderr.isatty())
     duplicates = find_duplicates(dataset)
     counts = None
     if dataset.classes is not None and dataset.labels is not None:

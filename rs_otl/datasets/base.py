@@ -16,7 +16,8 @@ from torchgeo.datasets.utils import download_and_extract_archive, extract_archiv
 
 from rs_otl.datasets._decode import load, match_bands, quiet_reading
 from rs_otl.datasets.bands import ImageInfo, rgb_positions
-from rs_otl.datasets.catalogue import CATALOGUE, image_files
+from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.datasets.files import find_images
 from rs_otl.errors import InputError
 from rs_otl.spec import RGB
 
@@ -50,6 +51,7 @@ class ImageDataset(NonGeoClassificationDataset):
         classes: Class names in the order of the labels; empty without labels.
         left_out: Files known to be unusable before they are decoded, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
+        note: How folders were understood, in one line, where it is not plain to see.
     """
 
     samples: list[tuple[str, int]]
@@ -68,6 +70,7 @@ class ImageDataset(NonGeoClassificationDataset):
         loader: Loader = load,
         left_out: Sequence[LeftOut] = (),
         missing: str | None = None,
+        note: str | None = None,
     ) -> None:
         """Take over what was listed.
 
@@ -85,6 +88,7 @@ class ImageDataset(NonGeoClassificationDataset):
             loader: Takes a path joined to ``root`` and returns (H, W, C), raw values.
             left_out: Files that cannot be used, and why.
             missing: What a partial copy lacks.
+            note: How folders were understood, where it is not plain to see.
 
         Raises:
             InputError: ``split`` is another word, or no image can be decoded to be divided.
@@ -106,6 +110,7 @@ class ImageDataset(NonGeoClassificationDataset):
         self.paths = list(paths)
         self.left_out = list(left_out)
         self.missing = missing
+        self.note = note
         if split is not None:
             self._keep(split)
 
@@ -240,18 +245,26 @@ class CatalogueDataset(ImageDataset):
         if entry.downloads:
             self.download, self.checksum = download, checksum
             self._fetch()
-        folder = entry.folder(Path(root))
-        if folder is None:
-            raise DatasetNotFoundError(self)
-        listed = sorted(
-            (path.relative_to(folder).as_posix(), label)
+        layout = entry.layout(Path(root))
+        if layout is None:
+            error = DatasetNotFoundError(self)
+            if not entry.downloads:  # torchgeo's own words are for what can be downloaded
+                error.args = (entry.not_found(Path(root)),)
+            raise error
+        found = [
+            (find_images(folder), label)
             for label, name in enumerate(entry.classes)
-            for path in image_files(folder / name)
+            for folder in layout.classes.get(name, ())
+        ]
+        listed = sorted(
+            (path.relative_to(layout.folder).as_posix(), label)
+            for images, label in found
+            for path in images.paths
         )
         labels = [label for _, label in listed]
         present = np.bincount(np.array(labels, int), minlength=len(entry.classes)).tolist()
         super().__init__(
-            folder,
+            layout.folder,
             entry.name,
             entry.info(bands),
             [path for path, _ in listed],
@@ -260,8 +273,20 @@ class CatalogueDataset(ImageDataset):
             split,
             transforms,
             loader,
-            missing=entry.missing(dict(zip(entry.classes, present, strict=True))),
+            [
+                LeftOut(path.relative_to(layout.folder).as_posix(), reason)
+                for images, _ in found
+                for path, reason in images.others
+            ],
+            entry.missing(dict(zip(entry.classes, present, strict=True))),
+            layout.note,
         )
+
+    @classmethod
+    def address(cls) -> str:
+        """Where the archive of one that can be downloaded is."""
+        # Some of torchgeo's classes have the file in the address, others put it there.
+        return cls.url if cls.url.endswith(cls.filename) else cls.url + cls.filename
 
     def _fetch(self) -> None:
         """Unpack or download the archive where the images are not there yet."""
@@ -269,11 +294,9 @@ class CatalogueDataset(ImageDataset):
         if CATALOGUE[self.entry_name].folder(Path(self.root)) is not None:
             return
         if self.download:
-            # Some of torchgeo's classes have the file in the address, others put it there.
-            url = self.url if self.url.endswith(self.filename) else self.url + self.filename
             # From version 0.9 on torchgeo verifies by SHA-256.
             kind = "sha256" if hasattr(self, "sha256") else "md5"
             verify = {kind: getattr(self, kind) if self.checksum else None}
-            download_and_extract_archive(url, self.root, filename=self.filename, **verify)
+            download_and_extract_archive(self.address(), self.root, filename=self.filename, **verify)
         elif os.path.isfile(archive):
             extract_archive(archive)

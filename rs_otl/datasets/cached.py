@@ -33,7 +33,8 @@ from rs_otl.datasets.samples import (
     paths_of,
     read_sample,
 )
-from rs_otl.datasets.scenes import SceneTiles, are_scenes
+from rs_otl.datasets.products import refuse_files_per_band
+from rs_otl.datasets.scenes import SceneTiles, is_scene_folder
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked
@@ -42,6 +43,8 @@ from rs_otl.spec import ImageSpec
 # Images handed to the threads at a time, which bounds how many wait in memory.
 _CHUNK = 64
 _THREADS = min(8, os.cpu_count() or 1)
+# To check a folder, whether its files can be read matters, and small squares save memory.
+_CHECKED_SIZE, _CHECKED_TILE, _CHECKED_TILES = 8, 256, 1_000
 
 
 class CachedDataset(Dataset[dict[str, Tensor]]):
@@ -290,8 +293,9 @@ def load_dataset(
     255, others by the catalogue's scale or the folder's 99.9th percentile.
 
     A folder without class sub-folders, most of whose images are georeferenced TIFFs of 256 pixels
-    or more on both sides, is one of scenes, which is said on stderr: its images are tiles of
-    them, see :class:`rs_otl.datasets.SceneTiles`.
+    or more on both sides, is one of scenes: its images are tiles of them, see
+    :class:`rs_otl.datasets.SceneTiles`. With class sub-folders it is so from 1,024 pixels on.
+    That, and how sub-folders were understood where it is not plain to see, is said on stderr.
 
     Args:
         name_or_path: Name in the catalogue, ``torchgeo/`` and the name of one of torchgeo's
@@ -325,23 +329,47 @@ def load_dataset(
     )
 
 
-def _open(name_or_path: str, size: int, root: str | Path | None, progress: bool) -> Dataset[Any]:
+def check_dataset(
+    name_or_path: str, root: str | Path | None = None, progress: bool = False
+) -> CachedDataset:
+    """Read every image once, to see whether it can be read: as :func:`load_dataset`, but small.
+
+    Of scenes 1,000 tiles of 256 pixels are read.
+    """
+    dataset = _open(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
+    name = name_or_path if name_or_path.startswith(TORCHGEO) else None
+    return CachedDataset(dataset, None, _CHECKED_SIZE, name=name, progress=progress)
+
+
+def _open(
+    name_or_path: str,
+    size: int,
+    root: str | Path | None,
+    progress: bool,
+    most_tiles: int | None = None,
+) -> Dataset[Any]:
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     folder = Path(name_or_path)
+    dataset: ImageDataset
     if name_or_path in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
-        return entry_named(name_or_path).open(data_root(root))
-    listing = list_folder(folder)
-    if listing.classes is None and are_scenes(folder, listing.paths):
-        tiles = SceneTiles(folder, size=size)
-        scenes = len({path.rpartition(":r")[0] for path in tiles.paths})
-        print(
-            f"{folder}: a folder of georeferenced scenes; {len(tiles):,} tiles of {size} pixels "
-            f"from {scenes:,} of them",
-            file=sys.stderr,
-        )
-        return tiles
-    return ImageFolder(folder, progress=progress)
+        dataset = entry_named(name_or_path).open(data_root(root))
+    else:
+        listing = list_folder(folder)
+        refuse_files_per_band(folder, listing.paths)
+        if is_scene_folder(folder, listing):
+            dataset = SceneTiles(folder, size=size, **({"most": most_tiles} if most_tiles else {}))
+            scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
+            print(
+                f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
+                f"pixels from {scenes:,} of them",
+                file=sys.stderr,
+            )
+        else:
+            dataset = ImageFolder(folder, progress=progress)
+    if dataset.note:
+        print(dataset.note, file=sys.stderr)
+    return dataset
 
 
 def read_image(path: Path, size: int) -> Tensor:

@@ -6,22 +6,52 @@ Nothing here imports torch or torchgeo, so a listing is quick; :meth:`Entry.open
 import difflib
 import importlib
 import os
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 from rs_otl.datasets.bands import ImageInfo
+from rs_otl.datasets.files import (
+    SUFFIXES,
+    find_images,
+    is_a_split,
+    normalised,
+    sub_folders,
+)
 from rs_otl.errors import InputError
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB
 
 if TYPE_CHECKING:
     from rs_otl.datasets.base import ImageDataset
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
-
 _NO_LICENCE = "none stated; research use"
+
+# Copies under other names are looked for so deep below a folder of the data set's name, and in
+# so many folders.
+_LEVELS = 8
+_FOLDERS = 2_000
+# Without such a name, a folder must hold this share of the classes and nearly nothing else.
+_SHARE = 0.8
+# Classes whose missing images are told one by one.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images of a copy lie.
+
+    Attributes:
+        folder: What their paths are relative to.
+        classes: Class name to its folders, of the classes that are there.
+        note: What was matched, in one line, where it is not the official layout.
+    """
+
+    folder: Path
+    classes: Mapping[str, Sequence[Path]]
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,9 @@ class Entry:
         licence: As its authors state it.
         citation: The paper to cite.
         folders: Where its class folders may lie below the data root; the first is official.
-        files: What lies in them.
+        known_as: How names of folders with copies begin, in lower case, letters and digits alone.
+        suffixes: Of its files, where another data set has the same classes.
+        files: What lies in the folders.
         obtain: How to get it, in one line.
         dataset: Name of its class in ``rs_otl.datasets``.
         downloads: Whether that class knows a stable address and a checksum.
@@ -61,6 +93,8 @@ class Entry:
     obtain: str
     dataset: str
     downloads: bool = False
+    known_as: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = SUFFIXES
     bands: tuple[str, ...] = RGB
     units: str = "8-bit counts"
     scale: float = 255
@@ -96,15 +130,117 @@ class Entry:
             std=self.std and tuple(self.std[i] for i in chosen),
         )
 
+    def layout(self, root: Path) -> Layout | None:
+        """Find the class folders below ``root``, under their official names or those of copies.
+
+        Upper and lower case, spaces, hyphens and underscores in names of classes do not count;
+        copies may be nested deeper, or divided into ``train`` and ``test``.
+
+        Returns:
+            ``None`` if there are none.
+        """
+        official = [root / folder for folder in self.folders if (root / folder).is_dir()]
+        for folder in official:
+            classes = self._class_folders(folder)
+            if classes:
+                odd = [
+                    path.name
+                    for name, paths in classes.items()
+                    for path in paths
+                    if path.name != name
+                ]
+                note = f"{self.name}: {folder} calls classes {', '.join(odd[:3])}" if odd else None
+                return Layout(folder, classes, note)
+        return self._copy(root) or (Layout(official[0], {}) if official else None)
+
     def folder(self, root: Path) -> Path | None:
         """Find the folder that holds the class folders; ``None`` if it is not below ``root``."""
-        candidates = (root / folder for folder in self.folders)
-        return next((folder for folder in candidates if folder.is_dir()), None)
+        layout = self.layout(root)
+        return None if layout is None else layout.folder
 
     def present(self, root: Path) -> dict[str, int]:
         """Count the image files of each class below ``root``, without opening any."""
-        folder = self.folder(root)
-        return {name: len(image_files(folder / name)) if folder else 0 for name in self.counts}
+        layout = self.layout(root)
+        classes = {} if layout is None else layout.classes
+        return {name: _count(classes.get(name, ())) for name in self.counts}
+
+    def _class_folders(self, folder: Path) -> dict[str, list[Path]]:
+        """Return the sub-folders that are classes, in the order of the labels."""
+        found: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in sub_folders(folder):
+            found[normalised(path.name)].append(path)
+        ours = {name: found[normalised(name)] for name in self.counts}
+        return {name: paths for name, paths in ours.items() if paths}
+
+    def _copy(self, root: Path) -> Layout | None:
+        """Find a copy under another name; of several, an undivided one of most images."""
+        groups: defaultdict[tuple[str, ...], list[Path]] = defaultdict(list)
+        for folder in self._class_parents(root):
+            parts = folder.relative_to(root).parts
+            groups[tuple("" if is_a_split(part) else part for part in parts)].append(folder)
+        layouts = []
+        for key, folders in groups.items():
+            classes: defaultdict[str, list[Path]] = defaultdict(list)
+            for folder in folders:
+                for name, paths in self._class_folders(folder).items():
+                    classes[name] += paths
+            top = folders[0]
+            merged = ""
+            if "" in key:
+                top = root.joinpath(*key[: key.index("")])
+                splits = [folder.relative_to(top).as_posix() for folder in folders]
+                merged = f", {', '.join(splits)} together"
+            note = (
+                f"{self.name}: {len(classes)} of {len(self.counts)} classes found in {top}{merged}"
+            )
+            images = 0 if len(groups) == 1 else _count(sum(classes.values(), []))
+            layouts.append((("" in key, -images, len(key), str(top)), Layout(top, classes, note)))
+        layouts.sort(key=lambda item: item[0])
+        if not layouts:
+            return None
+        best, *others = (layout for _, layout in layouts)
+        if not others:
+            return best
+        unread = ", ".join(str(layout.folder) for layout in others)
+        return replace(best, note=f"{best.note}; not read: {unread}")
+
+    def _class_parents(self, root: Path) -> list[Path]:
+        """Find the folders whose sub-folders are classes, sorted."""
+        found: list[Path] = []
+        seen: set[Path] = set()
+        queue = deque([(root, self._is_called(root.resolve().name), 0)])
+        while queue and len(seen) < _FOLDERS:
+            folder, called, depth = queue.popleft()
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            below = sub_folders(folder)
+            classes = self._class_folders(folder)
+            ours = sum(map(len, classes.values()))
+            if called:
+                enough = ours * 2 > len(below)
+            else:
+                enough = ours >= _SHARE * max(len(self.counts), len(below))
+            if classes and enough:
+                if self._has_files(classes):
+                    found.append(folder)
+                continue
+            for path in below:
+                named = called or self._is_called(path.name)
+                if depth < (_LEVELS if named else 1):
+                    queue.append((path, named, depth + 1))
+        return sorted(found)
+
+    def _is_called(self, name: str) -> bool:
+        return normalised(name).startswith(self.known_as)
+
+    def _has_files(self, classes: Mapping[str, Sequence[Path]]) -> bool:
+        """Whether the first class with images has some of this data set's kind."""
+        for folders in classes.values():
+            paths = [path for folder in folders for path in find_images(folder).paths]
+            if paths:
+                return any(path.suffix.lower() in self.suffixes for path in paths)
+        return False
 
     def missing(self, present: Mapping[str, int]) -> str | None:
         """Say what a partial copy lacks.
@@ -113,8 +249,8 @@ class Entry:
             present: Class name to number of images on disk.
 
         Returns:
-            For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``; ``None``
-            if nothing is missing.
+            For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``, with a
+            few classes of many; ``None`` if nothing is missing.
         """
         lacking = [
             f"{name} lacks {count - present.get(name, 0):,}"
@@ -123,6 +259,9 @@ class Entry:
         ]
         if not lacking:
             return None
+        if len(lacking) > _NAMED:
+            more = len(lacking) - _NAMED + 2
+            lacking = [*lacking[: _NAMED - 2], f"{more} more classes lack some"]
         return f"{sum(present.values()):,} of {self.images:,} images: {', '.join(lacking)}"
 
     def open(self, root: Path, download: bool = False) -> "ImageDataset":
@@ -149,8 +288,10 @@ class Entry:
         except DatasetNotFoundError:
             raise InputError(self.not_found(root)) from None
         except (OSError, RuntimeError, BadZipFile) as error:
+            what = f"downloaded from {dataset_class.address()}" if download else "unpacked"
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
-                f"{self.title} could not be unpacked below {root}: {error}. {self.obtain}"
+                f"{self.title} could not be {what} to {root}: {reason}. {self.obtain}"
             ) from error
         if not dataset.samples:
             raise InputError(self.not_found(root))
@@ -167,25 +308,16 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("RS_OTL_DATA") or "data")
 
 
-def image_files(folder: Path) -> list[Path]:
-    """List the images below a folder; hidden files and folders are passed over."""
-    paths = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        paths += [
-            Path(parent) / name
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return paths
+def _count(folders: Sequence[Path]) -> int:
+    return sum(len(find_images(folder).paths) for folder in folders)
 
 
 def _equal(count: int, names: str) -> dict[str, int]:
     return dict.fromkeys(names.split(), count)
 
 
-def _download(name: str) -> str:
-    return f"Get it with `rs-otl datasets {name} --download`"
+def _download(name: str, archive: str) -> str:
+    return f"Get it with `rs-otl datasets {name} --download`, or unpack {archive} there"
 
 
 _EUROSAT_COUNTS = {
@@ -214,10 +346,12 @@ _ENTRIES = (
         resolution="10",
         licence="MIT",
         citation=_EUROSAT_CITATION,
-        folders=("2750", "EuroSAT/2750", "eurosat/2750"),
+        folders=("2750", "EuroSAT/2750", "eurosat/2750", "EuroSAT_RGB"),
+        known_as=("eurosat", "2750"),
+        suffixes=(".jpg", ".jpeg", ".png"),
         files="<Class>/<Class>_N.jpg",
-        obtain="Download EuroSAT.zip (RGB) from the homepage named in the paper, "
-        "github.com/phelber/EuroSAT, and unpack it there: it holds the folder 2750",
+        obtain="Download EuroSAT_RGB.zip (95 MB) from zenodo.org/records/7711810 and unpack it "
+        "there: it holds the folder EuroSAT_RGB",
         dataset="EuroSATRGB",
     ),
     Entry(
@@ -234,9 +368,11 @@ _ENTRIES = (
         resolution="10",
         licence="MIT",
         citation=_EUROSAT_CITATION,
-        folders=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif",),
+        folders=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif", "EuroSAT_MS"),
+        known_as=("eurosat", "ds"),
+        suffixes=(".tif", ".tiff"),
         files="<Class>/<Class>_N.tif",
-        obtain=_download("eurosat-ms"),
+        obtain=_download("eurosat-ms", "EuroSAT_MS.zip (2.1 GB) from zenodo.org/records/7711810"),
         dataset="EuroSAT",
         downloads=True,
         mean=None,
@@ -257,8 +393,9 @@ _ENTRIES = (
         citation="Yang and Newsam, Bag-of-visual-words and spatial extensions for land-use "
         "classification, ACM SIGSPATIAL 2010, doi:10.1145/1869790.1869829",
         folders=("UCMerced_LandUse/Images",),
+        known_as=("ucm", "merced"),
         files="<class>/<class>NN.tif",
-        obtain=_download("ucmerced"),
+        obtain=_download("ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"),
         dataset="UCMerced",
         downloads=True,
     ),
@@ -282,8 +419,9 @@ _ENTRIES = (
         "remote sensing image retrieval, ISPRS Journal 145, 2018, "
         "doi:10.1016/j.isprsjprs.2018.01.004",
         folders=("PatternNet/images",),
+        known_as=("patternnet",),
         files="<class>/<class>NNN.jpg",
-        obtain=_download("patternnet"),
+        obtain=_download("patternnet", "PatternNet.zip (1.4 GB) from sites.google.com/view/zhouwx"),
         dataset="PatternNet",
         downloads=True,
     ),
@@ -306,8 +444,9 @@ _ENTRIES = (
         citation="Cheng et al., Remote sensing image scene classification: Benchmark and state "
         "of the art, Proceedings of the IEEE 105(10), 2017, doi:10.1109/JPROC.2017.2675998",
         folders=("NWPU-RESISC45",),
+        known_as=("nwpu", "resisc"),
         files="<class>/<class>_NNN.jpg",
-        obtain=_download("resisc45"),
+        obtain=_download("resisc45", "NWPU-RESISC45 (0.4 GB) from gcheng-nwpu.github.io"),
         dataset="RESISC45",
         downloads=True,
     ),
@@ -352,6 +491,7 @@ _ENTRIES = (
         citation="Xia et al., AID: A benchmark data set for performance evaluation of aerial "
         "scene classification, IEEE TGRS 55(7), 2017, doi:10.1109/TGRS.2017.2685945",
         folders=("AID",),
+        known_as=("aid", "aerialimagedataset"),
         files="<Class>/<class>_N.jpg",
         obtain="Ask for AID on the homepage of its authors (Wuhan University, "
         "captain-whu.github.io/AID) and unpack the class folders there",
@@ -372,6 +512,7 @@ _ENTRIES = (
         "high spatial resolution remote sensing imagery, IEEE TGRS 54(4), 2016, "
         "doi:10.1109/TGRS.2015.2496185",
         folders=("Google dataset of SIRI-WHU_earth_im_tiff/12class_tif",),
+        known_as=("siri", "googledatasetofsiri", "12class"),
         files="<class>/NNNN.tif",
         obtain="Ask for the Google data set of SIRI-WHU from its authors (RSIDEA group, Wuhan "
         "University) and unpack the archive there under its own name",
@@ -393,6 +534,7 @@ _ENTRIES = (
         citation="leeguandong, How to make high resolution remote sensing image dataset, "
         "github.com/leeguandong/How-to-make-high-resolution-remote-sensing-image-dataset",
         folders=("HMHR/RS Image Dataset",),
+        known_as=("hmhr", "howtomakehighresolution", "rsimagedataset"),
         files="<Class>/<Class>NN.jpg",
         obtain="Clone github.com/leeguandong/"
         "How-to-make-high-resolution-remote-sensing-image-dataset and put its folder "

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,22 @@ from rs_otl.datasets._decode import (
 )
 from rs_otl.datasets.bands import ImageInfo, alpha_is_imagery, top_value, units_of
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
-from rs_otl.datasets.catalogue import SUFFIXES, image_files
+from rs_otl.datasets.files import (
+    SUFFIXES,
+    find_images,
+    is_a_split,
+    is_plain,
+    says_when_or_where,
+)
+from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked
+from rs_otl.spec import RGB
 
 EXPECTED = f"images ({', '.join(SUFFIXES)}), in one sub-folder for each class or all together"
 
+# Names that a line of text lists.
+_LISTED = 4
 # Images, and pixels of each, that decide the scale of 16-bit images.
 _SAMPLED_IMAGES = 64
 _SAMPLED_PIXELS = 65_536
@@ -37,16 +47,19 @@ class Listing:
 
     Attributes:
         paths: Paths relative to the folder, with forward slashes.
-        classes: Names of the class sub-folders, sorted; ``None`` for a folder without
-            classes.
+        classes: Names of the class folders, sorted; ``None`` for a folder without classes.
         labels: (N,) int64, position of each image's class in ``classes``; ``None`` likewise.
-        outside: Images in no class sub-folder, where most are in one.
+        outside: Images in no class folder, where most are in one.
+        others: What looks like an image and is none, or is there a second time.
+        note: How the sub-folders were understood, in one line, where it is not plain to see.
     """
 
     paths: list[str]
     classes: tuple[str, ...] | None
     labels: NDArray[np.int64] | None
     outside: list[str]
+    others: list[LeftOut]
+    note: str | None
 
 
 class ImageFolder(ImageDataset):
@@ -83,7 +96,7 @@ class ImageFolder(ImageDataset):
         folder = Path(root)
         listing = list_folder(folder)
         with quiet_reading():
-            info, keep_alpha = describe_folder(
+            info, keep_alpha, remark = describe_folder(
                 folder, tracked(listing.paths, "Reading headers", progress)
             )
         super().__init__(
@@ -96,18 +109,22 @@ class ImageFolder(ImageDataset):
             split,
             transforms,
             functools.partial(load, keep_alpha=keep_alpha),
-            [LeftOut(path, "lies in no class sub-folder") for path in listing.outside],
+            [LeftOut(path, "lies in no class folder") for path in listing.outside]
+            + listing.others,
+            note="; ".join(filter(None, (listing.note, remark))) or None,
         )
 
 
 def list_folder(folder: Path) -> Listing:
     """Find the images of a folder and the classes that its sub-folders stand for.
 
-    With images in two sub-folders or more, each is a class of all images anywhere below it.
-    Otherwise, or if more images lie in the folder itself than below it, there are no labels.
+    With images in two sub-folders or more, each is a class of all images anywhere below it. A
+    single sub-folder is looked into instead; so are those called after splits (``train``,
+    ``test``), which are put together, and after dates, tiles or products. If more images lie in
+    the folder itself than below it, there are no labels.
 
     Args:
-        folder: Where to look; hidden files and folders are passed over.
+        folder: Where to look; see :func:`rs_otl.datasets.files.find_images`.
 
     Returns:
         What there is.
@@ -117,19 +134,85 @@ def list_folder(folder: Path) -> Listing:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected {EXPECTED}")
-    paths = sorted(path.relative_to(folder).as_posix() for path in image_files(folder))
+    found = find_images(folder)
+    paths = sorted(path.relative_to(folder).as_posix() for path in found.paths)
+    others = [LeftOut(path.relative_to(folder).as_posix(), why) for path, why in found.others]
     if not paths:
-        raise InputError(f"{folder}: no images, expected {EXPECTED}")
-    inside = [path for path in paths if "/" in path]
-    classes = tuple(sorted({path.partition("/")[0] for path in inside}))
-    if len(classes) < 2 or len(inside) < len(paths) - len(inside):
-        return Listing(paths, None, None, [])
+        seen = f" ({others[0].path} {others[0].reason})" if others else ""
+        raise InputError(f"{folder}: no images{seen}, expected {EXPECTED}")
+    level, unread, remarks = _class_level([path.split("/") for path in paths])
+    note = f"{folder}: {'; '.join(remarks)}" if remarks else None
+    beside = [path for path in paths if path.startswith(tuple(unread))]
+    others += [LeftOut(path, "lies beside the folder of all images") for path in beside]
+    paths = sorted(set(paths) - set(beside))
+    if level is None:
+        return Listing(paths, None, None, [], others, note)
+    inside = [path for path in paths if path.count("/") > level]
+    named = [path.split("/")[level] for path in inside]
+    classes = tuple(sorted(set(named)))
     label = {name: number for number, name in enumerate(classes)}
-    labels = np.array([label[path.partition("/")[0]] for path in inside], np.int64)
-    return Listing(inside, classes, labels, [path for path in paths if "/" not in path])
+    labels = np.array([label[name] for name in named], np.int64)
+    outside = [path for path in paths if path.count("/") <= level]
+    return Listing(inside, classes, labels, outside, others, note)
 
 
-def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool]:
+def _class_level(paths: Sequence[Sequence[str]]) -> tuple[int | None, list[str], list[str]]:
+    """Find which of the folders in the paths of images are classes.
+
+    Args:
+        paths: Of images, in parts.
+
+    Returns:
+        Position of the class in a path, ``None`` without classes; how paths of images begin that
+        are not to be read; and what is worth saying of it.
+    """
+    unread: list[str] = []
+    remarks: list[str] = []
+    level = 0
+    while True:
+        inside = [path for path in paths if len(path) > level + 1]
+        names = sorted({path[level] for path in inside})
+        if not names or len(inside) * 2 < len(paths):
+            return None, unread, [*remarks, "no labels"] if remarks else []
+        below: dict[str, set[str]] = {name: set() for name in names}
+        for path in inside:
+            below[path[level]].update(path[level + 1 : -1][:1])
+        splits = [name for name in names if is_a_split(name)]
+        plain = [name for name in names if is_plain(name)]
+        if len(names) == 1:
+            pass
+        elif splits and plain and len(splits) + len(plain) == len(names):
+            start = "".join(f"{part}/" for part in inside[0][:level])
+            unread += [f"{start}{name}/" for name in splits]
+            remarks.append(f"{_listed(splits)} not read, beside {_listed(plain)}")
+            paths = [path for path in inside if path[level] in plain]
+            continue
+        elif len(splits) == len(names) or (len(splits) > 1 and set.intersection(*below.values())):
+            remarks.append(f"{_listed(names)} are splits, read together")
+        elif all(map(says_when_or_where, names)):
+            remarks.append(f"{_listed(names)} say when or where, and are no classes")
+        else:
+            deeper = set[str]().union(*below.values())
+            if level:
+                above = {path[:level] for path in map(tuple, inside)}
+                where = "/".join(above.pop()) if len(above) == 1 else "the folders below"
+                remarks.append(f"classes are the {len(names)} folders of {where}")
+            elif all(len(folders) > 1 for folders in below.values()) and not all(
+                is_a_split(name) or says_when_or_where(name) for name in deeper
+            ):
+                remarks.append(
+                    f"classes are {_listed(names)}; {_listed(sorted(deeper))} below count as theirs"
+                )
+            return level, unread, remarks
+        level += 1
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool, str | None]:
     """Find out what most images are, from the files' headers and a sample of 16-bit images.
 
     Args:
@@ -138,10 +221,12 @@ def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool
 
     Returns:
         The bands that most images have, the depth of most of those, and the 99.9th percentile of
-        a sample of their 16-bit ones as scale; and whether what TIFFs mark as alpha is imagery.
+        a sample of their 16-bit ones as scale; whether what TIFFs mark as alpha is imagery; and
+        how many images have other bands, in one line, if any do.
 
     Raises:
-        InputError: Not one file can be read, or values lie below 0.
+        InputError: Not one file can be read, values lie below 0, or some images hold counts and
+            others fractions.
     """
     headers: dict[str, Header] = {}
     for path in paths:
@@ -158,13 +243,34 @@ def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool
     alike = [path for path, names in bands.items() if len(names) == count]
     names = Counter(bands[path] for path in alike).most_common(1)[0][0]
     deep = [path for path in alike if headers[path].is_16bit]
+    deep_grey = any(headers[path].is_16bit for path, names in bands.items() if len(names) == 1)
+    remark = _other_bands(folder, counts, count, deep_grey)
     if not deep:
-        return ImageInfo(names), keep_alpha
+        return ImageInfo(names), keep_alpha, remark
     is_16bit = len(deep) * 2 > len(alike)
     units = Counter(units_of(headers[path].dtype) for path in deep).most_common(1)[0][0]
-    samples = [_thinned(pixels) for _, pixels in _sample(folder, deep)]
-    scale = (top_value(samples, folder) or 1.0) if samples else 65535.0
-    return ImageInfo(names, units if is_16bit else "8-bit counts", is_16bit, scale), keep_alpha
+    samples = {
+        path: _thinned(pixels)
+        for kind in sorted({headers[path].dtype.kind for path in deep})
+        for path, pixels in _sample(folder, [p for p in deep if headers[p].dtype.kind == kind])
+    }
+    refuse_mixed_units(samples, folder)
+    scale = (top_value(samples.values(), folder) or 1.0) if samples else 65535.0
+    info = ImageInfo(names, units if is_16bit else "8-bit counts", is_16bit, scale)
+    return info, keep_alpha, remark
+
+
+def _other_bands(
+    folder: Path, counts: Mapping[int, int], count: int, deep_grey: bool
+) -> str | None:
+    """Say how many images have another number of bands than ``count``, if any do."""
+    left = {number: images for number, images in counts.items() if number != count}
+    if count == len(RGB) and not deep_grey:  # 8-bit grey images pass for red, green and blue
+        left.pop(1, None)
+    if not left:
+        return None
+    others = ", ".join(f"{images:,} of {number}" for number, images in sorted(left.items()))
+    return f"{folder}: {counts[count]:,} images of {count} bands are used, not {others}"
 
 
 def _keep_alpha(folder: Path, headers: Mapping[str, Header]) -> bool:

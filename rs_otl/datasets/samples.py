@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rs_otl.datasets._decode import FAILURES, UnreadableError
 from rs_otl.datasets.bands import ImageInfo, top_value
+from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.spec import RGB, ImageSpec, band_names
 
@@ -73,10 +74,10 @@ def describe_samples(
         values are whole and at most 255, else their 99.9th percentile as scale.
 
     Raises:
-        InputError: No sample can be read, the images are normalised already, or ``spec`` has
-            other bands.
+        InputError: No sample can be read, some hold counts and others fractions, the images are
+            normalised already, or ``spec`` has other bands.
     """
-    values: list[NDArray[np.float32]] = []
+    values: dict[str, NDArray[np.float32]] = {}
     counts = Counter[int]()
     failure: UnreadableError | None = None
     for index in np.linspace(0, len(paths) - 1, min(len(paths), _SAMPLED_IMAGES), dtype=int):
@@ -87,13 +88,15 @@ def describe_samples(
             continue
         counts[len(image)] += 1
         flat = image.ravel()
-        values.append(flat[:: max(1, len(flat) // _SAMPLED_VALUES)])
+        values[paths[index]] = flat[:: max(1, len(flat) // _SAMPLED_VALUES)]
     if not values:
         raise InputError(f"{name}: no sample can be read; {failure or 'it is empty'}")
     count = counts.most_common(1)[0][0]
-    scale = top_value(values, name) or 1.0
-    highest = max(float(sample.max()) for sample in values)
-    whole = float(np.mean([(sample == np.rint(sample)).mean() for sample in values]))
+    refuse_mixed_units(values, name)
+    samples = list(values.values())
+    scale = top_value(samples, name) or 1.0
+    highest = max(float(sample.max()) for sample in samples)
+    whole = float(np.mean([(sample == np.rint(sample)).mean() for sample in samples]))
     if spec is not None:
         if len(spec.bands) != count:
             raise InputError(

@@ -1,7 +1,8 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
+import contextlib
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from rs_otl.datasets._decode import UnreadableError
 from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
-from rs_otl.datasets.folder import list_folder
+from rs_otl.datasets.folder import Listing, list_folder
 from rs_otl.datasets.scene import Scene
+from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 
 # Smaller georeferenced images are chips, cut to be used whole.
@@ -25,6 +27,11 @@ _TILES = 20_000
 _VALID_SHARE = 0.95
 # Tiles that decide the scale.
 _SAMPLED = 64
+# Scenes whose units are compared, and tiles of each.
+_COMPARED, _TILES_COMPARED = 256, 2
+# Images in class folders are scenes all the same if those looked at have so many pixels a side.
+_LARGE = 1024
+_LOOKED_AT = 16
 
 
 class _SceneHeader(NamedTuple):
@@ -58,6 +65,7 @@ class SceneTiles(ImageDataset):
         download: bool = False,
         checksum: bool = False,
         size: int = 256,
+        most: int = _TILES,
     ) -> None:
         """Open all scenes and choose the tiles.
 
@@ -69,12 +77,15 @@ class SceneTiles(ImageDataset):
             download: Ignored, as is ``checksum``: a folder is what it is.
             checksum: Ignored.
             size: Side of a tile in pixels.
+            most: Tiles of all scenes together.
 
         Raises:
             InputError: No scene can be used, or values lie below 0; or ``split`` is another word.
         """
         folder = Path(root)
-        tiles, info, left_out = _choose_tiles(folder, list_folder(folder).paths, size)
+        listing = list_folder(folder)
+        paths = sorted([*listing.paths, *listing.outside])
+        tiles, info, left_out = _choose_tiles(folder, paths, size, most)
         super().__init__(
             folder,
             folder.resolve().name,
@@ -83,34 +94,47 @@ class SceneTiles(ImageDataset):
             split=split,
             transforms=transforms,
             loader=functools.partial(_load, size=size),
-            left_out=left_out,
+            left_out=left_out + listing.others,
+            note=listing.note,
         )
         self.size = size
 
 
-def are_scenes(folder: Path, paths: Sequence[str]) -> bool:
-    """Whether the images of a folder without classes are scenes.
+def is_scene_folder(folder: Path, listing: Listing) -> bool:
+    """Whether the images of a folder are scenes.
+
+    Those in class folders are, if a few that are looked at have 1,024 pixels or more a side.
+    """
+    if listing.classes is None:
+        return are_scenes(folder, listing.paths)
+    few = np.linspace(0, len(listing.paths) - 1, min(len(listing.paths), _LOOKED_AT), dtype=int)
+    return are_scenes(folder, [listing.paths[number] for number in few], _LARGE)
+
+
+def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> bool:
+    """Whether images are scenes.
 
     They are if more than half of the files are georeferenced TIFFs or JPEG 2000 files of at least
     256 pixels on the shorter side.
 
     Args:
         folder: The folder.
-        paths: Of all its images, relative to it.
+        paths: Of its images, relative to it.
+        smallest: Pixels on the shorter side.
     """
     large = 0
     for path in paths:
         if path.lower().endswith(_SUFFIXES):
             try:
                 with Scene(folder / path) as scene:
-                    large += scene.georeferenced and min(scene.width, scene.height) >= SMALLEST
+                    large += scene.georeferenced and min(scene.width, scene.height) >= smallest
             except InputError:
                 continue
     return large * 2 > len(paths)
 
 
 def _choose_tiles(
-    folder: Path, paths: Sequence[str], size: int
+    folder: Path, paths: Sequence[str], size: int, most: int
 ) -> tuple[list[str], ImageInfo, list[LeftOut]]:
     """Choose the tiles of a folder of scenes, of the bands that most scenes have."""
     headers: dict[str, _SceneHeader] = {}
@@ -139,15 +163,15 @@ def _choose_tiles(
     tiles: list[str] = []
     for path in sorted(alike):
         try:
-            places = _places(folder / path, size, random)
+            places = _places(folder / path, size, random, most)
         except InputError as error:
             left_out.append(LeftOut(path, str(error)))
             continue
         if not places:
             left_out.append(LeftOut(path, f"has no tile of {size} pixels that holds data"))
         tiles += [f"{path}:r{top}:c{left}" for top, left in places]
-    if len(tiles) > _TILES:
-        chosen = np.sort(random.permutation(len(tiles))[:_TILES])
+    if len(tiles) > most:
+        chosen = np.sort(random.permutation(len(tiles))[:most])
         tiles = [tiles[number] for number in chosen]
     if not tiles:
         first = left_out[0]
@@ -184,7 +208,9 @@ def _load(path: str, size: int) -> NDArray[Any]:
     return pixels.transpose(1, 2, 0)
 
 
-def _places(path: Path, size: int, random: np.random.Generator) -> list[tuple[int, int]]:
+def _places(
+    path: Path, size: int, random: np.random.Generator, most: int
+) -> list[tuple[int, int]]:
     """Choose first rows and columns of the tiles of a scene."""
     with Scene(path) as scene:
         if min(scene.width, scene.height) < size:
@@ -196,8 +222,8 @@ def _places(path: Path, size: int, random: np.random.Generator) -> list[tuple[in
         grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
         grid = grid + random.integers(-(step // 2), step // 2 + 1, grid.shape)
         grid = np.clip(grid, 0, [scene.height - size, scene.width - size])
-        if len(grid) > _TILES:
-            grid = grid[np.sort(random.permutation(len(grid))[:_TILES])]
+        if len(grid) > most:
+            grid = grid[np.sort(random.permutation(len(grid))[:most])]
         places = [(int(top), int(left)) for top, left in np.unique(grid, axis=0)]
         if not scene.may_lack_data:
             return places
@@ -219,6 +245,7 @@ def _resolution(scene: Scene) -> str:
 def _scale(folder: Path, tiles: Sequence[str], deep: set[str], size: int) -> float:
     """Raw value that becomes 1.0, from a sample of tiles of the scenes of more than 8 bits."""
     names = [name for name in tiles if name.rsplit(":", 2)[0] in deep]
+    _refuse_mixed_units(folder, names, size)
     samples = []
     for position in np.linspace(0, len(names) - 1, min(len(names), _SAMPLED), dtype=int):
         try:
@@ -233,3 +260,22 @@ def _scale(folder: Path, tiles: Sequence[str], deep: set[str], size: int) -> flo
             f"{folder}: nearly all values are 0, expected imagery that counts up from 0"
         )
     return scale
+
+
+def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
+    """Compare what tiles of the scenes hold; see :func:`refuse_mixed_units`."""
+    by_scene: defaultdict[str, list[str]] = defaultdict(list)
+    for name in tiles:
+        by_scene[name.rsplit(":", 2)[0]].append(name)
+    scenes = list(by_scene)
+    samples: dict[str, NDArray[Any]] = {}
+    for number in np.linspace(0, len(scenes) - 1, min(len(scenes), _COMPARED), dtype=int):
+        own = by_scene[scenes[number]]
+        with contextlib.suppress(UnreadableError):
+            samples[scenes[number]] = np.concatenate(
+                [
+                    _load(str(folder / name), size).ravel()
+                    for name in own[:: max(1, len(own) // _TILES_COMPARED)][:_TILES_COMPARED]
+                ]
+            )
+    refuse_mixed_units(samples, folder)

@@ -1,9 +1,12 @@
-"""Mean and standard deviation of bands for which none are published."""
+"""What values images hold: mean and deviation of bands, and whether all are in one unit."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rs_otl.errors import InputError
 
 if TYPE_CHECKING:
     from rs_otl.datasets.cached import CachedDataset
@@ -13,6 +16,12 @@ _BATCH = 32
 _LEVELS = 65536
 # A band that hardly varies must not be blown up to unit variance.
 _SMALLEST_STD = 1e-4
+# Reflectance hardly exceeds 1; no count of an image stays below this.
+_FRACTION, _COUNT = 2, 50
+# Values of a file that must have fractions, or lie below 0, for the file to be of that kind.
+_SHARE = 0.5
+# Files that an error names.
+_NAMED = 3
 
 
 def estimate_statistics(
@@ -50,3 +59,42 @@ def _winsorised(counts: NDArray[np.int64]) -> tuple[float, float]:
     mean = float(np.average(values, weights=counts))
     variance = float(np.average((values - mean) ** 2, weights=counts))
     return mean, max(variance**0.5, _SMALLEST_STD)
+
+
+def refuse_mixed_units(samples: Mapping[str, NDArray[Any]], source: object) -> None:
+    """Refuse images of which some hold counts and others fractions, or values below 0.
+
+    They would be scaled alike, so that some become black.
+
+    Args:
+        samples: Path of an image to some of its raw values.
+        source: What the images are of, for the error.
+
+    Raises:
+        InputError: They do; the message names some of both.
+    """
+    tops = {path: float(np.percentile(values, 99.9)) for path, values in samples.items()}
+    negative = [path for path, values in samples.items() if (values < 0).mean() > _SHARE]
+    fractions = [
+        path
+        for path, values in samples.items()
+        if 0 < tops[path] <= _FRACTION
+        and (values != np.rint(values)).sum() > _SHARE * np.count_nonzero(values)
+    ]
+    counts = [path for path, top in tops.items() if top >= _COUNT]
+    for odd, words in (
+        (fractions, f"have values up to {max((tops[p] for p in fractions), default=0):.3g}"),
+        (negative, "have values below 0"),
+    ):
+        others = [path for path in counts if path not in odd]
+        if odd and others:
+            raise InputError(
+                f"{source}: {_listed(odd)} {words}, {_listed(others)} up to "
+                f"{max(tops[path] for path in others):,.0f}: expected one unit in all images; "
+                "convert some of them, or put them into folders of their own"
+            )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more

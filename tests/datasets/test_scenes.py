@@ -111,6 +111,75 @@ def test_a_folder_of_chips_is_not_one_of_scenes(tmp_path, write_image):
     assert load_dataset(str(tmp_path / "classes"), SIZE).classes == ("x", "y")
 
 
+@pytest.mark.parametrize("names", [("2019", "2020"), ("32TQM", "32TQN"), ("train", "test")])
+def test_scenes_by_year_tile_or_split_are_scenes(tmp_path, capsys, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.tif", draw(260, 260, seed=len(name)).astype(np.uint8))
+    imagery = load_dataset(str(tmp_path), SIZE)
+    assert imagery.classes is None
+    assert {position(path)[0] for path in imagery.paths} == {f"{name}/a.tif" for name in names}
+    assert "no labels" in capsys.readouterr().err
+
+
+def test_large_scenes_in_folders_of_any_name_are_scenes(tmp_path, monkeypatch):
+    monkeypatch.setattr("rs_otl.datasets.scenes._LARGE", 300)
+    for name in ("berlin", "rome"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.tif", draw(310, 310).astype(np.uint8))
+    assert load_dataset(str(tmp_path), SIZE).classes is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "high"), [("float32", 0.4), ("float32", 1.2), ("float64", 0.01)]
+)
+def test_scenes_of_counts_and_of_reflectance_are_refused(tmp_path, dtype, high):
+    counts = draw(260, 260, high=9_000).astype(np.uint16)
+    fractions = draw(260, 260, seed=1, high=high).astype(dtype)
+    root = folder(tmp_path, dn=(counts, "utm", {}), reflectance=(fractions, "utm", {}))
+    write(root / "third.tif", counts)
+    with pytest.raises(InputError, match=r"reflectance\.tif have .* up to .*, dn\.tif.*one unit"):
+        load_dataset(str(root), SIZE)
+
+
+BANDS = [
+    "LC08_L2SP_023032_20210622_20210629_02_T1_{}.TIF SR_B2 SR_B3 SR_B4 ST_B10 | QA_PIXEL ST_QA ST_CDIST",
+    "LT05_L1TP_023032_19900622_20200101_02_T1_{}.TIF B1 B2 B3 | QA_RADSAT VAA",
+    "T32TQM_20200101T101031_{}.jp2.tif B02 B03 B04 B8A | TCI",
+    "R10m/T32TQM_20200101T101031_{}_10m.tif B02 B03 B04 B08 | AOT WVP",
+    "HLS.S30.T17SLU.2020117T160901.v2.0.{}.tif B02 B03 B8A | Fmask",
+    "{}.tif B02 B03 B04 | SCL",
+    "a/{}.tif B02 B03 B04 | SCL visual",
+    "one_{}.tif b1 b2 |",
+]
+
+
+@pytest.mark.parametrize("product", BANDS)
+@pytest.mark.parametrize("side", [260, 40])
+def test_products_of_a_file_per_band_are_refused_with_the_way_out(tmp_path, product, side):
+    name, *parts = product.split()
+    bands, others = parts[: parts.index("|")], parts[parts.index("|") + 1 :]
+    for seed, band in enumerate(bands + others):
+        path = tmp_path / name.format(band)
+        path.parent.mkdir(exist_ok=True)
+        write(path, draw(side, side, bands=1, seed=seed, high=9_000).astype(np.uint16))
+    with pytest.raises(InputError, match="a file for each band.*rio stack") as caught:
+        load_dataset(str(tmp_path), SIZE)
+    message = str(caught.value)
+    stacked = message[message.index("rio stack") : message.index(" -o ")]
+    assert all(name.format(band) in stacked for band in bands[:4])
+    assert not any(f"_{other}." in message for other in others)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("bands", [3, 4])
+def test_names_that_look_like_bands_are_no_matter_where_files_have_several(tmp_path, bands):
+    for number in (1, 2, 3):
+        pixels = draw(260, 260, bands=bands, seed=number, high=9_000).astype(np.uint16)
+        write(tmp_path / f"site_B{number}.tif", pixels)
+    assert len(load_dataset(str(tmp_path), SIZE).spec.bands) == bands
+
+
 def test_a_folder_without_a_usable_tile_is_one_clear_line(tmp_path):
     void = np.zeros((3, 260, 260), np.uint8)
     root = folder(tmp_path, a=(void, "utm", {"nodata": 0}))

@@ -379,7 +379,7 @@ def _catalogue_finds(archive: str, name: str, classes: set[str]) -> Check:
 
 
 CHECKS["eurosat-zenodo.zip"] = _catalogue_finds(
-    "eurosat-zenodo.zip", "eurosat-rgb", {"Forest", "River", "SeaLake"}
+    "eurosat-zenodo.zip", "eurosat", {"Forest", "River", "SeaLake"}
 )
 CHECKS["split-folders.zip"] = _catalogue_finds(
     "split-folders.zip", "resisc45", {"airplane", "beach", "forest"}
