@@ -13,7 +13,7 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -25,10 +25,9 @@ from rs_otl.files import atomic_write, locked
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.provenance import add_start, read_provenance
+from rs_otl.runs.provenance import Provenance, add_start, read_provenance
 from rs_otl.runs.state import (
     Identity,
-    ResumableRun,
     own_recipe,
     read_run_checkpoint,
     refuse_other_recipe,
@@ -147,7 +146,8 @@ def pretrain(
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
         config = _describe(recipe, images, started)
-        run = ResumableRun(Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels))
+        identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
+        run = _Run(directory, identity, provenance)
         trainer = _trainer(
             recipe,
             directory,
@@ -186,7 +186,6 @@ def pretrain(
                     )
             if not resume_training:
                 write_json(directory / "imagery.json", summary)
-            add_start(directory, provenance)
         try:
             trainer.fit(
                 task,
@@ -214,6 +213,44 @@ def pretrain(
             file=sys.stderr,
         )
     return directory
+
+
+class _Run(Callback):
+    """Writes into each checkpoint which run it is of, and after the first step that it started.
+
+    Args:
+        directory: The run's.
+        identity: The run.
+        provenance: Its starts so far.
+
+    Attributes:
+        stepped: Whether a step has been made.
+    """
+
+    def __init__(self, directory: Path, identity: Identity, provenance: Provenance) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.provenance = provenance
+        self.stepped = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the run."""
+        checkpoint["run"] = self.identity.model_dump()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the start: now the run has one, and what it was resumed from was sound."""
+        if not self.stepped and trainer.is_global_zero:
+            add_start(self.directory, self.provenance)
+        self.stepped = True
 
 
 def _callbacks(
@@ -281,7 +318,7 @@ def _shared_memory_suffices(data: OTLDataModule) -> bool:
 
 def _remove_unbegun(directory: Path) -> None:
     """Remove the files of a run that has failed before its first step: it is none to resume."""
-    for name in ("recipe.yaml", "imagery.json", "provenance.json"):
+    for name in ("recipe.yaml", "imagery.json"):
         (directory / name).unlink(missing_ok=True)
     with suppress(OSError):  # it holds a checkpoint
         (directory / "checkpoints").rmdir()
@@ -357,6 +394,7 @@ def quiet_lightning() -> None:
         ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it
         ".*The number of training batches.*",  # the log is an epoch's, not a step's
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
+        ".*The dirpath has changed.*",  # a run that was moved
         ".*LeafSpec.* is deprecated.*",  # Lightning causes it itself
     ):
         warnings.filterwarnings("ignore", message)

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 from pydantic_core import from_json
 from torch import Tensor
@@ -73,31 +72,6 @@ class Checkpoint(BaseModel):
         return next(
             (name for name, tensor in self.state_dict.items() if not tensor.isfinite().all()), None
         )
-
-
-class ResumableRun(Callback):
-    """Writes into each checkpoint which run it is of, and sees whether a step has been made.
-
-    Args:
-        identity: The run.
-
-    Attributes:
-        stepped: Whether a step has been made since training started or went on.
-    """
-
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
-        self.stepped = False
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the run."""
-        checkpoint["run"] = self.identity.model_dump()
-
-    def on_train_batch_end(self, *arguments: Any) -> None:
-        """See a step."""
-        self.stepped = True
 
 
 def own_recipe(directory: Path) -> Recipe:
