@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import rs_otl
 from rs_otl.runs.state import read_json, write_json
 
 # What the numbers of a run depend on.
@@ -84,7 +83,7 @@ def this_start() -> Start:
     """Describe this process."""
     return Start(
         time=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        rs_otl=rs_otl.__version__,
+        rs_otl=metadata.version("rs-otl"),
         commit=_commit(),
         command=tuple(sys.argv),
         python=platform.python_version(),
@@ -97,7 +96,7 @@ def this_start() -> Start:
 
 
 def _commit() -> str | None:
-    folder = Path(rs_otl.__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():  # a package below someone else's checkout
         return None
     git = ["git", "-C", str(folder)]

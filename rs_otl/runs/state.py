@@ -172,5 +172,5 @@ def _checked(model: type[Model], values: object, path: Path) -> Model:
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(
-            f"{path}: not as rs-otl writes it ({key + ': ' if key else ''}{reason})"
+            f"{path}: not as this version of rs-otl writes it ({key + ': ' if key else ''}{reason})"
         ) from None
