@@ -4,11 +4,52 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numba
-from numba import njit
+from rs_otl.errors import InputError
+
+_LAYERS = ("default", "omp", "tbb", "workqueue", "safe", "threadsafe", "forksafe")
+
+
+def _import_numba() -> None:
+    """Import numba, or say which of its environment variables it cannot start with.
+
+    Raises:
+        InputError: If it refuses one; it would say so in many lines, or at the first call, or end
+            the process.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
+    features = given.get("NUMBA_CPU_FEATURES", "")
+    if not all(feature.strip()[0] in "+-" for feature in features.split(",") if feature.strip()):
+        raise _refused("NUMBA_CPU_FEATURES", "expected features with + or - in front")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Environment variable", RuntimeWarning)
+        try:
+            config = importlib.import_module("numba.core.config")
+            importlib.import_module("numba.np.ufunc.parallel")
+        except RuntimeWarning as error:  # a value of another type
+            name = next((name for name in given if f"'{name}'" in str(error)), "NUMBA_...")
+            raise _refused(name, "expected a value that numba can read") from None
+        except ValueError as error:
+            name = next((name for name in given if "THREADS" in name), "NUMBA_...")
+            raise _refused(name, str(error)) from None
+    if str(config.THREADING_LAYER).lower() not in _LAYERS:
+        raise _refused("NUMBA_THREADING_LAYER", f"expected one of {', '.join(_LAYERS)}")
+    if sorted(config.THREADING_LAYER_PRIORITY) != ["omp", "tbb", "workqueue"]:
+        raise _refused("NUMBA_THREADING_LAYER_PRIORITY", "expected tbb, omp and workqueue")
+
+
+def _refused(name: str, reason: str) -> InputError:
+    value = os.environ.get(name, "")
+    return InputError(f"environment variable {name}={value}: {reason}; unset it")
+
+
+_import_numba()
+
+import numba  # noqa: E402 - only now can it be imported without a traceback
+from numba import njit  # noqa: E402
 
 _forked = False
 
@@ -66,7 +107,7 @@ def _say_no_cache() -> None:
 @functools.cache
 def _use_installed_threading_layer() -> None:
     """Replace a threading layer that needs TBB by numba's default where TBB is not installed."""
-    layer = numba.config.THREADING_LAYER  # type: ignore[attr-defined]
+    layer = str(numba.config.THREADING_LAYER).lower()  # type: ignore[attr-defined]
     if layer not in ("tbb", "safe", "forksafe"):
         return
     try:
@@ -89,4 +130,5 @@ def _after_fork() -> None:
 
 
 _use_installed_threading_layer()
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

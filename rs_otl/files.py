@@ -1,12 +1,19 @@
 """Writing files so that no reader sees an incomplete one."""
 
+import errno
 import io
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import socket
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from rs_otl.errors import InputError
@@ -15,9 +22,88 @@ from rs_otl.errors import InputError
 # write_checkpoint does not.
 WRITE_ERRORS = (OSError, SafetensorError)
 
+LOCK = ".lock"
+
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def locked(folder: Path) -> Iterator[None]:
+    """Let no other process write into a folder, which is made if it is missing.
+
+    The operating system releases the lock when its process ends, however it ends, so the file
+    that a killed process leaves behind locks nothing. A folder that was made here, and into which
+    nothing has been written, is removed again.
+
+    Args:
+        folder: The folder. Its file ``.lock`` names the process.
+
+    Raises:
+        InputError: If another process holds the lock, or the folder cannot be written.
+    """
+    path = folder / LOCK
+    with ExitStack() as stack:
+        try:
+            # The outermost comes first, and so is removed last.
+            for missing in [each for each in (folder, *folder.parents) if not each.exists()][::-1]:
+                stack.callback(_quietly, missing.rmdir)
+            folder.mkdir(parents=True, exist_ok=True)
+            holder = _holder(path)
+            lock = _acquired(path)
+            if lock is not None:
+                stack.callback(lock.release)
+                stack.callback(_quietly, path.unlink)  # while it is locked nobody else has it
+                _sign(path)
+        except Timeout:
+            raise InputError(
+                f"{folder}: what writes it is still going, {holder}; wait for it, stop it, or "
+                "name another folder"
+            ) from None
+        except OSError as error:
+            raise unwritten(folder, error) from error
+        yield
+
+
+def _acquired(path: Path) -> FileLock | None:
+    """Lock a file; nothing where the file system has no locks."""
+    lock = FileLock(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says what it does without locks
+            lock.acquire(blocking=False)
+    except NotImplementedError:  # what older ones raise
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return None
+        raise
+    return lock
+
+
+def _sign(path: Path) -> None:
+    """Write into a lock's file which process holds it."""
+    me = {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+    with suppress(PermissionError):  # Windows lets nobody write a locked file
+        path.write_text(json.dumps(me))
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['process']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is being written
+        return "in another process"
+
+
+def _quietly(remove: Callable[[], None]) -> None:
+    with suppress(OSError):
+        remove()
+
+
+@contextmanager
+def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to ``path`` when the block ends.
 
     The temporary path has the suffix of ``path``, since many writers choose the format by it. If
@@ -25,22 +111,57 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to write; its folder must exist. An existing file is replaced.
+        new: Refuse to replace a file, also one that another process has written meanwhile.
 
     Yields:
         The path to write to, in the same folder.
 
     Raises:
-        InputError: If it cannot be written: a full or read-only disk, a missing folder.
+        InputError: If it cannot be written: a full or read-only disk, a missing folder; or it
+            is not ``new``.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if new:
+            _rename_to_new(temporary, path)
+        else:
+            os.replace(temporary, path)
     except WRITE_ERRORS as error:
         raise unwritten(path, error) from error
     finally:
         with suppress(OSError):  # the disk or folder that failed above
             temporary.unlink(missing_ok=True)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # which replaces nothing, unlike a rename
+        return
+    except FileExistsError:
+        exists = True
+    except OSError:  # a file system without hard links
+        exists = os.path.lexists(path)
+    if exists:
+        raise InputError(
+            f"{path} exists already, another process has written it meanwhile: name another, or "
+            "delete it"
+        )
+    os.replace(temporary, path)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise an :class:`InputError` if a new file or folder could not be written, before any work.
+
+    Args:
+        path: The file or folder; of its parents the nearest that exists is tried.
+    """
+    try:
+        place = next(each for each in path.absolute().parents if each.exists())
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        raise unwritten(path, error) from error
 
 
 def unwritten(path: Path, error: Exception) -> InputError:

@@ -79,3 +79,29 @@ def test_a_forked_child_computes_on_one_thread(tmp_path):
     last = "assert os.waitpid(child, 0)[1] == 0\n"
     done = python(PARALLEL + child + last, tmp_path, NUMBA_THREADING_LAYER="omp")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NUMBA_NUM_THREADS", "0"),
+        ("NUMBA_NUM_THREADS", "-3"),
+        ("NUMBA_NUM_THREADS", "many"),
+        ("NUMBA_THREADING_LAYER", "none"),
+        ("NUMBA_THREADING_LAYER", ""),
+        ("NUMBA_THREADING_LAYER_PRIORITY", "omp"),
+        ("NUMBA_OPT", "77"),
+        ("NUMBA_DISABLE_JIT", "maybe"),
+        ("NUMBA_CPU_FEATURES", "avx"),
+    ],
+)
+def test_a_variable_that_numba_cannot_use_is_named(tmp_path, name, value):
+    code = (
+        "from rs_otl.errors import InputError\n"
+        "try:\n    import rs_otl.compiling\n"
+        "except InputError as error:\n    print(error)\n"
+    )
+    done = python(code, tmp_path, **{name: value})
+    assert done.stdout.startswith(f"environment variable {name}={value}: ")
+    assert len(done.stdout.splitlines()) == 1
+    assert not done.stderr

@@ -1,6 +1,5 @@
 """Methods of labelling compared on one matrix of outputs."""
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from rs_otl.evaluation import extract_features
 from rs_otl.files import atomic_write
 from rs_otl.models import Encoder, OutputHeads
 from rs_otl.spec import load_size
+from rs_otl.trainers import read_metrics
 
 COMPARED = ("translation", "translation-paper", "sinkhorn", "kmeans")
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -279,13 +279,11 @@ def _status(name: str) -> int:
 
 
 def _history(run: Path) -> dict[str, list[float]]:
-    try:
-        with (run / "metrics.csv").open() as file:
-            epochs = list(csv.DictReader(file))
-        names = ("epoch", "initial_std", "std", "label_seconds")
-        return {name: [float(epoch[name]) for epoch in epochs] for name in names}
-    except (OSError, KeyError, ValueError):
-        raise InputError(f"{run}: expected a run with a metrics.csv of its labels") from None
+    names = ("epoch", "initial_std", "std", "label_seconds")
+    epochs = [epoch for epoch in read_metrics(run) if set(names) <= epoch.keys()]
+    if not epochs:
+        raise InputError(f"{run}: expected a run with a metrics.csv of its labels")
+    return {name: [epoch[name] for epoch in epochs] for name in names}
 
 
 def _draw_stds(

@@ -72,6 +72,7 @@ def labels(
     from rs_otl.clustering import METHODS
     from rs_otl.models import load_encoder
     from rs_otl.runs.paths import run_of
+    from rs_otl.trainers import read_metrics
 
     for name in method or ():
         if name not in METHODS:
@@ -88,6 +89,6 @@ def labels(
         json.dumps([row._asdict() for row in compared]) if as_json else labels_text(compared)
     )
     if plot:
-        has_metrics = run is not None and (run / "metrics.csv").exists()
+        has_metrics = run is not None and any("std" in epoch for epoch in read_metrics(run))
         for path in draw_labels(outputs, plot, run if has_metrics else None):
             typer.echo(f"written  {path}", err=True)

@@ -3,29 +3,48 @@
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from packaging.requirements import Requirement
 
 from rs_otl.cli.options import Json, Root
+from rs_otl.errors import InputError
 from rs_otl.extras import install_command
 
+_CHECKPOINTS = (".ckpt", ".pth", ".pt", ".safetensors")
 
-def doctor(root: Root = None, as_json: Json = False) -> None:
-    """Check the installation: versions, extras, devices and data sets.
 
-    Exits with 1 if there is a problem. A missing extra is none.
+def doctor(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A run, an encoder, a checkpoint, a scene, or a file of embeddings. Default: the "
+            "installation.",
+            show_default=False,
+        ),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Check the installation, or a run or file: what is wrong with it, and what can be saved.
+
+    Exits with 2 if there is a problem. A missing extra is none.
     """
     problems: list[str] = []
-    sections = {
-        "versions": _versions(problems),
-        "extras": _extras(),
-        "devices": _devices(problems),
-        "data": _data(root, problems),
-    }
+    if path is not None:
+        sections = {str(path): _examined(path, root, problems)}
+    else:
+        sections = {
+            "versions": _versions(problems),
+            "extras": _extras(),
+            "devices": _devices(problems),
+            "data": _data(root, problems),
+        }
     if as_json:
         typer.echo(json.dumps(sections | {"problems": problems}))
     else:
@@ -35,7 +54,31 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
             for name, value in entries.items():
                 typer.echo(f"  {name:<{width}} {value}")
         typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "no problems")
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(2 if problems else 0)
+
+
+def _examined(path: Path, root: Path | None, problems: list[str]) -> dict[str, str]:
+    """Read all of a run or file."""
+    progress = sys.stderr.isatty()
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file or folder; expected a run, an encoder, a checkpoint, a scene "
+            "or a file of embeddings"
+        )
+    encoder = path.is_dir() or path.suffix.lower() in _CHECKPOINTS
+    if encoder:
+        from rs_otl.runs.checking import check_encoder, check_run
+
+        if any((path / name).exists() for name in ("recipe.yaml", "imagery.json", "checkpoints")):
+            return check_run(path, problems, root, progress)
+        return check_encoder(path, problems)
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        from rs_otl.geo.checking import check_parquet
+
+        return check_parquet(path, problems)
+    from rs_otl.geo.checking import check_raster
+
+    return check_raster(path, problems, progress)
 
 
 def _versions(problems: list[str]) -> dict[str, str]:

@@ -19,6 +19,9 @@ from rs_otl.clustering.targets import whole_sizes
 from rs_otl.clustering.translation import solve
 from rs_otl.errors import InputError
 
+# Devices that have no float64, which the labels are exact in: labels are made on the CPU there.
+_WITHOUT_FLOAT64 = ("mps",)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -58,7 +61,8 @@ class BalancedLabels:
 
     Attributes:
         labels: Cluster of each row of this process, ``(n,)`` int64, on the outputs' device.
-        translation: The shift T of equation 10, ``(k,)``, on the outputs' device: the labels are
+        translation: The shift T of equation 10, ``(k,)``, on the outputs' device, or on the CPU
+            for an Apple GPU, which has no float64: the labels are
             ``(outputs - translation).argmax(1)``, except for ``ties``. In float64 by
             ``"translation"`` and ``"sinkhorn"``, in the outputs' precision, at least float32, by
             ``"translation-paper"``; ``None`` where labels have no such form.
@@ -127,15 +131,18 @@ def balanced_labels(
     """
     if method not in METHODS:
         raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    device = outputs.device
+    if device.type in _WITHOUT_FLOAT64:
+        outputs = outputs.cpu()
     problem = _checked(outputs, targets, decay, sharpness, group)
     if targets is not None and method in UNTARGETED:
         raise InputError(f"method {method!r} takes no targets")
     made = METHODS[method](problem)
     untranslated = Labelling(outputs.argmax(1), None, 0)
     return BalancedLabels(
-        labels=made.labels,
+        labels=made.labels.to(device),
         translation=made.translation,
-        counts=problem.counts(made.labels),
+        counts=problem.counts(made.labels).to(device),
         std=problem.missed(made),
         initial_std=problem.missed(untranslated),
         initial_empty=int((problem.counts(untranslated.labels) == 0).sum()),

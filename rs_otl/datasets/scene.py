@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -25,6 +26,12 @@ from rs_otl.spec import EncoderConfig
 
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
 SceneLike = Any
+
+# What reading and writing rasters raises: rasterio's functions in C let GDAL's own errors out.
+RASTER_ERRORS = (RasterioError, CPLE_BaseError)
+
+# What reading and writing rasters raises: rasterio's functions in C let GDAL's own errors out.
+RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 
 # GDAL would keep a twentieth of the machine's memory in decoded blocks. It asks once, before the
 # first raster is read.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, locked, refuse_unwritable
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.grid import TileGrid
 from rs_otl.progress import tracked
@@ -73,10 +73,10 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
                     "command, or delete the folder"
                 )
     try:
-        folder.mkdir(exist_ok=True)
-        with atomic_write(state) as aside:
-            aside.write_text(json.dumps(facts))
-        yield folder
+        with locked(folder):
+            with atomic_write(state) as aside:
+                aside.write_text(json.dumps(facts))
+            yield folder
     except RasterioError:
         raise
     except OSError as error:
@@ -109,6 +109,7 @@ def refuse_existing(out: Path) -> None:
         raise InputError(f"{out} exists already: name another, or delete it")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent}: no such folder to write {out.name} to")
+    refuse_unwritable(out)
 
 
 def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,11 @@ import shapely
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.shutil import copy as translate
 from rasterio.windows import Window
 
-from rs_otl.datasets.scene import bounded_cache, quiet_georeference
-from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.datasets.scene import RASTER_ERRORS, bounded_cache, quiet_georeference
+from rs_otl.files import atomic_write, unwritten
 
 # A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
@@ -45,10 +45,11 @@ def write_cog(
 ) -> None:
     """Write a Cloud-Optimized GeoTIFF row by row.
 
-    GDAL's COG driver only copies whole rasters: rows go to a plain TIFF beside it first.
+    GDAL's COG driver only copies whole rasters: rows go to a plain TIFF beside it first. The copy
+    is read back, since GDAL ends without an error where a disk is full at the last bytes.
 
     Args:
-        out: The file; replaced if it exists.
+        out: The file; must be new.
         rows: Of pixels, each (bands, width).
         shape: (bands, height, width).
         dtype: Of the pixels.
@@ -61,7 +62,7 @@ def write_cog(
         resampling: Of the overviews.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written, or exists.
     """
     bands, height, width = shape
     size = np.dtype(dtype).itemsize
@@ -69,7 +70,7 @@ def write_cog(
     while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
-    plain = out.with_name(f".{out.stem}.plain.tif")
+    plain = out.with_name(f".{out.stem}.{os.getpid()}.plain.tif")
     profile = {
         "driver": "GTiff",
         "count": bands,
@@ -86,34 +87,93 @@ def write_cog(
     }
     if colours:
         profile["photometric"] = "palette"
+    written = np.zeros(bands, np.uint64)
     try:
         with quiet_georeference(), bounded_cache():
-            with rasterio.open(plain, "w", **profile) as file:
+            file = rasterio.open(plain, "w", **profile)
+            try:
                 file.descriptions = tuple(names)
                 file.update_tags(**tags)
                 if colours:
                     file.write_colormap(1, colours)
                 top = 0
                 for strip in _strips(rows, strip_rows):
-                    file.write(strip, window=Window(0, top, width, strip.shape[1]))
+                    with _quiet_libtiff():
+                        file.write(strip, window=Window(0, top, width, strip.shape[1]))
+                    written += _sums(strip)
                     top += strip.shape[1]
-            with atomic_write(out) as aside:
-                translate(
-                    plain,
-                    aside,
-                    driver="COG",
-                    BLOCKSIZE=block,
-                    COMPRESS="DEFLATE",
-                    PREDICTOR="YES",
-                    OVERVIEW_RESAMPLING=resampling,
-                    BIGTIFF="IF_SAFER",
-                    NUM_THREADS="ALL_CPUS",
-                )
-    except RasterioError as error:
-        raise InputError(f"{out}: cannot be written ({error.__cause__ or error})") from error
+            finally:
+                with _quiet_libtiff():
+                    file.close()
+            with atomic_write(out, new=True) as aside:
+                try:
+                    with _quiet_libtiff():
+                        translate(
+                            plain,
+                            aside,
+                            driver="COG",
+                            BLOCKSIZE=block,
+                            COMPRESS="DEFLATE",
+                            PREDICTOR="YES",
+                            OVERVIEW_RESAMPLING=resampling,
+                            BIGTIFF="IF_SAFER",
+                            NUM_THREADS="ALL_CPUS",
+                        )
+                    whole = np.array_equal(_sums_of_file(aside), written)
+                except RASTER_ERRORS as error:
+                    raise _as_os_error(error) from error
+                if not whole:
+                    raise OSError("it reads otherwise than it was written; is the disk full?")
+    except RASTER_ERRORS as error:
+        failed = _as_os_error(error)
+        raise unwritten(out, failed) from failed
     finally:
         plain.unlink(missing_ok=True)
         plain.with_name(f"{plain.name}.aux.xml").unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Keep libtiff from writing to stderr, as it does beside GDAL's errors where a disk is full."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Say in one line what GDAL says of a file that it cannot write."""
+    return OSError(f"{' '.join(str(error.__cause__ or error).split())}; is the disk full?")
+
+
+def _sums(pixels: NDArray[Any]) -> NDArray[np.uint64]:
+    """Add up the bits of each band's pixels, whatever their order: (bands, ...) to (bands,)."""
+    bits = np.ascontiguousarray(pixels).view(f"u{pixels.itemsize}")
+    if pixels.dtype.kind == "f":
+        bits = np.where(np.isnan(pixels), 0, bits)  # there are many NaNs
+    return bits.sum(axis=(1, 2), dtype=np.uint64)
+
+
+def _sums_of_file(path: Path) -> NDArray[np.uint64]:
+    """Read every block of a file, its overviews too, and add up the bands."""
+    with rasterio.open(path) as file:
+        levels = len(file.overviews(1))
+        total = np.zeros(file.count, np.uint64)
+        for _, window in file.block_windows(1):
+            total += _sums(file.read(window=window))
+    for level in range(levels):
+        with rasterio.open(path, overview_level=level) as file:
+            for _, window in file.block_windows(1):
+                file.read(window=window)
+    return total
 
 
 def _strips(rows: Iterable[NDArray[Any]], height: int) -> Iterator[NDArray[Any]]:
@@ -133,18 +193,18 @@ def write_geoparquet(
     """Write a GeoParquet file (version 1.1.0 of the format), some rows at a time.
 
     Args:
-        out: The file; replaced if it exists.
+        out: The file; must be new.
         tables: Corners of n polygons (n, 4, 2), other columns of n values, embeddings (n, D).
         width: Length D of an embedding.
         crs: Of the corners.
         tags: Metadata of the file.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: It cannot be written, or exists.
     """
     writer: pq.ParquetWriter | None = None
     bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with atomic_write(out) as aside:
+    with atomic_write(out, new=True) as aside:
         try:
             for corners, columns, embeddings in tables:
                 bounds[:2] = np.minimum(bounds[:2], corners.min((0, 1)))

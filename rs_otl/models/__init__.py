@@ -1,6 +1,7 @@
 """Encoders: loading them by any name, preprocessing their images, and the heads on top."""
 
 from rs_otl.models.architecture import check_size, create_encoder
+from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
 from rs_otl.models.loading import RUNS, load_encoder, read_config
@@ -19,6 +20,7 @@ __all__ = [
     "is_weights_name",
     "load_encoder",
     "read_config",
+    "read_tensors",
     "resolve_precision",
     "weights",
 ]

@@ -1,6 +1,7 @@
 """Reading the encoder of a checkpoint file."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +58,7 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
         InputError: If the file is truncated, holds code or something else, does not name its
             architecture, or its description or weights are not as expected.
     """
-    values = _read(path)
+    values = read_tensors(path)
     settings = values.get("hyper_parameters")
     if not isinstance(settings, dict) or "model" not in settings or "state_dict" not in values:
         raise InputError(
@@ -79,9 +80,22 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
     return build_encoder(config.encoder, len(config.spec.bands), weights, str(path)), config
 
 
-def _read(path: Path) -> dict[Any, Any]:
+def read_tensors(path: Path) -> dict[Any, Any]:
+    """Read tensors and plain values that ``torch.save`` wrote, without unpickling code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds, on the CPU; nothing if that is no dictionary.
+
+    Raises:
+        InputError: If it is missing, truncated, or holds code or something else.
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on pickles of other tools
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of any kind make torch raise errors of any kind
         # Not torch's text: it advises to load with code allowed.
         text = str(error)

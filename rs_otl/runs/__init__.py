@@ -4,6 +4,7 @@ A training run holds::
 
     recipe.yaml        the recipe, resolved: what --resume goes on with
     imagery.json       what was read, what was left out and why, identical images
+    provenance.json    with what it was made: versions, commands, machines, of every start
     checkpoints/       last.ckpt, after every epoch
     metrics.csv        a row an epoch
     tensorboard/       the same, as events

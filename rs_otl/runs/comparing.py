@@ -15,6 +15,7 @@ from rs_otl.evaluation import (
     draw_per_class,
     evaluate,
 )
+from rs_otl.files import locked
 from rs_otl.models import (
     RUNS,
     Encoder,
@@ -94,19 +95,22 @@ def evaluate_encoders(
             folder = Path(dataset).resolve().name
             out = run if first.config.dataset == folder else run / "evaluations" / folder
     together = keep_duplicates_together
-    return compare(
-        encoders | {name: first},
-        dataset,
-        Path(out),
-        root=root,
-        division=recipe.division if division is None else division,
-        keep_duplicates_together=recipe.keep_duplicates_together if together is None else together,
-        shots=shots,
-        image_size=image_size,
-        seed=seed,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    if together is None:
+        together = recipe.keep_duplicates_together
+    with locked(Path(out)):
+        return compare(
+            encoders | {name: first},
+            dataset,
+            Path(out),
+            root=root,
+            division=recipe.division if division is None else division,
+            keep_duplicates_together=together,
+            shots=shots,
+            image_size=image_size,
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def compare(
@@ -125,7 +129,7 @@ def compare(
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
 
-    The baseline and the untrained encoder are added to them.
+    The baseline and the untrained encoder are added to them. The caller has locked ``out``.
     """
     if not overwrite and (out / "evaluation.json").exists():
         raise InputError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.export import CardScore, export_encoder
+from rs_otl.files import refuse_unwritable
 from rs_otl.models import load_encoder
 from rs_otl.recipe import read_recipe
 from rs_otl.runs.paths import run_of
@@ -24,6 +25,7 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
     Raises:
         InputError: If there is no such encoder or ``to`` cannot be written.
     """
+    refuse_unwritable(to)
     encoder = load_encoder(source)
     run = run_of(encoder.path)
     if run is None:

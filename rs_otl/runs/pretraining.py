@@ -1,11 +1,11 @@
 """Training an encoder: a run, from its recipe to its encoder."""
 
-import json
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,28 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, locked
 from rs_otl.models import Encoder, load_encoder, resolve_precision
-from rs_otl.recipe import Recipe, make_recipe, read_recipe
-from rs_otl.runs.lock import lock_run
+from rs_otl.recipe import Recipe
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.summary import print_images, summarise_images, write_json
+from rs_otl.runs.provenance import Provenance, add_start, read_provenance
+from rs_otl.runs.state import (
+    Identity,
+    own_recipe,
+    read_run_checkpoint,
+    refuse_other_recipe,
+    refused_by_lightning,
+    write_json,
+)
+from rs_otl.runs.summary import print_images, read_imagery, summarise_images
 from rs_otl.spec import RGB, EncoderConfig, load_size
 from rs_otl.trainers import AtomicCheckpointIO, History, OTLTask, StderrProgressBar
 
@@ -101,14 +108,21 @@ def pretrain(
         if (directory / "encoder").is_dir():
             print(f"{directory} is finished: nothing to resume", file=sys.stderr)
             return directory
-    elif is_first():  # the other processes come when the first has begun to write
-        refuse_another_run(directory)
     if recipe.cache == "gpu" and not torch.cuda.is_available():
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
+    checkpoint = directory / "checkpoints" / "last.ckpt"
+    resume_training = resume and checkpoint.exists()
     with ExitStack() as stack:
-        if resume and is_first():
-            stack.enter_context(lock_run(directory))
+        if is_first():
+            stack.enter_context(locked(directory))
+            if not resume:  # the other processes come when the first has begun to write
+                refuse_another_run(directory)
+        provenance = read_provenance(directory)
+        if resume_training:  # before any image is read
+            begun_with = read_imagery(directory)
+            resumed = read_run_checkpoint(checkpoint)
+            refuse_other_recipe(resumed, checkpoint, recipe)
         started = None if recipe.init is None else load_encoder(recipe.init)
         images = load_dataset(
             recipe.dataset,
@@ -124,18 +138,20 @@ def pretrain(
         if is_first():
             print_images(images, division)
         summary = summarise_images(images, division)
-        checkpoint = directory / "checkpoints" / "last.ckpt"
-        resume_training = resume and checkpoint.exists()
-        if resume_training and json.loads((directory / "imagery.json").read_text()) != summary:
+        if resume_training and not (
+            begun_with.same_as(summary) and resumed.run.pixels == summary.pixels
+        ):
             raise InputError(
                 f"{recipe.dataset}: not the images that {directory} was begun with (its "
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
         config = _describe(recipe, images, started)
+        identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
+        run = _Run(directory, identity, provenance)
         trainer = _trainer(
             recipe,
             directory,
-            [*callbacks, *_callbacks(recipe, directory, images, division, config, progress)],
+            [*callbacks, run, *_callbacks(recipe, directory, images, division, config, progress)],
             devices=devices if devices == "auto" else int(devices),
             num_nodes=nodes,
             strategy=strategy,
@@ -152,19 +168,24 @@ def pretrain(
             seed=recipe.seed,
         )
         data.setup()  # refuses what it cannot use before anything is written
+        if data.num_workers and not _shared_memory_suffices(data):
+            print(
+                "/dev/shm is too small to pass images between processes: decoding in this one",
+                file=sys.stderr,
+            )
+            data.num_workers = 0
         task = _task(recipe, config, images, len(division.train))
         if started is not None:
             task.encoder.load_state_dict(started.module.state_dict())
 
         if trainer.is_global_zero:
             if not resume:
-                stack.enter_context(lock_run(directory))
-                refuse_another_run(directory)  # one that began and ended in the meantime
-            with atomic_write(directory / "recipe.yaml") as temporary:
-                temporary.write_text(
-                    yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-                )
-            write_json(directory / "imagery.json", summary)
+                with atomic_write(directory / "recipe.yaml") as temporary:
+                    temporary.write_text(
+                        yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+                    )
+            if not resume_training:
+                write_json(directory / "imagery.json", summary)
         try:
             trainer.fit(
                 task,
@@ -174,6 +195,13 @@ def pretrain(
             )
         except SystemExit:  # what Lightning makes of control-C
             raise KeyboardInterrupt from None
+        except Exception as error:
+            if trainer.is_global_zero and not resume and not run.stepped:
+                _remove_unbegun(directory)
+            theirs = (InputError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+            if run.stepped or not resume_training or isinstance(error, theirs):
+                raise
+            raise refused_by_lightning(checkpoint, error) from error
         if not trainer.is_global_zero:
             return directory
         trained = Encoder(task.encoder, config)
@@ -185,6 +213,44 @@ def pretrain(
             file=sys.stderr,
         )
     return directory
+
+
+class _Run(Callback):
+    """Writes into each checkpoint which run it is of, and after the first step that it started.
+
+    Args:
+        directory: The run's.
+        identity: The run.
+        provenance: Its starts so far.
+
+    Attributes:
+        stepped: Whether a step has been made.
+    """
+
+    def __init__(self, directory: Path, identity: Identity, provenance: Provenance) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.provenance = provenance
+        self.stepped = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the run."""
+        checkpoint["run"] = self.identity.model_dump()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write the start: now the run has one, and what it was resumed from was sound."""
+        if not self.stepped and trainer.is_global_zero:
+            add_start(self.directory, self.provenance)
+        self.stepped = True
 
 
 def _callbacks(
@@ -224,7 +290,7 @@ def _trainer(
         default_root_dir=directory,
         max_epochs=recipe.epochs,
         precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        logger=TensorBoardLogger(directory, name="tensorboard", version=""),
+        logger=False,  # History writes what there is
         callbacks=callbacks,
         plugins=plugins,
         enable_model_summary=False,
@@ -239,20 +305,31 @@ def is_first() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+def _shared_memory_suffices(data: OTLDataModule) -> bool:
+    """Whether the batches that decoding processes have ready fit into shared memory."""
+    assert data.images is not None
+    sample = data.images.size**2 * len(data.images.spec.bands) * torch.float32.itemsize
+    batches = 2 * data.num_workers + 1  # what PyTorch lets them be ahead
+    try:
+        return shutil.disk_usage("/dev/shm").free > batches * data.batch_size * sample
+    except OSError:  # not Linux
+        return True
+
+
+def _remove_unbegun(directory: Path) -> None:
+    """Remove the files of a run that has failed before its first step: it is none to resume."""
+    for name in ("recipe.yaml", "imagery.json"):
+        (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it holds a checkpoint
+        (directory / "checkpoints").rmdir()
+
+
 def refuse_another_run(directory: Path) -> None:
     """Raise an :class:`InputError` if a directory holds anything but hidden files."""
     if directory.exists() and any(path.name[0] != "." for path in directory.iterdir()):
         raise InputError(
             f"{directory} holds a run already: --resume continues it, --out DIR starts another"
         )
-
-
-def own_recipe(directory: Path) -> Recipe:
-    """Return the recipe of the run in a directory, or raise an :class:`InputError`."""
-    path = directory / "recipe.yaml"
-    if not path.is_file():
-        raise InputError(f"{directory}: no run to resume there (it has no recipe.yaml)")
-    return make_recipe(read_recipe(path), str(path))
 
 
 def _describe(recipe: Recipe, images: CachedDataset, started: Encoder | None) -> EncoderConfig:
@@ -317,7 +394,7 @@ def quiet_lightning() -> None:
         ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it
         ".*The number of training batches.*",  # the log is an epoch's, not a step's
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
-        ".*tensorboardX.*",
+        ".*The dirpath has changed.*",  # a run that was moved
         ".*LeafSpec.* is deprecated.*",  # Lightning causes it itself
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,34 +1,77 @@
 """What a run says about its images, on the terminal and in its directory."""
 
 import hashlib
-import json
 import sys
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from rs_otl.datasets import CachedDataset, Division, SceneTiles
-from rs_otl.files import atomic_write
+from rs_otl.runs.state import read_json
 
 # Left-out images that are named on the terminal; imagery.json names all.
 _NAMED = 20
 
 
-def summarise_images(dataset: CachedDataset, division: Division) -> dict[str, Any]:
+class Imagery(BaseModel):
+    """What was read, what was left out, and which images are identical: ``imagery.json``.
+
+    Attributes:
+        dataset: Name of the data set.
+        images: Number of usable images.
+        scenes: Whether they are tiles of scenes.
+        classes: Class names; ``None`` without labels.
+        pixels: Hash of all pixels.
+        train: Number of images to train on.
+        test: Number of images to test on.
+        left_out: Reasons by path.
+        missing: What a partial copy lacks.
+        identical: Groups of paths of identical images.
+        conflicting_labels: Pairs of identical images with different labels.
+        test_images_also_in_training: Test images with an identical one in training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    images: int
+    scenes: bool
+    classes: tuple[str, ...] | None
+    pixels: str
+    train: int
+    test: int
+    left_out: dict[str, str]
+    missing: str | None
+    identical: tuple[tuple[str, ...], ...]
+    conflicting_labels: tuple[tuple[str, str], ...]
+    test_images_also_in_training: int
+
+    def same_as(self, other: "Imagery") -> bool:
+        """Compare as they are written: JSON holds no file name that is not Unicode."""
+        return self.model_dump_json() == other.model_dump_json()
+
+
+def summarise_images(dataset: CachedDataset, division: Division) -> Imagery:
     """Return what was read, what was left out, and which images are identical."""
-    return {
-        "dataset": dataset.name,
-        "images": len(dataset),
-        "scenes": isinstance(dataset.dataset, SceneTiles),
-        "classes": None if dataset.labels is None else list(dataset.classes or ()),
-        "pixels": hashlib.blake2b(dataset.hashes.tobytes(), digest_size=16).hexdigest(),
-        "train": len(division.train),
-        "test": len(division.test),
-        "left_out": {item.path: item.reason for item in dataset.left_out},
-        "missing": dataset.missing,
-        "identical": [list(group) for group in division.duplicates.groups],
-        "conflicting_labels": [list(pair) for pair in division.duplicates.conflicts],
-        "test_images_also_in_training": division.duplicates.leaks,
-    }
+    return Imagery(
+        dataset=dataset.name,
+        images=len(dataset),
+        scenes=isinstance(dataset.dataset, SceneTiles),
+        classes=None if dataset.labels is None else tuple(dataset.classes or ()),
+        pixels=hashlib.blake2b(dataset.hashes.tobytes(), digest_size=16).hexdigest(),
+        train=len(division.train),
+        test=len(division.test),
+        left_out={item.path: item.reason for item in dataset.left_out},
+        missing=dataset.missing,
+        identical=tuple(tuple(group) for group in division.duplicates.groups),
+        conflicting_labels=tuple((first, other) for first, other in division.duplicates.conflicts),
+        test_images_also_in_training=division.duplicates.leaks,
+    )
+
+
+def read_imagery(directory: Path) -> Imagery:
+    """Read the ``imagery.json`` of a run, or raise an :class:`InputError`."""
+    return read_json(Imagery, directory / "imagery.json", "start another run with --out DIR")
 
 
 def print_images(dataset: CachedDataset, division: Division) -> None:
@@ -63,15 +106,9 @@ def next_command(directory: Path, dataset: str) -> str:
         directory: The run's directory.
         dataset: The data set as the user named it.
     """
-    images = json.loads((directory / "imagery.json").read_text())
-    if images["classes"]:
+    images = read_imagery(directory)
+    if images.classes:
         return f"rs-otl evaluate {directory} --on {dataset}"
-    if images["scenes"]:
+    if images.scenes:
         return f"rs-otl embed SCENE --encoder {directory} -o embeddings.tif"
     return f"rs-otl export {directory} --to DIR"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from rs_otl.errors import InputError
 from rs_otl.evaluation import EvaluationReport
+from rs_otl.files import locked
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.pretraining import own_recipe, pretrain, refuse_another_run
+from rs_otl.runs.pretraining import pretrain, refuse_another_run
+from rs_otl.runs.state import own_recipe
 
 
 def transfer(
@@ -67,19 +69,20 @@ def transfer(
         beside = directory / "supervised"
         pretrain(labelled, root, beside, _begun(beside, resume), progress)
         rows["supervised"] = beside / "encoder"
-    return compare(
-        rows,
-        recipe.dataset,
-        directory,
-        root=root,
-        division=recipe.division,
-        keep_duplicates_together=recipe.keep_duplicates_together,
-        shots=shots,
-        image_size=recipe.image_size,
-        seed=recipe.seed,
-        overwrite=resume,
-        progress=progress,
-    )
+    with locked(directory):
+        return compare(
+            rows,
+            recipe.dataset,
+            directory,
+            root=root,
+            division=recipe.division,
+            keep_duplicates_together=recipe.keep_duplicates_together,
+            shots=shots,
+            image_size=recipe.image_size,
+            seed=recipe.seed,
+            overwrite=resume,
+            progress=progress,
+        )
 
 
 def _begun(directory: Path, resume: bool) -> bool:

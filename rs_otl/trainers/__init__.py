@@ -1,9 +1,9 @@
 """OTL as a task of torchgeo, and what its runs need of Lightning."""
 
-from rs_otl.trainers.history import History
+from rs_otl.trainers.history import History, read_metrics
 from rs_otl.trainers.loss import label_consistent_loss
 from rs_otl.trainers.otl import OTLTask
-from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar
+from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar, checkpoint_digest
 from rs_otl.trainers.pseudo_labels import PseudoLabels
 
 __all__ = [
@@ -12,5 +12,7 @@ __all__ = [
     "OTLTask",
     "PseudoLabels",
     "StderrProgressBar",
+    "checkpoint_digest",
     "label_consistent_loss",
+    "read_metrics",
 ]

@@ -1,17 +1,23 @@
-"""The metrics of a run so far: a table, curves and one line per epoch."""
+"""The metrics of a run so far: a table, events, curves and one line per epoch."""
 
 import csv
 import math
+import os
+import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, unwritten
 
 # Each figure: file name, title of the y axis, and the metrics drawn in it.
 _FIGURES = (
@@ -37,8 +43,9 @@ class History(Callback):
     """Keeps every epoch's metrics, in the checkpoint too, and shows them.
 
     After each epoch it writes the whole of ``metrics.csv``, so that a run that was killed and
-    resumed leaves the same table as one that was not, and prints a line to stderr. It also draws
-    ``figures/*.png``, less often if epochs are short: drawing takes a hundredth of the time.
+    resumed leaves the same table as one that was not, adds the epoch to a file of events in
+    ``tensorboard/``, and prints a line to stderr. It also draws ``figures/*.png``, less often if
+    epochs are short: drawing takes a hundredth of the time.
 
     Args:
         directory: The run's directory.
@@ -48,6 +55,7 @@ class History(Callback):
         self.directory = directory
         self.epochs: list[dict[str, float]] = []
         self._drawn, self._cost = -math.inf, 0.0
+        self._events: Path | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the metrics so far."""
@@ -75,6 +83,7 @@ class History(Callback):
             writer = csv.DictWriter(file, ["epoch", *columns])
             writer.writeheader()
             writer.writerows(self.epochs)
+        self._add_events(trainer.current_epoch + 1, metrics)
         began = time.perf_counter()
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or began - self._drawn >= _PATIENCE * self._cost:
@@ -83,9 +92,31 @@ class History(Callback):
             self._cost = self._drawn - began
         print(_line(self.epochs[-1], trainer.max_epochs), file=sys.stderr)
 
+    def _add_events(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Add an epoch to this process's file of events.
+
+        TensorBoard's own writer does it in a thread, which dies with a traceback on a full disk.
+        """
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
+        events = [Event(wall_time=time.time(), step=epoch, summary=Summary(value=values))]
+        if self._events is None:
+            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+            self._events = self.directory / "tensorboard" / name
+            events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
+        try:
+            self._events.parent.mkdir(exist_ok=True)
+            with self._events.open("ab") as file:
+                for event in events:
+                    RecordWriter(file).write(event.SerializeToString())
+        except OSError as error:
+            raise unwritten(self._events, error) from error
+
     def _draw(self) -> None:
         folder = self.directory / "figures"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritten(folder, error) from error
         for name, title, metrics in _FIGURES:
             curves = {
                 metric: [
@@ -115,6 +146,27 @@ class History(Callback):
             axes.legend(frameon=False)
             with atomic_write(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=120)
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Read the epochs of a run's ``metrics.csv``.
+
+    Args:
+        run: The run's directory.
+
+    Returns:
+        Each epoch's metrics by name, up to a row that was cut or damaged; none without the file.
+    """
+    try:
+        text = (run / "metrics.csv").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    epochs = []
+    with suppress(csv.Error, TypeError, ValueError):
+        for row in csv.DictReader(whole, strict=True):
+            epochs.append({name: float(value) for name, value in row.items() if value != ""})
+    return [epoch for epoch in epochs if "epoch" in epoch]
 
 
 def _line(epoch: dict[str, float], epochs: int | None) -> str:

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
 
-from rs_otl.runs.lock import lock_run
+from rs_otl.files import locked
 
 
 @pytest.mark.parametrize("labels", [("relabel_every=2",), ("relabel=reuse", "cache=disk")])
@@ -77,7 +77,7 @@ def test_a_run_that_is_still_going_is_not_resumed(tmp_path):
     process.wait()
     # The lock that it leaves behind is stale: nobody holds it.
     assert (run / ".lock").exists()
-    with lock_run(run):
+    with locked(run):
         pass
 
 

@@ -1,0 +1,131 @@
+"""What is wrong with a scene, or with a file of its embeddings or of a map."""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from rs_otl.datasets.scene import RASTER_ERRORS, Scene, bounded_cache, quiet_georeference
+from rs_otl.errors import InputError
+from rs_otl.extras import require_extra
+from rs_otl.geo.cells import FileCells
+from rs_otl.geo.provenance import Provenance
+from rs_otl.progress import tracked
+
+_ROWS = 256  # of a scene, read at once
+
+
+def check_raster(path: Path, problems: list[str], progress: bool = False) -> dict[str, str]:
+    """Read all of a scene, or of a GeoTIFF of embeddings or a map.
+
+    Args:
+        path: The file.
+        problems: What is wrong is added here, a line each.
+        progress: Whether to show a bar on stderr.
+
+    Returns:
+        What it is.
+    """
+    try:
+        with quiet_georeference(), rasterio.open(path) as file:
+            ours = any(name.startswith("RS_OTL_") for name in file.tags())
+    except RASTER_ERRORS:
+        ours = False
+    try:
+        return _check_ours(path) if ours else _check_scene(path, progress)
+    except InputError as error:
+        problems.append(str(error))
+        return {"file": "not usable"}
+
+
+def _check_scene(path: Path, progress: bool) -> dict[str, str]:
+    with Scene(path) as scene:
+        valid = 0
+        tops = range(0, scene.height, _ROWS)
+        for top in tracked(tops, f"Reading {path.name}", progress, len(tops)):
+            height = min(_ROWS, scene.height - top)
+            valid += int(scene.read(0, top, scene.width, height)[1].sum())
+        if not valid:
+            raise InputError(f"{path}: no pixel of it holds data")
+        return {
+            "scene": f"{scene.width:,} x {scene.height:,} pixels, {scene.dtype}",
+            "bands": ", ".join(scene.bands),
+            "data": f"{valid / (scene.width * scene.height):.1%} of the pixels",
+            "CRS": "none" if scene.crs is None else scene.crs.to_string()[:80],
+        }
+
+
+def _check_ours(path: Path) -> dict[str, str]:
+    with quiet_georeference(), rasterio.open(path) as file:
+        provenance = Provenance.from_tags(file.tags(), path)
+        if provenance.classes:
+            try:
+                with bounded_cache():
+                    for _, window in file.block_windows(1):
+                        file.read(window=window)
+            except RASTER_ERRORS as error:
+                raise InputError(f"{path}: truncated or damaged ({error}); map again") from None
+            found = {"map": ", ".join(provenance.classes)}
+        else:
+            cells = FileCells.of(file)
+            found = {"embeddings": _counted(path, list(map(_numbers, cells.rows())), file.count)}
+    return found | _made_by(provenance)
+
+
+def check_parquet(path: Path, problems: list[str]) -> dict[str, str]:
+    """Read all of a GeoParquet file of embeddings.
+
+    Args:
+        path: The file.
+        problems: What is wrong is added here, a line each.
+
+    Returns:
+        What it is.
+    """
+    require_extra("geo", "reading GeoParquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            tags = {k.decode(): v.decode() for k, v in (file.metadata.metadata or {}).items()}
+            provenance = Provenance.from_tags(tags, path)
+            counts, width = [], 0
+            for batch in file.iter_batches(columns=["embedding"]):
+                column = batch.column("embedding")
+                width = column.type.list_size
+                values = column.flatten().to_numpy().reshape(-1, width)
+                counts.append(_numbers(values))
+        return {"embeddings": _counted(path, counts, width), **_made_by(provenance)}
+    except InputError as error:
+        problems.append(str(error))
+    except (pa.ArrowException, OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        problems.append(f"{path}: truncated or damaged ({reason:.200}); embed the scene again")
+    return {"file": "not usable"}
+
+
+def _numbers(rows: "np.ndarray") -> tuple[int, int, int]:
+    """Count embeddings (n, D): all, those that hold data, those of which only a part is finite."""
+    finite = np.isfinite(rows)
+    whole = finite.all(1)
+    return len(rows), int(whole.sum()), int((finite.any(1) & ~whole).sum())
+
+
+def _counted(path: Path, counts: list[tuple[int, int, int]], width: int) -> str:
+    total, whole, partly = (sum(column) for column in zip(*counts, strict=True))
+    if partly:
+        raise InputError(
+            f"{path}: {partly:,} embeddings hold values that are not finite; embed the scene again"
+        )
+    if not whole:
+        raise InputError(f"{path}: no embedding in it holds data; embed the scene again")
+    return f"{whole:,} of {total:,} cells, {width:,} features"
+
+
+def _made_by(provenance: Provenance) -> dict[str, str]:
+    return {
+        "scene": provenance.scene,
+        "encoder": f"{provenance.encoder} ({provenance.architecture}, {provenance.weights})",
+        "written by": f"rs-otl {provenance.version}",
+    }

@@ -1,0 +1,176 @@
+"""What a run is resumed from: every file of it is read here, and checked before it is used."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic_core import from_json
+from torch import Tensor
+
+from rs_otl.errors import InputError
+from rs_otl.files import atomic_write
+from rs_otl.models import read_tensors
+from rs_otl.recipe import Recipe, make_recipe, read_recipe
+from rs_otl.trainers import checkpoint_digest
+
+# Keys of a recipe that a resumed run may have otherwise: where its images lie, how long it is to
+# go on, and what a machine needs. All others would make it another run.
+_MAY_CHANGE = {"cache", "chunks", "compile", "dataset", "epochs", "knn_every", "workers"}
+
+_Count = Annotated[StrictInt, Field(ge=0)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Identity(BaseModel):
+    """Which run a checkpoint is of.
+
+    Attributes:
+        recipe: The run's recipe, key by key.
+        pixels: Hash of its images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: dict[str, Any]
+    pixels: str
+
+
+class Labels(BaseModel):
+    """The pseudo-labels of a checkpoint; see :class:`rs_otl.trainers.PseudoLabels`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    labels: Tensor | None
+    epoch: Annotated[StrictInt, Field(ge=-1)]
+    metrics: dict[str, float]
+
+
+class Checkpoint(BaseModel):
+    """What a run is resumed from, as far as it is ours; the rest is Lightning's.
+
+    Attributes:
+        run: Which run it is of.
+        epoch: The last epoch that was trained, from 0.
+        global_step: Steps so far.
+        state_dict: Weights of the task.
+        pseudo_labels: The labels.
+        callbacks: States of the callbacks.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
+
+    run: Identity
+    epoch: _Count
+    global_step: _Count
+    state_dict: dict[StrictStr, Tensor]
+    pseudo_labels: Labels
+    callbacks: dict[str, dict[str, Any]]
+
+    def not_finite(self) -> str | None:
+        """Return the name of a tensor of weights that holds NaN or infinity, if there is one."""
+        return next(
+            (name for name, tensor in self.state_dict.items() if not tensor.isfinite().all()), None
+        )
+
+
+def own_recipe(directory: Path) -> Recipe:
+    """Return the recipe of the run in a directory, or raise an :class:`InputError`."""
+    path = directory / "recipe.yaml"
+    if not path.is_file():
+        raise InputError(f"{directory}: no run to resume there (it has no recipe.yaml)")
+    return make_recipe(read_recipe(path), str(path))
+
+
+def read_run_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of a run, without unpickling code.
+
+    Args:
+        path: ``last.ckpt`` of a run.
+
+    Raises:
+        InputError: If it is damaged, changed by hand, or of something else.
+    """
+    try:
+        values = read_tensors(path)
+        checkpoint = _checked(Checkpoint, values, path)
+        if values.get("digest") != checkpoint_digest(values):
+            raise InputError(f"{path}: changed since it was written, or damaged")
+    except InputError as error:
+        raise _refused(error) from None
+    return checkpoint
+
+
+def refuse_other_recipe(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
+    """Raise an :class:`InputError` if a checkpoint is of a run with another recipe.
+
+    Args:
+        checkpoint: What was read.
+        path: Its file, in the run's directory.
+        recipe: The recipe that the run is to be resumed with.
+    """
+    source = path.parent.parent / "recipe.yaml"
+    then = checkpoint.run.recipe
+    for key, value in recipe.model_dump(mode="json").items():
+        if key not in _MAY_CHANGE and then.get(key) != value:
+            raise InputError(
+                f"{source}: {key} = {json.dumps(value)}, but {path} was trained with {key} = "
+                f"{json.dumps(then.get(key))}; put it back, or start another run with --out DIR"
+            )
+    if checkpoint.epoch >= recipe.epochs:
+        raise InputError(
+            f"{source}: epochs = {recipe.epochs:,}, but {path} has been trained for "
+            f"{checkpoint.epoch + 1:,}; put it back, or start another run with --out DIR"
+        )
+
+
+def refused_by_lightning(path: Path, error: Exception) -> InputError:
+    """Make the error of a checkpoint that could not be loaded, or not make a step."""
+    reason = " ".join(str(error).split())
+    return _refused(
+        InputError(f"{path}: cannot be gone on from ({type(error).__name__}: {reason})")
+    )
+
+
+def _refused(error: InputError) -> InputError:
+    return InputError(f"{error}; delete it to train from the start")
+
+
+def read_json(model: type[Model], path: Path, remedy: str) -> Model:
+    """Read a JSON file of a run.
+
+    Args:
+        model: What it holds.
+        path: The file.
+        remedy: What the user can do if it is damaged.
+
+    Raises:
+        InputError: If it is missing, damaged, or holds something else.
+    """
+    try:
+        return _checked(model, from_json(path.read_bytes()), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, expected JSON ({error}); {remedy}") from None
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Write a JSON file of a run, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _checked(model: type[Model], values: object, path: Path) -> Model:
+    """Validate what was read; errors name the key, not its value, which may be of any size."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(
+            f"{path}: not as this version of rs-otl writes it ({key + ': ' if key else ''}{reason})"
+        ) from None

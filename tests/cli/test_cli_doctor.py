@@ -1,0 +1,135 @@
+"""`rs-otl doctor RUN|FILE` says what is wrong, and what can be saved."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from command_line import draw_folder, rs_otl_here, settings
+from rasterio import Affine
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with images, a finished run, a scene, and embeddings of it in two formats."""
+    folder = tmp_path_factory.mktemp("made")
+    draw_folder(folder / "images", images=8)
+    profile = {"driver": "GTiff", "width": 90, "height": 80, "count": 3, "dtype": "uint8"}
+    values = np.random.default_rng(0).integers(1, 255, (3, 80, 90), dtype=np.uint8)
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    with rasterio.open(folder / "scene.tif", "w", **profile, **place) as file:
+        file.write(values)
+    rs_otl_here("pretrain", "images", *settings("epochs=1"), "--out", "run", cwd=folder)
+    tiles = ["--encoder", "run", "--tile", 32, "--precision", "float32"]
+    for name in ("embeddings.tif", "embeddings.parquet"):
+        rs_otl_here("embed", "scene.tif", *tiles, "-o", name, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path):
+    shutil.copytree(made, tmp_path / "here")
+    return tmp_path / "here"
+
+
+def doctor(here, path, check=0):
+    done = rs_otl_here("doctor", path, "--json", check=check, cwd=here)
+    found = json.loads(done.stdout)
+    return found[path], found["problems"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "run",
+        "run/encoder",
+        "run/encoder/encoder.pth",
+        "run/encoder/model.safetensors",
+        "run/checkpoints/last.ckpt",
+        "scene.tif",
+        "embeddings.tif",
+        "embeddings.parquet",
+    ],
+)
+def test_what_is_sound_has_no_problems(made, path):
+    found, problems = doctor(made, path)
+    assert problems == []
+    assert found
+    done = rs_otl_here("doctor", path, cwd=made)
+    assert done.stdout.splitlines()[-1] == "no problems"
+
+
+def test_a_sound_run_is_described(made):
+    found, _ = doctor(made, "run")
+    assert found["images"] == "unchanged since training"
+    assert found["versions"] == "as installed"
+    assert found["metrics.csv"] == "1 epochs"
+    assert found["checkpoints/last.ckpt"] == "epoch 1"
+    assert any("cores" in line for line in found.values())
+
+
+def test_a_damaged_checkpoint_leaves_the_encoder(here):
+    path = here / "run" / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    (problem,) = doctor(here, "run", check=2)[1]
+    assert "last.ckpt" in problem
+    assert "delete it to train from the start; the encoder of the run is whole" in problem
+
+
+def test_a_damaged_encoder_is_written_again_from_the_checkpoint(here):
+    path = here / "run" / "encoder" / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000])
+    (problem,) = doctor(here, "run", check=2)[1]
+    assert "--resume writes it again" in problem
+    shutil.rmtree(path.parent)
+    rs_otl_here("pretrain", "images", "--resume", "--out", "run", cwd=here)
+    assert path.read_bytes() == whole
+
+
+def test_changed_images_are_named(here):
+    (here / "images" / "class0" / "00.png").unlink()
+    found, (problem,) = doctor(here, "run", check=2)
+    assert found["images"] == "changed since training"
+    assert "images" in problem
+
+
+def test_a_finished_run_does_not_need_its_images(here):
+    shutil.rmtree(here / "images")
+    found, problems = doctor(here, "run")
+    assert found["images"].startswith("not compared")
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "imagery.json", "provenance.json"])
+def test_a_damaged_file_of_a_run_is_named(here, name):
+    (here / "run" / name).write_text("[")
+    (problem,) = doctor(here, "run", check=2)[1]
+    assert f"run/{name}" in problem
+
+
+def test_weights_that_are_not_finite_are_named(here):
+    path = here / "run" / "encoder" / "model.safetensors"
+    weights = load_file(path)
+    weights["conv1.weight"][0] = torch.nan
+    save_file(weights, path)
+    (problem,) = doctor(here, "run/encoder", check=2)[1]
+    assert "conv1.weight has values that are not finite" in problem
+
+
+@pytest.mark.parametrize(
+    "name", ["run/encoder/encoder.pth", "scene.tif", "embeddings.tif", "embeddings.parquet"]
+)
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_file_that_was_cut_is_named(here, name, share):
+    content = (here / name).read_bytes()
+    (here / name).write_bytes(content[: int(len(content) * share)])
+    (problem,) = doctor(here, name, check=2)[1]
+    assert name in problem
+
+
+def test_there_must_be_something_to_examine(made):
+    assert "no such file" in rs_otl_here("doctor", "nothing", check=2, cwd=made).stderr
