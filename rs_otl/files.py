@@ -16,6 +16,43 @@ from rs_otl.errors import InputError
 WRITE_ERRORS = (OSError, SafetensorError)
 
 
+def refuse_existing(
+    output: Path,
+    reason: str = "exists already: name another, or delete it",
+    *,
+    may_be_empty: bool = False,
+) -> None:
+    """Refuse to write where there is something already.
+
+    A link that leads nowhere is something: it would be replaced.
+
+    Args:
+        output: The file or folder to write.
+        reason: What is wrong and what to do, for the error.
+        may_be_empty: Whether a folder is right that holds nothing but hidden files.
+
+    Raises:
+        InputError: If there is something.
+    """
+    if may_be_empty and output.is_dir():
+        taken = any(path.name[0] != "." for path in output.iterdir())
+    else:
+        taken = os.path.lexists(output)
+    if taken:
+        raise InputError(f"{output} {reason}")
+
+
+def refuse_output(output: Path) -> None:
+    """Refuse an output that exists, see :func:`refuse_existing`, or that has no folder to lie in.
+
+    Raises:
+        InputError: If so.
+    """
+    refuse_existing(output)
+    if not output.parent.is_dir():
+        raise InputError(f"{output.parent}: no such folder to write {output.name} to")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to ``path`` when the block ends.

@@ -1,7 +1,6 @@
 """Any classification data set as squares of one size, decoded once and kept in memory."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +34,7 @@ from rs_otl.datasets.samples import (
 )
 from rs_otl.datasets.scenes import SceneTiles, are_scenes
 from rs_otl.datasets.statistics import estimate_statistics
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
 from rs_otl.spec import ImageSpec
 
@@ -335,10 +334,9 @@ def _open(name_or_path: str, size: int, root: str | Path | None, progress: bool)
     if listing.classes is None and are_scenes(folder, listing.paths):
         tiles = SceneTiles(folder, size=size)
         scenes = len({path.rpartition(":r")[0] for path in tiles.paths})
-        print(
+        note(
             f"{folder}: a folder of georeferenced scenes; {len(tiles):,} tiles of {size} pixels "
-            f"from {scenes:,} of them",
-            file=sys.stderr,
+            f"from {scenes:,} of them"
         )
         return tiles
     return ImageFolder(folder, progress=progress)

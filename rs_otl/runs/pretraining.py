@@ -19,10 +19,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, refuse_existing
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.lock import lock_run
@@ -99,7 +99,7 @@ def pretrain(
     if resume:
         recipe = own_recipe(directory)
         if (directory / "encoder").is_dir():
-            print(f"{directory} is finished: nothing to resume", file=sys.stderr)
+            note(f"{directory} is finished: nothing to resume")
             return directory
     elif is_first():  # the other processes come when the first has begun to write
         refuse_another_run(directory)
@@ -179,10 +179,9 @@ def pretrain(
         trained = Encoder(task.encoder, config)
         export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if images.left_out:
-        print(
+        note(
             f"trained without {len(images.left_out):,} files that could not be used; "
-            f"{directory / 'imagery.json'} names them",
-            file=sys.stderr,
+            f"{directory / 'imagery.json'} names them"
         )
     return directory
 
@@ -241,10 +240,11 @@ def is_first() -> bool:
 
 def refuse_another_run(directory: Path) -> None:
     """Raise an :class:`InputError` if a directory holds anything but hidden files."""
-    if directory.exists() and any(path.name[0] != "." for path in directory.iterdir()):
-        raise InputError(
-            f"{directory} holds a run already: --resume continues it, --out DIR starts another"
-        )
+    refuse_existing(
+        directory,
+        "holds a run already: --resume continues it, --out DIR starts another",
+        may_be_empty=True,
+    )
 
 
 def own_recipe(directory: Path) -> Recipe:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from rs_otl.datasets import CachedDataset, Division, SceneTiles
+from rs_otl.errors import note
 from rs_otl.files import atomic_write
 
 # Left-out images that are named on the terminal; imagery.json names all.
@@ -53,7 +53,8 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
     lines += [
         f"  identical but with different labels: {a} and {b}" for a, b in duplicates.conflicts
     ]
-    print("\n".join(lines), file=sys.stderr)
+    for line in lines:
+        note(line)
 
 
 def next_command(directory: Path, dataset: str) -> str:
