@@ -26,6 +26,7 @@ from rs_otl.files import atomic_write, refuse_existing
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.lock import lock_run
+from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.summary import print_images, summarise_images, write_json
 from rs_otl.spec import RGB, EncoderConfig, load_size
@@ -110,6 +111,9 @@ def pretrain(
         if resume and is_first():
             stack.enter_context(lock_run(directory))
         started = None if recipe.init is None else load_encoder(recipe.init)
+        processes = 1 if devices == "auto" or torch.cuda.is_available() else int(devices)
+        # Of images that are not decoded yet; their bands matter little.
+        bands = len(RGB) if started is None else len(started.config.spec.bands)
         images = load_dataset(
             recipe.dataset,
             load_size(recipe.image_size),
@@ -119,6 +123,7 @@ def pretrain(
             progress=progress,
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
             cache_folder=directory,
+            check=lambda files: refuse_too_much(recipe, bands, files // 2, processes),
         )
         division = divide(images, recipe.division, recipe.keep_duplicates_together)
         if is_first():
@@ -132,6 +137,7 @@ def pretrain(
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
         config = _describe(recipe, images, started)
+        refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes)
         trainer = _trainer(
             recipe,
             directory,
