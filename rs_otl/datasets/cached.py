@@ -1,11 +1,10 @@
 """Any classification data set as squares of one size, decoded once and kept in memory."""
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
+from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.samples import (
     TORCHGEO,
     describe_samples,
@@ -33,10 +33,9 @@ from rs_otl.datasets.samples import (
     paths_of,
     read_sample,
 )
-from rs_otl.datasets.products import refuse_files_per_band
-from rs_otl.datasets.scenes import SceneTiles, is_scene_folder
+from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
 from rs_otl.datasets.statistics import estimate_statistics
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
 from rs_otl.spec import ImageSpec
 
@@ -285,6 +284,7 @@ def load_dataset(
     progress: bool = False,
     cache: str = "ram",
     cache_folder: Path | None = None,
+    check: Callable[[int], None] | None = None,
 ) -> CachedDataset:
     """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
@@ -307,6 +307,8 @@ def load_dataset(
         progress: Whether to show progress on stderr.
         cache: Where squares are kept.
         cache_folder: Where a file of them is made.
+        check: Called with the number of images before any is decoded, to refuse what would not
+            fit.
 
     Returns:
         The usable images. Those of the catalogue and of folders are sorted by path.
@@ -317,8 +319,11 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
+    dataset = _open(name_or_path, size, root, progress)
+    if check is not None:
+        check(len(cast(Sized, dataset)))
     return CachedDataset(
-        _open(name_or_path, size, root, progress),
+        dataset,
         None,
         size,
         name=name_or_path if name_or_path.startswith(TORCHGEO) else None,
@@ -346,7 +351,7 @@ def _open(
     size: int,
     root: str | Path | None,
     progress: bool,
-    most_tiles: int | None = None,
+    most_tiles: int = MOST_TILES,
 ) -> Dataset[Any]:
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
@@ -358,17 +363,16 @@ def _open(
         listing = list_folder(folder)
         refuse_files_per_band(folder, listing.paths)
         if is_scene_folder(folder, listing):
-            dataset = SceneTiles(folder, size=size, **({"most": most_tiles} if most_tiles else {}))
+            dataset = SceneTiles(folder, size=size, most=most_tiles)
             scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
-            print(
+            note(
                 f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
-                f"pixels from {scenes:,} of them",
-                file=sys.stderr,
+                f"pixels from {scenes:,} of them"
             )
         else:
             dataset = ImageFolder(folder, progress=progress)
     if dataset.note:
-        print(dataset.note, file=sys.stderr)
+        note(dataset.note)
     return dataset
 
 

@@ -7,8 +7,9 @@ import difflib
 import importlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -193,7 +194,7 @@ class Entry:
             note = (
                 f"{self.name}: {len(classes)} of {len(self.counts)} classes found in {top}{merged}"
             )
-            images = 0 if len(groups) == 1 else _count(sum(classes.values(), []))
+            images = 0 if len(groups) == 1 else _count(chain.from_iterable(classes.values()))
             layouts.append((("" in key, -images, len(key), str(top)), Layout(top, classes, note)))
         layouts.sort(key=lambda item: item[0])
         if not layouts:
@@ -308,7 +309,7 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("RS_OTL_DATA") or "data")
 
 
-def _count(folders: Sequence[Path]) -> int:
+def _count(folders: Iterable[Path]) -> int:
     return sum(len(find_images(folder).paths) for folder in folders)
 
 
@@ -395,7 +396,9 @@ _ENTRIES = (
         folders=("UCMerced_LandUse/Images",),
         known_as=("ucm", "merced"),
         files="<class>/<class>NN.tif",
-        obtain=_download("ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"),
+        obtain=_download(
+            "ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"
+        ),
         dataset="UCMerced",
         downloads=True,
     ),

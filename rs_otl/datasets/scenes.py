@@ -22,13 +22,13 @@ from rs_otl.errors import InputError
 SMALLEST = 256
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 # Tiles of all scenes together.
-_TILES = 20_000
+MOST_TILES = 20_000
 # Tiles of which a smaller share holds data are skipped.
 _VALID_SHARE = 0.95
 # Tiles that decide the scale.
 _SAMPLED = 64
 # Scenes whose units are compared, and tiles of each.
-_COMPARED, _TILES_COMPARED = 256, 2
+_COMPARED, MOST_TILES_COMPARED = 256, 2
 # Images in class folders are scenes all the same if those looked at have so many pixels a side.
 _LARGE = 1024
 _LOOKED_AT = 16
@@ -65,7 +65,7 @@ class SceneTiles(ImageDataset):
         download: bool = False,
         checksum: bool = False,
         size: int = 256,
-        most: int = _TILES,
+        most: int = MOST_TILES,
     ) -> None:
         """Open all scenes and choose the tiles.
 
@@ -208,9 +208,7 @@ def _load(path: str, size: int) -> NDArray[Any]:
     return pixels.transpose(1, 2, 0)
 
 
-def _places(
-    path: Path, size: int, random: np.random.Generator, most: int
-) -> list[tuple[int, int]]:
+def _places(path: Path, size: int, random: np.random.Generator, most: int) -> list[tuple[int, int]]:
     """Choose first rows and columns of the tiles of a scene."""
     with Scene(path) as scene:
         if min(scene.width, scene.height) < size:
@@ -275,7 +273,9 @@ def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
             samples[scenes[number]] = np.concatenate(
                 [
                     _load(str(folder / name), size).ravel()
-                    for name in own[:: max(1, len(own) // _TILES_COMPARED)][:_TILES_COMPARED]
+                    for name in own[:: max(1, len(own) // MOST_TILES_COMPARED)][
+                        :MOST_TILES_COMPARED
+                    ]
                 ]
             )
     refuse_mixed_units(samples, folder)

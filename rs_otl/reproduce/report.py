@@ -2,7 +2,6 @@
 
 import csv
 import html
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.evaluation import Evaluation, EvaluationReport, t_interval
 from rs_otl.files import atomic_write
 from rs_otl.reproduce.encoders import (
@@ -142,13 +141,13 @@ def reproduce(
     numbers = {}
     for name in names:
         if name in LABEL_ENTRIES:
-            print(f"{name}: {LABEL_ENTRIES[name].title}", file=sys.stderr)
+            note(f"{name}: {LABEL_ENTRIES[name].title}")
             numbers[name] = _label_numbers(name, LABEL_ENTRIES[name], scale, folder)
     tables = {name: ENCODER_TABLES[name] for name in names if name in ENCODER_TABLES}
     runs = dict.fromkeys(run for table in tables.values() for run in runs_of(table, seeds, data))
     for place, trained in enumerate(runs, 1):
         if read_evaluation(trained, folder) is None:
-            print(f"run {place} of {len(runs)}: {trained.name}", file=sys.stderr)
+            note(f"run {place} of {len(runs)}: {trained.name}")
             make_evaluation(trained, scale, folder, data, devices, progress)
             _write(_result(tables, numbers, seeds, scale, folder, data))
     result = _result(tables, numbers, seeds, scale, folder, data)
@@ -305,7 +304,9 @@ def _texts(cell: Cell) -> list[str]:
     def shown(value: float | None) -> str:
         if value is None:
             return ""
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
+        return (
+            f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
+        )
 
     interval = "" if cell.low is None else f"{cell.low:.1f} to {cell.high:.1f}"
     return [

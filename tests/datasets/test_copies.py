@@ -170,9 +170,7 @@ def test_what_is_missing_is_a_summary(tmp_path):
     assert entry.missing(few).endswith("images: airport lacks 698, wetland lacks 699")
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, e in CATALOGUE.items() if e.folders and not e.downloads]
-)
+@pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.folders and not e.downloads])
 def test_what_cannot_be_downloaded_says_how_to_get_it(tmp_path, name):
     import rs_otl.datasets
 

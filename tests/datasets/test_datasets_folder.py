@@ -85,7 +85,12 @@ def test_splits_without_classes_are_a_pile(tmp_path):
 
 
 def test_splits_below_the_classes_belong_to_them(tmp_path):
-    for name in ("forest/train/1.jpg", "forest/test/2.jpg", "water/train/1.jpg", "water/test/2.jpg"):
+    for name in (
+        "forest/train/1.jpg",
+        "forest/test/2.jpg",
+        "water/train/1.jpg",
+        "water/test/2.jpg",
+    ):
         _touch(tmp_path, name)
     listing = list_folder(tmp_path)
     assert (listing.classes, listing.note) == (("forest", "water"), None)

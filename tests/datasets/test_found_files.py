@@ -125,7 +125,7 @@ def test_a_folder_with_a_recipe_alone_is_one_of_images(images):
     assert list_folder(images).paths == EVERY
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", "two\nlines".encode(), b" "])
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", b"two\nlines", b" "])
 def test_names_may_be_any_bytes(images, name):
     os.rename(os.fsencode(images / "a"), os.fsencode(images) + b"/" + name)
     listing = list_folder(images)

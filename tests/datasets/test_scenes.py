@@ -130,9 +130,7 @@ def test_large_scenes_in_folders_of_any_name_are_scenes(tmp_path, monkeypatch):
     assert load_dataset(str(tmp_path), SIZE).classes is None
 
 
-@pytest.mark.parametrize(
-    ("dtype", "high"), [("float32", 0.4), ("float32", 1.2), ("float64", 0.01)]
-)
+@pytest.mark.parametrize(("dtype", "high"), [("float32", 0.4), ("float32", 1.2), ("float64", 0.01)])
 def test_scenes_of_counts_and_of_reflectance_are_refused(tmp_path, dtype, high):
     counts = draw(260, 260, high=9_000).astype(np.uint16)
     fractions = draw(260, 260, seed=1, high=high).astype(dtype)
@@ -143,7 +141,8 @@ def test_scenes_of_counts_and_of_reflectance_are_refused(tmp_path, dtype, high):
 
 
 BANDS = [
-    "LC08_L2SP_023032_20210622_20210629_02_T1_{}.TIF SR_B2 SR_B3 SR_B4 ST_B10 | QA_PIXEL ST_QA ST_CDIST",
+    "LC08_L2SP_023032_20210622_20210629_02_T1_{}.TIF SR_B2 SR_B3 SR_B4 ST_B10 "
+    "| QA_PIXEL ST_QA ST_CDIST",
     "LT05_L1TP_023032_19900622_20200101_02_T1_{}.TIF B1 B2 B3 | QA_RADSAT VAA",
     "T32TQM_20200101T101031_{}.jp2.tif B02 B03 B04 B8A | TCI",
     "R10m/T32TQM_20200101T101031_{}_10m.tif B02 B03 B04 B08 | AOT WVP",
@@ -163,7 +162,7 @@ def test_products_of_a_file_per_band_are_refused_with_the_way_out(tmp_path, prod
         path = tmp_path / name.format(band)
         path.parent.mkdir(exist_ok=True)
         write(path, draw(side, side, bands=1, seed=seed, high=9_000).astype(np.uint16))
-    with pytest.raises(InputError, match="a file for each band.*rio stack") as caught:
+    with pytest.raises(InputError, match=r"a file for each band.*rio stack") as caught:
         load_dataset(str(tmp_path), SIZE)
     message = str(caught.value)
     stacked = message[message.index("rio stack") : message.index(" -o ")]
