@@ -28,7 +28,7 @@ _VALID_SHARE = 0.95
 # Tiles that decide the scale.
 _SAMPLED = 64
 # Scenes whose units are compared, and tiles of each.
-_COMPARED, MOST_TILES_COMPARED = 256, 2
+_COMPARED, _TILES_COMPARED = 256, 2
 # Images in class folders are scenes all the same if those looked at have so many pixels a side.
 _LARGE = 1024
 _LOOKED_AT = 16
@@ -273,9 +273,7 @@ def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
             samples[scenes[number]] = np.concatenate(
                 [
                     _load(str(folder / name), size).ravel()
-                    for name in own[:: max(1, len(own) // MOST_TILES_COMPARED)][
-                        :MOST_TILES_COMPARED
-                    ]
+                    for name in own[:: max(1, len(own) // _TILES_COMPARED)][:_TILES_COMPARED]
                 ]
             )
     refuse_mixed_units(samples, folder)
