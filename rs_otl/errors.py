@@ -1,4 +1,9 @@
-"""The error that a user can correct."""
+"""The error that a user can correct, and the lines that the user reads."""
+
+import sys
+
+# A line of more characters than this hides what it says.
+LONGEST_LINE = 1000
 
 
 class InputError(ValueError):
@@ -8,3 +13,22 @@ class InputError(ValueError):
     command line prints only this line and exits with code 2. Any other exception is a fault of the
     program.
     """
+
+
+def one_line(text: str) -> str:
+    r"""Make one printable line of bounded length of a text that may echo anything.
+
+    Args:
+        text: The text. Line breaks, control characters and bytes that are no UTF-8 in it come out
+            escaped, as ``\n``, ``\x1b`` and ``\udcff``; of a long text the middle is left out.
+    """
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 3 :]}"
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr, as one printable line."""
+    print(one_line(text), file=sys.stderr)

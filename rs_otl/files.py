@@ -25,6 +25,44 @@ WRITE_ERRORS = (OSError, SafetensorError)
 LOCK = ".lock"
 
 
+def refuse_existing(
+    output: Path,
+    reason: str = "exists already: name another, or delete it",
+    *,
+    may_be_empty: bool = False,
+) -> None:
+    """Refuse to write where there is something already.
+
+    A link that leads nowhere is something: it would be replaced.
+
+    Args:
+        output: The file or folder to write.
+        reason: What is wrong and what to do, for the error.
+        may_be_empty: Whether a folder is right that holds nothing but hidden files.
+
+    Raises:
+        InputError: If there is something.
+    """
+    if may_be_empty and output.is_dir():
+        taken = any(path.name[0] != "." for path in output.iterdir())
+    else:
+        taken = os.path.lexists(output)
+    if taken:
+        raise InputError(f"{output} {reason}")
+
+
+def refuse_output(output: Path) -> None:
+    """Refuse an output that exists, see :func:`refuse_existing`, or that cannot be written.
+
+    Raises:
+        InputError: If so.
+    """
+    refuse_existing(output)
+    if not output.parent.is_dir():
+        raise InputError(f"{output.parent}: no such folder to write {output.name} to")
+    refuse_unwritable(output)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let no other process write into a folder, which is made if it is missing.
@@ -39,6 +77,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: If another process holds the lock, or the folder cannot be written.
     """
+    if not folder.is_dir():
+        refuse_existing(folder, "exists already and is no folder: name another, or delete it")
     path = folder / LOCK
     with ExitStack() as stack:
         try:

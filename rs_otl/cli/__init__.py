@@ -1,8 +1,11 @@
 """The command line: parse, call, print."""
 
+import contextlib
+import io
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, NoReturn, cast
 
 import typer
 
@@ -21,11 +24,14 @@ from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
+from rs_otl.recipe import Recipe
 
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
+# Typer exports it under no name that all its releases have.
+_UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
     help="Learn encoders from overhead images without labels, evaluate them, use them elsewhere.",
@@ -71,24 +77,57 @@ def _options(
 
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on bad input, 1 on a fault of the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that it cannot encode is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        code = app(prog_name="rs-otl", standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
-        _report(f"rs-otl: {error}", 2)
-    except SystemExit as exit_:
-        if exit_.code == _INTERRUPTED:  # Typer's code for control-C
-            _report("rs-otl: interrupted; --resume continues pretrain and embed", _INTERRUPTED)
-        raise
+        _report(str(error), 2)
+    except _UsageError as error:
+        _report_usage(error)
     except BrokenPipeError:
+        _discard_output()
         sys.exit(0)  # whatever read our output has closed it
     except OSError as error:  # a full or read-only disk, a folder that cannot be entered
-        _report(f"rs-otl: {error.filename or 'input or output'}: {error.strerror or error}", 2)
+        _discard_output()
+        _report(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, BrokenPipeError):  # what Typer makes of it
+            sys.exit(0)
+        raise
     except Exception as error:
-        _report(f"rs-otl: fault: {type(error).__name__}: {error} (--debug shows where)", 1)
+        reason = " ".join(str(error).split())
+        _report(f"fault: {type(error).__name__}: {reason} (--debug shows where)", 1)
+    if code == _INTERRUPTED:  # Typer's code for control-C
+        _report("interrupted; --resume continues pretrain and embed", _INTERRUPTED)
+    sys.exit(code)
 
 
-def _report(line: str, code: int) -> None:
+def _report(line: str, code: int) -> NoReturn:
     if "--debug" in sys.argv[1:]:
         traceback.print_exc()
-    print(line, file=sys.stderr)
+    note(f"rs-otl: {line}")
     sys.exit(code)
+
+
+def _report_usage(error: Any) -> NoReturn:
+    """Report words that are no command line; without any, Typer has shown the help already."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    if not message:
+        sys.exit(0)
+    key = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
+    if key in Recipe.model_fields:
+        message += f"; {key} is a key of the recipe: --set {key}=VALUE"
+    command = error.ctx.command_path if error.ctx else "rs-otl"
+    _report(f"{message}; see `{command} --help`", 2)
+
+
+def _discard_output() -> None:
+    """Drop what stdout cannot take, which Python would try to write again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()

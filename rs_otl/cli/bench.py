@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import Json, Root
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 
 bench = typer.Typer(
     help="Compare methods on this machine.",
@@ -91,4 +91,4 @@ def labels(
     if plot:
         has_metrics = run is not None and any("std" in epoch for epoch in read_metrics(run))
         for path in draw_labels(outputs, plot, run if has_metrics else None):
-            typer.echo(f"written  {path}", err=True)
+            note(f"written  {path}")

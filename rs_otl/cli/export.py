@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import Json
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 
 
 def export(
@@ -51,7 +51,7 @@ def export(
     else:
         directory = to
         exported = export_run(source, to, onnx)
-        typer.echo(f"{exported} → {to}; {to / 'README.md'} says how each tool loads it\n", err=True)
+        note(f"{exported} → {to}; {to / 'README.md'} says how each tool loads it")
         if not as_json:
             typer.echo(loading_snippet(to), nl=False)
     checks = verify_export(directory) if verify else ()

@@ -17,6 +17,7 @@ from rs_otl.cli.options import (
     listed,
     print_json,
 )
+from rs_otl.errors import note
 
 
 def map_(
@@ -65,7 +66,7 @@ def map_(
         progress=sys.stderr.isatty(),
     )
     for label in done.skipped:
-        typer.echo(f"skipped {label.name}: {label.reason}", err=True)
+        note(f"skipped {label.name}: {label.reason}")
     if as_json:
         print_json(done)
         return

@@ -63,9 +63,9 @@ def overridden(
 ) -> list[str]:
     """Return the options that set a recipe's keys as ``key=value`` texts."""
     changes = list(set_ or ())
-    if init:
+    if init is not None:
         changes.append("init=null" if init == "none" else f"init={init}")
-    if division:
+    if division is not None:
         changes.append(f"division={division}")
     if keep_duplicates_together is not None:
         changes.append(f"keep_duplicates_together={keep_duplicates_together}")

@@ -67,21 +67,18 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
-    from rs_otl.errors import InputError
+    from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
     if devices != "auto" and not devices.isdecimal():
         raise InputError(f"--devices {devices}: expected a number or auto")
     overrides = overridden(set_, init, division, keep_duplicates_together, supervised)
-    if cache:
+    if cache is not None:
         overrides.append(f"cache={cache}")
-    if resume and (recipe or overrides):
+    if resume and (recipe is not None or overrides):
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
     chosen, name = recipe_for(dataset, recipe, overrides)
-    typer.echo(
-        "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs",
-        err=True,
-    )
+    note("resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs")
 
     from rs_otl.runs import is_first, next_command
     from rs_otl.runs import pretrain as run

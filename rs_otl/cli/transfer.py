@@ -59,12 +59,12 @@ def transfer(
     as_json: Json = False,
 ) -> None:
     """Train an encoder further on another data set, without labels, and evaluate the gain."""
-    from rs_otl.errors import InputError
+    from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
     if frozen and (finetune or recipe or set_ or resume):
         raise InputError("--frozen trains nothing: leave out --finetune, --recipe, --set, --resume")
-    if resume and (recipe or set_ or finetune):
+    if resume and (recipe is not None or set_ or finetune):
         raise InputError(
             "--resume continues with the recipe of the run: leave out --recipe, --set, --finetune"
         )
@@ -86,11 +86,8 @@ def transfer(
     else:
         overrides = overridden(set_, from_, division, keep_duplicates_together, finetune)
         chosen, name = recipe_for(to, recipe, overrides)
-        typer.echo(
-            "resuming with the run's recipe"
-            if resume
-            else f"recipe {name}: {chosen.epochs} epochs",
-            err=True,
+        note(
+            "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
         )
 
         from rs_otl.runs import transfer as run

@@ -1,7 +1,6 @@
 """Any classification data set as squares of one size, decoded once and kept in memory."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
+from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.samples import (
     TORCHGEO,
     describe_samples,
@@ -33,10 +33,9 @@ from rs_otl.datasets.samples import (
     paths_of,
     read_sample,
 )
-from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.scenes import SceneTiles, is_scene_folder
 from rs_otl.datasets.statistics import estimate_statistics
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
 from rs_otl.spec import ImageSpec
 
@@ -360,15 +359,14 @@ def _open(
         if is_scene_folder(folder, listing):
             dataset = SceneTiles(folder, size=size, **({"most": most_tiles} if most_tiles else {}))
             scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
-            print(
+            note(
                 f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
-                f"pixels from {scenes:,} of them",
-                file=sys.stderr,
+                f"pixels from {scenes:,} of them"
             )
         else:
             dataset = ImageFolder(folder, progress=progress)
     if dataset.note:
-        print(dataset.note, file=sys.stderr)
+        note(dataset.note)
     return dataset
 
 

@@ -3,7 +3,6 @@
 import copy
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from rs_otl.errors import InputError
+from rs_otl.errors import note
 from rs_otl.export.card import CardScore, model_card
 from rs_otl.export.loaders import CHECKPOINT, ONNX
 from rs_otl.export.onnx_model import write_onnx
 from rs_otl.export.segmentation import segmentation_backbone
 from rs_otl.extras import install_command, missing_modules, require_extra
-from rs_otl.files import WRITE_ERRORS, unwritten, write_checkpoint
+from rs_otl.files import WRITE_ERRORS, refuse_existing, unwritten, write_checkpoint
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig, load_size
 
@@ -53,8 +52,11 @@ def export_encoder(
             ``onnx`` is not installed.
     """
     directory = Path(directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} exists already: expected a new directory; choose another")
+    refuse_existing(
+        directory,
+        "exists already: expected a new directory; choose another",
+        may_be_empty=True,
+    )
     if onnx:
         require_extra("onnx", "ONNX")
     # It may be on a GPU, in a layout that safetensors does not store.
@@ -86,10 +88,9 @@ def export_encoder(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if without_item:
-        print(
+        note(
             f"{directory}: no item.json, since {', '.join(without_item)} is not installed: run "
-            f"{install_command('stac')} in the folder of rs-otl",
-            file=sys.stderr,
+            f"{install_command('stac')} in the folder of rs-otl"
         )
 
 

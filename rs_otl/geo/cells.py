@@ -1,6 +1,5 @@
 """The embeddings of a scene's cells: computed from the scene, or read from a file of them."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from rs_otl.datasets.scene import Scene, SceneLike, bounded_cache, quiet_georeference
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
@@ -135,7 +134,7 @@ class SceneCells(Cells):
         grid = TileGrid.over(scene, tile or load_size(config.image_size), stride)
         if scene.crs is None:
             where = "the coordinates of its own transform" if scene.georeferenced else "pixels"
-            print(f"{scene.name}: no CRS; working in {where}", file=sys.stderr)
+            note(f"{scene.name}: no CRS; working in {where}")
         provenance = Provenance(
             version=metadata.version("rs-otl"),
             scene=Path(scene.name).name,

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
+from rs_otl.files import refuse_output
 from rs_otl.geo.cells import SceneCells
-from rs_otl.geo.embedding_file import Store, fill_store, part_folder, refuse_existing
+from rs_otl.geo.embedding_file import Store, fill_store, part_folder
 from rs_otl.geo.formats import write_cog, write_geoparquet
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
@@ -99,7 +100,7 @@ def embed(
         raise InputError(
             f"{out}: expected a .tif for one scene, a .parquet, or a folder for a GeoTIFF of each"
         )
-    refuse_existing(out)
+    refuse_output(out)
     encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with ExitStack() as stack:
         grids = [

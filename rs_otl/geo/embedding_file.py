@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from rs_otl.errors import InputError
-from rs_otl.files import atomic_write, locked, refuse_unwritable
+from rs_otl.files import atomic_write, locked, refuse_output
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.grid import TileGrid
 from rs_otl.progress import tracked
@@ -59,7 +59,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
     """
     folder = out.with_name(f"{out.name}.part")
     state = folder / "state.json"
-    refuse_existing(out)
+    refuse_output(out)
     if folder.exists():
         if not resume:
             raise InputError(
@@ -101,15 +101,6 @@ def _read_state(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise InputError(f"{path}: damaged, expected JSON; delete {path.parent} and start again")
     return facts
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise an :class:`InputError` if an output exists, or the folder for it does not."""
-    if out.exists():
-        raise InputError(f"{out} exists already: name another, or delete it")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent}: no such folder to write {out.name} to")
-    refuse_unwritable(out)
 
 
 def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:

@@ -1,6 +1,5 @@
 """Labelled points and polygons over a scene."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio import Affine
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.geo.cells import Cells
 from rs_otl.geo.grid import TileGrid
 
@@ -92,10 +91,9 @@ def read_labels(
                 f"{scene.name} ({' '.join(str(error).split())[:80]}); give them in the scene's CRS"
             ) from None
     elif _counts_down(raw, scene):
-        print(
+        note(
             f"{path}: y counts down from 0, as QGIS shows an image without georeference; taken as "
-            "rows from the top",
-            file=sys.stderr,
+            "rows from the top"
         )
         frame = frame.set_geometry(raw.affine_transform([1, 0, 0, -1, 0, 0]))
     labels: list[Label] = []
@@ -120,10 +118,7 @@ def read_labels(
             else:
                 skipped.append(Skipped(name, "lies outside the scene"))
     if repaired:
-        print(
-            f"{path}: {repaired:,} polygons cross or touch themselves and were repaired",
-            file=sys.stderr,
-        )
+        note(f"{path}: {repaired:,} polygons cross or touch themselves and were repaired")
     if not labels:
         reasons = "; ".join(f"{label.name} {label.reason}" for label in skipped[:3])
         raise InputError(

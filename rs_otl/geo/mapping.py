@@ -15,9 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
-from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
 from rs_otl.geo.labels import Label, Skipped, read_labels
@@ -110,7 +109,7 @@ def map_scene(
     out = Path(out)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"{out}: expected the name of a GeoTIFF, such as map.tif")
-    refuse_existing(out)
+    refuse_output(out)
     opened = load_encoder_for([source], encoder, image_size, precision)
     with open_cells(source, opened, tile, stride, bands) as cells:
         usable, skipped = read_labels(Path(labels), cells, field, layer)

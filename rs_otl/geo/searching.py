@@ -1,7 +1,6 @@
 """One place in, the places that look most like it out."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from rasterio import Affine
 
 from rs_otl.datasets import read_image
 from rs_otl.datasets.scene import SceneLike
-from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.errors import InputError, note
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
 from rs_otl.geo.embedding import tiles_of
-from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
@@ -120,7 +118,7 @@ def search(
         raise InputError(f"{out}: expected the name of a GeoJSON file, such as hits.geojson")
     if count < 1:
         raise InputError(f"{count} hits: expected at least 1")
-    refuse_existing(out)
+    refuse_output(out)
     numbers = _numbers(query)
     opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
@@ -159,7 +157,7 @@ def search(
             if transformer is None
         }
     for name, system in systems.items():
-        print(f"{name}: hits are in {system}, not in longitude and latitude", file=sys.stderr)
+        note(f"{name}: hits are in {system}, not in longitude and latitude")
     collection: dict[str, Any] = {"type": "FeatureCollection", "features": features}
     if systems:
         # A member of our own: RFC 7946, section 7.1, does not allow "coordinates" here.
@@ -321,10 +319,7 @@ def _best(
         order = np.argsort(-scores, kind="stable")[:keep]
         scores, corners = scores[order], corners[order]
     if off_earth:
-        print(
-            f"{cells.name}: {off_earth:,} tiles reach off the Earth and are left out",
-            file=sys.stderr,
-        )
+        note(f"{cells.name}: {off_earth:,} tiles reach off the Earth and are left out")
     return [
         (float(score), int(row), int(column))
         for score, (row, column) in zip(scores, corners, strict=True)

@@ -11,8 +11,8 @@ from rasterio import Affine
 
 from rs_otl.datasets.scene import Scene, SceneLike, quiet_georeference
 from rs_otl.errors import InputError
+from rs_otl.files import refuse_output
 from rs_otl.geo.embed_windows import VALID_SHARE
-from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.grid import TileGrid
 from rs_otl.progress import tracked
 
@@ -62,7 +62,7 @@ def tile(
     """
     sources = list(scenes) if isinstance(scenes, list | tuple) else [scenes]
     out = Path(out)
-    refuse_existing(out)
+    refuse_output(out)
     done = []
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         made = Path(aside) / "chips"

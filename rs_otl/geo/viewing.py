@@ -15,9 +15,8 @@ from PIL import Image
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import FileCells, is_embedding, open_file
-from rs_otl.geo.embedding_file import refuse_existing
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.similar import unit
@@ -54,7 +53,7 @@ def view(
         InputError: A file cannot be read, or belongs to another scene or encoder.
     """
     out = Path(out)
-    refuse_existing(out)
+    refuse_output(out)
     if embeddings is None:
         if not is_embedding(source):
             raise InputError(

@@ -1,7 +1,6 @@
 """Loading an encoder by any name that a user may give it."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.models.architecture import build_encoder, check_size
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
@@ -133,7 +132,7 @@ def _find(source: str) -> Path:
     runs = _finished_runs(path.resolve().name if "/" in source else source)
     if runs:
         latest = max(runs, key=lambda run: (run / "encoder").stat().st_mtime)
-        print(f"{source}: taking its latest run, {latest}", file=sys.stderr)
+        note(f"{source}: taking its latest run, {latest}")
         return latest / "encoder"
     raise InputError(
         f"encoder {source!r}: nothing at {directories[0]} or {directories[1]}, and no finished run "
@@ -153,7 +152,7 @@ def _finished_runs(dataset: str) -> list[Path]:
         try:
             recipe = read_recipe(path)
         except InputError as error:
-            print(f"skipped a run: {error}", file=sys.stderr)
+            note(f"skipped a run: {error}")
             continue
         same = Path(str(recipe.get("dataset"))).name == dataset
         if same and not recipe.get("supervised") and (path.parent / "encoder").is_dir():

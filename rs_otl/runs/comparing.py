@@ -15,7 +15,7 @@ from rs_otl.evaluation import (
     draw_per_class,
     evaluate,
 )
-from rs_otl.files import locked
+from rs_otl.files import locked, refuse_existing
 from rs_otl.models import (
     RUNS,
     Encoder,
@@ -131,10 +131,10 @@ def compare(
 
     The baseline and the untrained encoder are added to them. The caller has locked ``out``.
     """
-    if not overwrite and (out / "evaluation.json").exists():
-        raise InputError(
-            f"{out / 'evaluation.json'} exists already: rs-otl evaluate --overwrite replaces it, "
-            "--out DIR writes elsewhere"
+    if not overwrite:
+        refuse_existing(
+            out / "evaluation.json",
+            "exists already: rs-otl evaluate --overwrite replaces it, --out DIR writes elsewhere",
         )
     sources = [one.source if isinstance(one, Encoder) else one for one in encoders.values()]
     if BASELINE not in sources:

@@ -6,8 +6,7 @@ import torch
 
 from rs_otl.augment import operations_gallery
 from rs_otl.datasets import read_image
-from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.spec import load_size
 
 
@@ -22,8 +21,7 @@ def draw_views(path: Path, output: Path, image_size: int) -> None:
     Raises:
         InputError: If the image cannot be read or ``output`` exists.
     """
-    if output.exists():
-        raise InputError(f"{output} exists already: name another, or delete it")
+    refuse_output(output)
     image = read_image(path, load_size(image_size))
     torch.manual_seed(0)
     figure = operations_gallery(image, image_size, rgb=len(image) == 3)

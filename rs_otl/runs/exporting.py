@@ -1,8 +1,8 @@
 """Exporting the encoder of a run."""
 
-import sys
 from pathlib import Path
 
+from rs_otl.errors import note
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.export import CardScore, export_encoder
 from rs_otl.files import refuse_unwritable
@@ -44,7 +44,7 @@ def _card_scores(path: Path) -> list[CardScore]:
     try:
         judged = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8")).encoders[0]
     except (OSError, ValueError):  # ValidationError is one
-        print(f"{path} cannot be read as an evaluation: its scores are left out", file=sys.stderr)
+        note(f"{path} cannot be read as an evaluation: its scores are left out")
         return []
     measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}
     measures |= {"linear": judged.linear, "linear, standardised": judged.linear_standardised}

@@ -18,10 +18,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
-from rs_otl.files import atomic_write, locked
+from rs_otl.files import atomic_write, locked, refuse_existing
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs.paths import run_directory
@@ -106,7 +106,7 @@ def pretrain(
     if resume:
         recipe = own_recipe(directory)
         if (directory / "encoder").is_dir():
-            print(f"{directory} is finished: nothing to resume", file=sys.stderr)
+            note(f"{directory} is finished: nothing to resume")
             return directory
     if recipe.cache == "gpu" and not torch.cuda.is_available():
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
@@ -169,10 +169,7 @@ def pretrain(
         )
         data.setup()  # refuses what it cannot use before anything is written
         if data.num_workers and not _shared_memory_suffices(data):
-            print(
-                "/dev/shm is too small to pass images between processes: decoding in this one",
-                file=sys.stderr,
-            )
+            note("/dev/shm is too small to pass images between processes: decoding in this one")
             data.num_workers = 0
         task = _task(recipe, config, images, len(division.train))
         if started is not None:
@@ -207,10 +204,9 @@ def pretrain(
         trained = Encoder(task.encoder, config)
         export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if images.left_out:
-        print(
+        note(
             f"trained without {len(images.left_out):,} files that could not be used; "
-            f"{directory / 'imagery.json'} names them",
-            file=sys.stderr,
+            f"{directory / 'imagery.json'} names them"
         )
     return directory
 
@@ -326,10 +322,11 @@ def _remove_unbegun(directory: Path) -> None:
 
 def refuse_another_run(directory: Path) -> None:
     """Raise an :class:`InputError` if a directory holds anything but hidden files."""
-    if directory.exists() and any(path.name[0] != "." for path in directory.iterdir()):
-        raise InputError(
-            f"{directory} holds a run already: --resume continues it, --out DIR starts another"
-        )
+    refuse_existing(
+        directory,
+        "holds a run already: --resume continues it, --out DIR starts another",
+        may_be_empty=True,
+    )
 
 
 def _describe(recipe: Recipe, images: CachedDataset, started: Encoder | None) -> EncoderConfig:

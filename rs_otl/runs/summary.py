@@ -1,12 +1,12 @@
 """What a run says about its images, on the terminal and in its directory."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from rs_otl.datasets import CachedDataset, Division, SceneTiles
+from rs_otl.errors import note
 from rs_otl.runs.state import read_json
 
 # Left-out images that are named on the terminal; imagery.json names all.
@@ -96,7 +96,8 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
     lines += [
         f"  identical but with different labels: {a} and {b}" for a, b in duplicates.conflicts
     ]
-    print("\n".join(lines), file=sys.stderr)
+    for line in lines:
+        note(line)
 
 
 def next_command(directory: Path, dataset: str) -> str:

@@ -1,6 +1,5 @@
 """Running an encoder compiled, and in parts when memory is short."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -9,6 +8,8 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from rs_otl.errors import note
 
 
 def encode(encoder: nn.Module, images: Tensor, chunks: int = 1, passes: int = 1) -> Tensor:
@@ -46,7 +47,7 @@ def _forward(encoder: nn.Module, images: Tensor) -> Tensor:
         return encoder(images)
     except TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
-        print(f"torch.compile failed, going on without it: {reason}", file=sys.stderr)
+        note(f"torch.compile failed, going on without it: {reason}")
         encoder._compiled_call_impl = None
         return encoder(images)
 
