@@ -1,116 +1,156 @@
 """The configuration of a run."""
 
 import difflib
+import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from rs_otl.errors import InputError
 
-Positive = Annotated[int, Field(ge=1)]
+# Larger than any recipe; reading YAML takes time and memory.
+_LONGEST = 2**16
+_YAML_ERRORS = (
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 200
+
+
+def _named(text: str) -> str:
+    """Refuse what no file can be called."""
+    try:
+        possible = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError("expected a name that a file can have")
+    return text
+
+
+Name = Annotated[str, Field(max_length=4096), AfterValidator(_named)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Rate = Annotated[FiniteFloat, Field(gt=0, le=1e3)]
 
 
 class Recipe(BaseModel):
-    """How an encoder is pretrained.
+    """How an encoder is pretrained: keys and values, of which ``rs-otl recipes`` shows the bounds.
 
-    Attributes:
-        dataset: Data set of the catalogue, or a folder of images or scenes.
-        encoder: timm architecture.
-        image_size: Side of a view in pixels.
-        views: Views g of an image in each step.
-        views_apart: Views of a step are of different images, as in the authors' code: as many
-            orders of the images, shuffled apart, each with a forward pass of its own.
-        reduction: ``sum`` of the terms of equation 18, as in the paper, whose rates belong to
-            it, or their ``mean``.
-        clusters: Outputs k of each head; null for one cluster per image.
-        heads: Number of heads, each with its own labels.
-        hidden: Width of the heads' hidden layer; 0 for linear heads.
-        epochs: Passes over the training images.
-        batch_size: Images in a step; each is seen ``views`` times.
-        lr: Learning rate at the start.
-        milestones: Epochs at which it changes.
-        milestone_lrs: What it changes to. Without milestones it falls to 0 along a cosine.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
-        augment: ``simple`` or ``strong`` views.
-        operations: Operations of a strong view.
-        relabel_every: Epochs that labels are kept for.
-        relabel: What new labels are made from: ``fresh`` views in a pass over the images, as in
-            the paper, or ``reuse``: the outputs that the last epoch's steps had.
-        method: How outputs become labels: ``translation``, exactly even; ``translation-paper``;
-            ``sinkhorn``; ``kmeans``; or ``instance``, with ``clusters: null``.
-        targets: Sizes of the clusters: ``even``; ``power-law X``, as i to the power of X with i
-            from 1 (equation 27); or ``power-law X from 0``, as in table 4.
-        label_batch_sizes: Batch sizes of the label passes, each of which makes one label set from
-            one view of every image; empty for one pass over ``views`` stacked views.
-        decay: The rate beta of Algorithm 1, for ``translation-paper``.
-        temperature: Temperature of a cosine head filled from the features of the weights to start
-            from; null for heads that are learnt.
-        warmup: Steps over which the learning rate rises; if above 0, it changes every step.
-        freeze_batch_norm: Leave the batch normalisation of the weights to start from as it is.
-        supervised: Train with the labels instead, the paper's baseline.
-        init: Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``,
-            the name of torchgeo weights, or a data set (its latest run); null for random weights.
-        division: Number of the random 80/20 division; the 80 % are trained on.
-        keep_duplicates_together: Keep identical images on one side of the division.
-        knn_every: Epochs between kNN scores on the other 20 %, if there are labels.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware multiplies it.
-        chunks: Forward passes that a step's views are divided among when memory is short.
-        compile: Run the encoder through ``torch.compile``.
-        cache: Where decoded images are kept: ``ram``; ``disk``, a memory-mapped file beside the
-            run; ``gpu``; ``none``; or ``auto``: in memory if they fit the budget, else on disk
-            if there is room, else nowhere.
-        workers: Processes that decode images that are not cached.
-        seed: Seed of everything random.
+    The bounds lie beyond any sensible run, and before what no machine can do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    dataset: str
-    encoder: str = "resnet18"
-    image_size: Annotated[int, Field(ge=16)] = 224
-    views: Positive = 10
+    dataset: Name
+    """Data set of the catalogue, or a folder of images or scenes."""
+    encoder: Name = "resnet18"
+    """timm architecture."""
+    image_size: Annotated[int, Field(ge=16, le=4096)] = 224
+    """Side of a view in pixels."""
+    views: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Views g of an image in each step."""
     views_apart: bool = False
+    """Views of a step are of different images, as in the authors' code: as many orders of the
+    images, shuffled apart, each with a forward pass of its own."""
     reduction: Literal["sum", "mean"] = "sum"
-    clusters: Annotated[int, Field(ge=2)] | None = 128
-    heads: Positive = 1
-    hidden: Annotated[int, Field(ge=0)] = 0
-    epochs: Positive = 300
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.03
-    milestones: tuple[Positive, ...] = ()
-    milestone_lrs: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """``sum`` of the terms of equation 18, as in the paper, whose rates belong to it, or their
+    ``mean``."""
+    clusters: Annotated[int, Field(ge=2, le=2**31 - 1)] | None = 128
+    """Outputs k of each head; null for one cluster per image."""
+    heads: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Number of heads, each with its own labels."""
+    hidden: Annotated[int, Field(ge=0, le=65_536)] = 0
+    """Width of the heads' hidden layer; 0 for linear heads."""
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    """Passes over the training images."""
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
+    """Images in a step; each is seen ``views`` times."""
+    lr: Rate = 0.03
+    """Learning rate at the start."""
+    milestones: tuple[Count, ...] = ()
+    """Epochs at which it changes."""
+    milestone_lrs: tuple[Rate, ...] = ()
+    """What it changes to. Without milestones it falls to 0 along a cosine."""
+    momentum: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
+    weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1e3)] = 5e-4
+    """Weight decay of SGD."""
     augment: Literal["simple", "strong"] = "strong"
-    operations: Positive = 10
-    relabel_every: Positive = 1
+    """``simple`` or ``strong`` views."""
+    operations: Annotated[int, Field(ge=1, le=100)] = 10
+    """Operations of a strong view."""
+    relabel_every: Count = 1
+    """Epochs that labels are kept for."""
     relabel: Literal["fresh", "reuse"] = "fresh"
+    """What new labels are made from: ``fresh`` views in a pass over the images, as in the paper,
+    or ``reuse``: the outputs that the last epoch's steps had."""
     method: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
         "translation"
     )
-    targets: str = "even"
-    label_batch_sizes: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    decay: Annotated[float, Field(gt=1)] = 1.5
-    temperature: Annotated[float, Field(gt=0)] | None = None
-    warmup: Annotated[int, Field(ge=0)] = 0
+    """How outputs become labels: ``translation``, exactly even; ``translation-paper``;
+    ``sinkhorn``; ``kmeans``; or ``instance``, with ``clusters: null``."""
+    targets: Annotated[str, Field(max_length=200)] = "even"
+    """Sizes of the clusters: ``even``; ``power-law X``, as i to the power of X with i from 1
+    (equation 27); or ``power-law X from 0``, as in table 4."""
+    label_batch_sizes: tuple[Annotated[int, Field(ge=2, le=65_536)], ...] = ()
+    """Batch sizes of the label passes, each of which makes one label set from one view of every
+    image; empty for one pass over ``views`` stacked views."""
+    decay: Annotated[FiniteFloat, Field(gt=1, le=1e3)] = 1.5
+    """The rate beta of Algorithm 1, for ``translation-paper``."""
+    temperature: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)] | None = None
+    """Temperature of a cosine head filled from the features of the weights to start from; null for
+    heads that are learnt."""
+    warmup: Number = 0
+    """Steps over which the learning rate rises; if above 0, it changes every step."""
     freeze_batch_norm: bool = False
+    """Leave the batch normalisation of the weights to start from as it is."""
     supervised: bool = False
-    init: str | None = None
-    division: Positive = 1
+    """Train with the labels instead, the paper's baseline."""
+    init: Name | None = None
+    """Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``, the
+    name of torchgeo weights, or a data set (its latest run); null for random weights."""
+    division: Count = 1
+    """Number of the random 80/20 division; the 80 % are trained on."""
     keep_duplicates_together: bool = True
-    knn_every: Positive = 10
+    """Keep identical images on one side of the division."""
+    knn_every: Count = 10
+    """Epochs between kNN scores on the other 20 %, if there are labels."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    chunks: Positive = 1
+    """``float32``, ``bf16``, or ``auto``: bf16 if the hardware multiplies it."""
+    chunks: Count = 1
+    """Forward passes that a step's views are divided among when memory is short; at most
+    ``views`` x ``batch_size``."""
     compile: bool = False
+    """Run the encoder through ``torch.compile``."""
     cache: Literal["auto", "ram", "gpu", "disk", "none"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 2
-    seed: Annotated[int, Field(ge=0)] = 0
+    """Where decoded images are kept: ``ram``; ``disk``, a memory-mapped file beside the run;
+    ``gpu``; ``none``; or ``auto``: in memory if they fit the budget, else on disk if there is
+    room, else nowhere."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Processes that decode images that are not cached."""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """Seed of everything random."""
 
     @model_validator(mode="after")
     def _check_milestones(self) -> Self:
@@ -127,6 +167,15 @@ class Recipe(BaseModel):
     def _check_instances(self) -> Self:
         if self.method == "instance" and self.clusters is not None:
             raise ValueError("method = instance goes with clusters = null: one cluster per image")
+        return self
+
+    @model_validator(mode="after")
+    def _check_chunks(self) -> Self:
+        if self.chunks > self.views * self.batch_size:
+            raise ValueError(
+                f"chunks = {self.chunks:,}: expected at most views x batch_size = "
+                f"{self.views * self.batch_size:,}, the images of a step"
+            )
         return self
 
     @model_validator(mode="after")
@@ -154,17 +203,90 @@ def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     """
     for key in values:
         if key not in Recipe.model_fields:
-            near = difflib.get_close_matches(str(key), Recipe.model_fields, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else "see `rs-otl pretrain --help`"
-            raise InputError(f"{source}: unknown key {key!r}; {hint}")
+            near = difflib.get_close_matches(str(key)[:99], Recipe.model_fields, n=1, cutoff=0.4)
+            hint = (
+                f"did you mean {near[0]!r}? `rs-otl recipes quick` lists all keys"
+                if near
+                else f"expected one of {', '.join(Recipe.model_fields)}"
+            )
+            raise InputError(f"{source}: unknown key {_shown(key)}; {hint}")
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        given = f"{key} = {first['input']!r}: " if key else ""
+        given = f"{key} = {_shown(first['input'])}: " if key else ""
         message = re.sub("^Value error, ", "", first["msg"])
         raise InputError(f"{source}: {given}{message}") from None
+
+
+def _shown(value: object) -> str:
+    """Return a short text of a value that was read."""
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return "a number of thousands of digits"
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Read a recipe, or a value of one, from YAML.
+
+    Args:
+        text: The YAML. Anchors and aliases, which flat keys have no use for, are refused: a few
+            lines of them can stand for gigabytes.
+        source: Where it comes from, for the error.
+
+    Returns:
+        What it says; ``None`` if it is empty.
+
+    Raises:
+        InputError: If it is no YAML, has a value that its tag does not allow or a key twice, or is
+            longer than any recipe: a line that names source, line and key.
+    """
+    if len(text) > _LONGEST:
+        raise InputError(f"{source}: expected YAML of a recipe, of {_LONGEST:,} characters at most")
+    place, several = "", "\n" in text.strip()
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            return None if node is None else loader.construct_document(node)
+        values: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            place = f", line {key_node.start_mark.line + 1}" if several else ""
+            key = loader.construct_object(key_node, deep=True)
+            place += f", key {_shown(key)}"
+            if key in values:
+                raise InputError(f"{source}{place}: given twice; expected each key once")
+            values[key] = loader.construct_object(value_node, deep=True)
+        return values
+    except InputError:
+        raise
+    # Besides its own errors, what its readers of numbers, dates and tags run into.
+    except _YAML_ERRORS as error:
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, yaml.MarkedYAMLError):
+            mark = error.problem_mark or error.context_mark
+            if several and mark and not place:
+                place = f", line {mark.line + 1}"
+            reason = error.problem or error.context or reason
+        elif isinstance(error, KeyError | AttributeError):
+            reason = "not a value of its tag"
+        reason = f"{reason.partition(';')[0] or type(error).__name__:.200}"
+        raise InputError(f"{source}{place}: expected a YAML value ({reason})") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values, without aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias; read anything else."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, "an alias, which recipes do not have", mark
+            )
+        return super().compose_node(parent, index)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -177,11 +299,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
         InputError: If the file is missing or is not a YAML mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        if not path.is_file() and path.exists():
+            raise InputError(f"{path}: expected a file")  # a pipe or device might never end
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates and numbers too
-        raise InputError(f"{path}: expected YAML ({str(error).splitlines()[0]})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected YAML in UTF-8 ({error.reason})") from None
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected lines of `key: value`")
     return values
@@ -198,7 +324,7 @@ def find_recipe(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    shipped = _shipped_recipes()
+    shipped = shipped_recipes()
     if name in shipped:
         return shipped[name]
     raise InputError(
@@ -223,9 +349,9 @@ def recipe_for(
     Raises:
         InputError: If a file, key or value is not as expected.
     """
-    name = recipe or (
-        f"pretrain/{dataset}" if f"pretrain/{dataset}" in _shipped_recipes() else "quick"
-    )
+    name = recipe
+    if name is None:
+        name = f"pretrain/{dataset}" if f"pretrain/{dataset}" in shipped_recipes() else "quick"
     path = find_recipe(name)
     values = read_recipe(path) | {"dataset": dataset}
     make_recipe(values, str(path))
@@ -233,19 +359,92 @@ def recipe_for(
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: expected key=value")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {override}: expected a YAML value after =") from None
+        values[key.strip()] = parse_yaml(value, f"--set {override}")
     return make_recipe(values, f"{name} with --set" if overrides else str(path)), name
 
 
-def _shipped_recipes() -> dict[str, Path]:
+def shipped_recipes() -> dict[str, Path]:
     """Return the recipes that come with rs-otl: in an installed package, or beside it."""
     package = Path(str(resources.files("rs_otl")))
     folder = next(
         path for path in (package / "recipes", package.parent / "recipes") if path.is_dir()
     )
     return {
-        path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*.yaml"))
     }
+
+
+def recipe_summary(path: Path) -> str:
+    """Return the first sentence of the comment that a recipe file begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = (line.removeprefix("#").strip() for line in takewhile(_is_comment, lines))
+    return " ".join(comment).split(". ")[0].removesuffix(".")
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#")
+
+
+class Key(NamedTuple):
+    """A key of a recipe.
+
+    Attributes:
+        name: Its name.
+        value: Its value in the recipe in question.
+        allowed: What it may be, in words.
+        meaning: What it is.
+    """
+
+    name: str
+    value: Any
+    allowed: str
+    meaning: str
+
+
+def recipe_keys(name: str) -> list[Key]:
+    """Describe the keys of a recipe.
+
+    Args:
+        name: Its name or file, as for :func:`find_recipe`.
+
+    Raises:
+        InputError: If there is no such recipe, or it is wrong.
+    """
+    path = find_recipe(name)
+    values = read_recipe(path)
+    recipe = make_recipe({"dataset": ""} | values, str(path))
+    schema = Recipe.model_json_schema()["properties"]
+    return [
+        Key(
+            key,
+            getattr(recipe, key),
+            _allowed(schema[key]),
+            " ".join((field.description or "").replace("``", "").split()),
+        )
+        for key, field in Recipe.model_fields.items()
+    ]
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """Say what a JSON schema allows."""
+    if "anyOf" in schema:
+        return " or ".join(map(_allowed, schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    kind = schema["type"]
+    if kind == "array":
+        return f"list of {_allowed(schema['items'])}"
+    if kind not in ("integer", "number"):
+        return {"string": "text", "boolean": "true or false"}.get(kind, kind)
+    words = {
+        "minimum": "",
+        "exclusiveMinimum": "above ",
+        "maximum": "to ",
+        "exclusiveMaximum": "below ",
+    }
+    return " ".join(
+        f"{word}{schema[bound]:{',' if kind == 'integer' else 'g'}}"
+        for bound, word in words.items()
+        if bound in schema
+    )

@@ -1,9 +1,23 @@
+import os
+import re
+
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.errors import InputError
-from rs_otl.recipe import Recipe, find_recipe, make_recipe, read_recipe, recipe_for
+from rs_otl.recipe import (
+    Recipe,
+    find_recipe,
+    make_recipe,
+    parse_yaml,
+    read_recipe,
+    recipe_for,
+    recipe_keys,
+    shipped_recipes,
+)
 
 LARGE = ("eurosat", "patternnet", "resisc45", "aid")
 SMALL = ("hmhr", "siri-whu", "ucmerced")
@@ -83,3 +97,125 @@ def test_a_recipe_survives_being_written_and_read(tmp_path):
     recipe, _ = recipe_for("hmhr")
     text = yaml.safe_dump(recipe.model_dump(mode="json"))
     assert Recipe.model_validate(yaml.safe_load(text)) == recipe
+
+
+TRAPS = (
+    "!!int x",
+    "!!bool maybe",
+    "!!float one",
+    "!!timestamp never",
+    "!!python/object/apply:os.system [exit]",
+    "!unknown x",
+    "2021-02-30",
+    "&a [*a]",
+    "*nothing",
+    "[" * 999,
+    "9" * 5000,
+    "'",
+    "\udcff",
+    "\x07",
+)
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: ascii(trap)[:20])
+def test_a_value_that_yaml_stumbles_over_is_named_with_its_line_and_key(trap, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"views: 2\nlr: {trap}\nheads: 1\n", encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(InputError, match="expected") as refused:
+        read_recipe(path)
+    assert str(refused.value).startswith(str(path))
+    # Not where no character can be told from another.
+    assert "line 2" in str(refused.value) or trap in ("[" * 999, "'", "\udcff", "\x07")
+    with pytest.raises(InputError, match=r"^--set lr="):
+        recipe_for("aid", None, [f"lr={trap}"])
+
+
+def test_a_wrong_tag_is_named_by_its_key(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("views: 2\n\nlr: !!float one\n")
+    with pytest.raises(InputError, match=r"recipe.yaml, line 3, key 'lr': .*could not convert"):
+        read_recipe(path)
+
+
+@given(st.text() | st.text("!&*[]{}:-?'\"|#%@`~<,. \n\tab01e", max_size=60))
+@example("? [a]\n: 1")
+@example("<<: {a: 1}")
+@example("0x" + "f" * 6000)
+@example("1:" * 3000 + "1")
+def test_any_text_is_read_or_refused(text):
+    try:
+        values = parse_yaml(text, "here")
+        if isinstance(values, dict):
+            make_recipe(values, "here")
+    except InputError as error:
+        assert str(error).startswith("here")  # noqa: PT017
+
+
+def test_what_is_longer_than_a_recipe_is_not_parsed(tmp_path):
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 99))
+    with pytest.raises(InputError, match=r"line 2.*an alias"):
+        parse_yaml(bomb, "here")
+    path = tmp_path / "recipe.yaml"
+    path.write_text("#" * 2**24)
+    with pytest.raises(InputError, match="65,536 characters at most"):
+        read_recipe(path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="expected a file"):
+        read_recipe(tmp_path / "pipe.yaml")
+
+
+def test_a_key_given_twice_is_refused():
+    with pytest.raises(InputError, match="line 3, key 'lr': given twice"):
+        parse_yaml("lr: 1\nviews: 2\nlr: 3", "here")
+
+
+def numbers():
+    """Return the names of the keys that are numbers, or lists of them."""
+    return [key.name for key in recipe_keys("quick") if re.search(" (to|below) ", key.allowed)]
+
+
+@pytest.mark.parametrize("key", numbers())
+@pytest.mark.parametrize(
+    "value", ["1" + "0" * 26, "1.0e+300", ".inf", ".nan", "-1", "0x" + "f" * 6000]
+)
+def test_every_number_has_bounds(key, value):
+    listed = key.startswith("milestone")
+    with pytest.raises(InputError, match=rf"{key}(\.0)? = .*(less|greater|finite|number|integer)"):
+        recipe_for("aid", None, [f"{key}={f'[{value}]' if listed else value}"])
+
+
+def test_a_bound_is_named_with_its_key():
+    with pytest.raises(InputError, match=r"image_size = 1000000: .* less than or equal to 4096"):
+        recipe_for("aid", None, ["image_size=1000000"])
+    with pytest.raises(InputError, match=r"chunks = 65: expected at most views x batch_size = 64"):
+        recipe_for("some/folder", None, ["chunks=65"])
+
+
+@pytest.mark.parametrize("key", ["dataset", "encoder", "init"])
+@pytest.mark.parametrize("value", [r'"a/\ud800"', r'"a\0b"', "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(key, value):
+    with pytest.raises(InputError, match=f"{key} = "):
+        recipe_for("aid", None, [f"{key}={value}"])
+
+
+def test_an_unknown_key_is_answered_with_all_keys():
+    with pytest.raises(InputError, match=r"'zzz'; expected one of dataset, encoder.*seed$"):
+        recipe_for("aid", None, ["zzz=3"])
+
+
+def test_an_empty_name_of_a_recipe_is_no_recipe():
+    with pytest.raises(InputError, match="recipe '': expected a YAML file or one of adapt"):
+        recipe_for("aid", "")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_keys_of_every_recipe_are_described(name):
+    keys = {key.name: key for key in recipe_keys(name)}
+    assert list(keys) == list(Recipe.model_fields)
+    assert all(key.meaning and key.allowed for key in keys.values())
+    for key, value in yaml.safe_load(find_recipe(name).read_text()).items():
+        assert keys[key].value == (tuple(value) if isinstance(value, list) else value)
+    assert keys["image_size"].allowed == "16 to 4,096"
+    assert keys["lr"].allowed == "above 0 to 1000"
+    assert keys["clusters"].allowed == "2 to 2,147,483,647 or null"
+    assert keys["augment"].allowed == "simple, strong"

@@ -19,6 +19,7 @@ from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
+from rs_otl.cli.recipes import recipes
 from rs_otl.cli.reproduce import reproduce
 from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
     datasets,
+    recipes,
     pretrain,
     transfer,
     evaluate,

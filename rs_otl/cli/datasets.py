@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from rs_otl.cli.options import Json, Root
+from rs_otl.cli.options import Json, Root, console
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 from rs_otl.errors import note
-
-# Line width where the output is no terminal.
-_PIPE_WIDTH = 200
 
 
 def datasets(
@@ -104,7 +100,7 @@ def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
             row["licence"],
             row["on disk"],
         )
-    _console().print(table)
+    console().print(table)
 
 
 def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
@@ -139,7 +135,7 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         table.add_row(key, _text(value))
-    _console().print(table)
+    console().print(table)
 
 
 def _text(value: Any) -> str:
@@ -152,9 +148,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list) and isinstance(value[0], list):
         return f"{len(value)}: " + "; ".join(" = ".join(group) for group in value)
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _console() -> Console:
-    # Names of files and classes must not be read as rich's markup.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False)

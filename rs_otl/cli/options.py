@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from rs_otl.errors import InputError
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.evaluation import EvaluationReport
+
+# Line width where the output is no terminal.
+_PIPE_WIDTH = 200
 
 Root = Annotated[
     Path | None,
@@ -64,7 +69,9 @@ def overridden(
     """Return the options that set a recipe's keys as ``key=value`` texts."""
     changes = list(set_ or ())
     if init is not None:
-        changes.append("init=null" if init == "none" else f"init={init}")
+        # Quoted, since YAML reads a path such as "a: b" or "a #1" as something else.
+        named = json.dumps(init, ensure_ascii=False)
+        changes.append(f"init={'null' if init == 'none' else named}")
     if division is not None:
         changes.append(f"division={division}")
     if keep_duplicates_together is not None:
@@ -87,8 +94,6 @@ def parsed_shots(shots: str | None) -> tuple[int, ...]:
 
 def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> None:
     """Print an evaluation for a person, or for a machine."""
-    from rich.console import Console
-
     if as_json:
         typer.echo(report.model_dump_json())
     else:
@@ -144,6 +149,12 @@ Precision = Annotated[
 def listed(names: str | None) -> list[str] | None:
     """Return the parts of ``a,b,c``."""
     return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def console() -> Console:
+    """Return a console for tables on stdout, whose texts are not read as rich's markup."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False)
 
 
 def print_json(results: object) -> None:

@@ -1,18 +1,22 @@
 """What the command line says when it refuses: one printable line, whatever it echoes."""
 
 import io
+import json
 import os
+import re
 import subprocess
 import sys
 from unittest import mock
 
 import pytest
-from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl_here, settings
+from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
 from geo_scenes import make_encoder
 from PIL import Image
 
 from rs_otl.cli import main
+from rs_otl.cli.options import overridden
 from rs_otl.errors import LONGEST_LINE, InputError, note, one_line
+from rs_otl.recipe import recipe_for
 
 HOSTILE = (
     "\x1b[31mred",
@@ -189,3 +193,25 @@ def test_a_link_that_leads_nowhere_is_not_replaced(words, tmp_path, encoder):
     assert "already" in line
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert all(os.readlink(link) == "missing" for link in links)
+
+
+def test_recipes_lists_the_recipes_and_the_keys_of_one(tmp_path):
+    listed = rs_otl("recipes").stdout
+    assert re.search("^quick +A first encoder on two cores", listed, re.M)
+    keys = rs_otl("recipes", "quick").stdout
+    assert re.search("^image_size +64 +16 to 4,096 +Side of a view in pixels", keys, re.M)
+    assert re.search("^milestones +\\[\\] ", rs_otl_here("recipes", "quick").stdout, re.M)
+    assert json.loads(rs_otl_here("recipes", "--json").stdout)["pretrain/aid"]
+    own = tmp_path / "own.yaml"
+    own.write_text("dataset: aid\nviews: 3\n")
+    described = json.loads(rs_otl_here("recipes", own, "--json").stdout)
+    assert {key: described[3][key] for key in ("name", "value")} == {"name": "views", "value": 3}
+    assert "expected a YAML file or one of" in refused("recipes", "quik")
+    own.write_text("view: 3\n")
+    assert "did you mean 'views'" in refused("recipes", own)
+
+
+@pytest.mark.parametrize("name", ["a: b", "a #1", "[a", "123", "x, y", "&a", "2021-02-30", ""])
+def test_names_of_options_are_not_read_as_yaml(name):
+    recipe, _ = recipe_for("aid", None, overridden(None, name, 2, True, False))
+    assert (recipe.init, recipe.division) == (name, 2)
