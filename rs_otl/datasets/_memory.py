@@ -1,7 +1,6 @@
 """Where decoded images are kept, and how much memory they may take by default."""
 
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
-
-GIB = 2**30
+from rs_otl.memory import GIB, available_bytes
 
 
 def allocate(
@@ -36,6 +34,11 @@ def allocate(
     if cache not in ("ram", "disk", "auto", "none"):
         raise InputError(f"cache = {cache!r}: expected auto, ram, disk or none")
     needed = math.prod(shape) * dtype.itemsize
+    if cache == "ram" and available_bytes() < needed <= budget:
+        raise InputError(
+            f"{needed / GIB:,.1f} GiB of decoded images, {available_bytes() / GIB:,.1f} GiB of "
+            "memory are free: expected room for them; set cache=disk, cache=none or cache=auto"
+        )
     if cache in ("ram", "auto") and needed <= budget:
         return np.empty(shape, dtype)
     if cache in ("ram", "none") or not needed:
@@ -55,24 +58,4 @@ def allocate(
 
 def default_cache_bytes() -> int:
     """4 GiB, or a quarter of the memory available, whichever is less."""
-    return min(4 * GIB, _available_bytes() // 4)
-
-
-def _available_bytes() -> int:
-    """Memory available without swapping, of this machine or this container."""
-    free = _machine_bytes()
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return max(0, min(free, limit - used))
-
-
-def _machine_bytes() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
-    except (OSError, StopIteration):
-        # Not Linux: half of all memory is a fair guess at what is not in use.
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min(4 * GIB, available_bytes() // 4)

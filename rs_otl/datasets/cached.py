@@ -1,10 +1,10 @@
 """Any classification data set as squares of one size, decoded once and kept in memory."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -284,6 +284,7 @@ def load_dataset(
     progress: bool = False,
     cache: str = "ram",
     cache_folder: Path | None = None,
+    check: Callable[[int], None] | None = None,
 ) -> CachedDataset:
     """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
@@ -306,6 +307,8 @@ def load_dataset(
         progress: Whether to show progress on stderr.
         cache: Where squares are kept.
         cache_folder: Where a file of them is made.
+        check: Called with the number of images before any is decoded, to refuse what would not
+            fit.
 
     Returns:
         The usable images. Those of the catalogue and of folders are sorted by path.
@@ -316,8 +319,11 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
+    dataset = _open(name_or_path, size, root, progress)
+    if check is not None:
+        check(len(cast(Sized, dataset)))
     return CachedDataset(
-        _open(name_or_path, size, root, progress),
+        dataset,
         None,
         size,
         name=name_or_path if name_or_path.startswith(TORCHGEO) else None,

@@ -24,6 +24,7 @@ from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
 from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe
+from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.provenance import Provenance, add_start, read_provenance
 from rs_otl.runs.state import (
@@ -124,6 +125,9 @@ def pretrain(
             resumed = read_run_checkpoint(checkpoint)
             refuse_other_recipe(resumed, checkpoint, recipe)
         started = None if recipe.init is None else load_encoder(recipe.init)
+        processes = 1 if devices == "auto" or torch.cuda.is_available() else int(devices)
+        # Of images that are not decoded yet; their bands matter little.
+        bands = len(RGB) if started is None else len(started.config.spec.bands)
         images = load_dataset(
             recipe.dataset,
             load_size(recipe.image_size),
@@ -133,6 +137,7 @@ def pretrain(
             progress=progress,
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
             cache_folder=directory,
+            check=lambda files: refuse_too_much(recipe, bands, files // 2, processes),
         )
         division = divide(images, recipe.division, recipe.keep_duplicates_together)
         if is_first():
@@ -146,6 +151,7 @@ def pretrain(
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
         config = _describe(recipe, images, started)
+        refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes)
         identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
         run = _Run(directory, identity, provenance)
         trainer = _trainer(

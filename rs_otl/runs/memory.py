@@ -1,0 +1,157 @@
+"""Whether a run fits the memory that there is, said before anything is written."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from rs_otl.errors import InputError
+from rs_otl.memory import GIB, available_bytes
+from rs_otl.models import CosineHead, OutputHeads, create_encoder
+from rs_otl.recipe import Recipe
+
+# A weight, its gradient and its momentum.
+_WEIGHT_BYTES = 12
+# Of the memory that is free, what a proposal fills.
+_FILLED = 0.8
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a run keeps in memory at least, in bytes, beside the program and its images.
+
+    Attributes:
+        weights: Weights, their gradients and momentum.
+        step: What a step keeps for its backward pass.
+        outputs: The outputs that labels are made from.
+        together: Whether outputs are kept while steps are made.
+    """
+
+    weights: int
+    step: int
+    outputs: int
+    together: bool
+
+    @property
+    def total(self) -> int:
+        """Bytes at the moment when most are needed."""
+        both = (self.step, self.outputs)
+        return self.weights + (sum(both) if self.together else max(both))
+
+
+def refuse_too_much(recipe: Recipe, bands: int, images: int, processes: int = 1) -> None:
+    """Refuse a run that cannot fit: the device's memory on a GPU, else this machine's.
+
+    Only what must be kept is counted, so that a run that fits is never refused: what a step keeps
+    is counted by running the network once without data.
+
+    Args:
+        recipe: The recipe, its precision resolved.
+        bands: Bands of the images.
+        images: Number of training images, or fewer.
+        processes: Processes that share the memory.
+
+    Raises:
+        InputError: If it needs more than is free: an estimate, what there is, the key that helps.
+    """
+    batch = max(2, min(recipe.batch_size, images // processes))
+    recipe = recipe.model_copy(update={"batch_size": batch})
+    need = estimate(recipe, bands, images)
+    free = _free_bytes() // processes
+    if need.total <= free:
+        return
+    parts = {
+        f"{need.weights / GIB:.1f} for weights, gradients and momentum": need.weights,
+        f"{need.step / GIB:.1f} for a step of {recipe.views:,} views x {recipe.batch_size:,} "
+        f"images of {recipe.image_size:,} pixels": need.step,
+        f"{need.outputs / GIB:.1f} for the outputs of {recipe.views:,} views x {recipe.heads:,} "
+        f"heads x {images:,} images x {_clusters(recipe, images):,} clusters": need.outputs,
+    }
+    what = ", ".join(part for part, size in parts.items() if size >= 0.05 * need.total)
+    where = "the GPU" if torch.cuda.is_available() else "memory"
+    raise InputError(
+        f"{recipe.encoder} would keep {need.total / GIB:,.1f} GiB in {where} ({what}), of which "
+        f"{free / GIB:,.1f} GiB are free: {_advice(recipe, need, free)}"
+    )
+
+
+def estimate(recipe: Recipe, bands: int, images: int) -> Need:
+    """Estimate what a run keeps in memory; see :func:`refuse_too_much`."""
+    if recipe.supervised:  # one linear head for the classes, whose number matters little
+        recipe = recipe.model_copy(
+            update={"clusters": 2, "heads": 1, "hidden": 0, "temperature": None}
+        )
+    clusters = _clusters(recipe, images)
+    with torch.device("meta"):
+        encoder = create_encoder(recipe.encoder, bands)
+        features = int(encoder.num_features)  # type: ignore[arg-type]
+        heads: nn.Module = (
+            OutputHeads(features, clusters, recipe.heads, recipe.hidden)
+            if recipe.temperature is None
+            else CosineHead(features, clusters, recipe.temperature)
+        )
+    weights = sum(weight.numel() for module in (encoder, heads) for weight in module.parameters())
+    rows = 1 if recipe.temperature is not None else recipe.views * recipe.heads
+    return Need(
+        weights=_WEIGHT_BYTES * weights,
+        step=_step_bytes(recipe, encoder, bands),
+        outputs=0 if recipe.supervised else 4 * rows * images * clusters,
+        together=recipe.relabel == "reuse",
+    )
+
+
+def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
+    """Return the bytes that a step keeps for its backward pass, the encoder's part of them."""
+    images = recipe.views * recipe.batch_size
+    shape = (bands, recipe.image_size, recipe.image_size)
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    encoder.to(dtype).train()
+    weights = {
+        weight.untyped_storage()._cdata for weight in (*encoder.parameters(), *encoder.buffers())
+    }
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
+    try:
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            encoder(torch.empty(-(-images // recipe.chunks), *shape, dtype=dtype, device="meta"))
+    except Exception:  # nothing can be said of a network that does not run without data
+        return 0
+    activations = sum(storage.nbytes() for storage in kept.values())
+    if recipe.compile:
+        activations //= 2  # what is cheap is computed again
+    views = 4 * images * torch.Size(shape).numel() if recipe.chunks > 1 else 0
+    return activations + views
+
+
+def _clusters(recipe: Recipe, images: int) -> int:
+    return max(2, images if recipe.clusters is None else min(recipe.clusters, images))
+
+
+def _free_bytes() -> int:
+    if not torch.cuda.is_available():
+        return available_bytes()
+    # PyTorch holds on to memory that it may give again.
+    idle = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + idle
+
+
+def _advice(recipe: Recipe, need: Need, free: int) -> str:
+    """Return the key that helps against the largest part."""
+    largest = max(need.step, need.outputs, need.weights)
+    if largest == need.outputs:
+        return "lower clusters or views with --set"
+    if largest == need.weights:
+        return "lower hidden, heads or clusters with --set"
+    room = _FILLED * free - need.weights - (need.outputs if need.together else 0)
+    images = recipe.views * recipe.batch_size
+    chunks = -(-need.step * recipe.chunks // max(1, int(room)))
+    if chunks <= images // 8:
+        return f"--set chunks={chunks} makes a step in as many passes; or lower batch_size"
+    return "lower image_size, views or batch_size with --set"
