@@ -297,8 +297,6 @@ class CatalogueDataset(ImageDataset):
             # From version 0.9 on torchgeo verifies by SHA-256.
             kind = "sha256" if hasattr(self, "sha256") else "md5"
             verify = {kind: getattr(self, kind) if self.checksum else None}
-            download_and_extract_archive(
-                self.address(), self.root, filename=self.filename, **verify
-            )
+            download_and_extract_archive(self.address(), self.root, filename=self.filename, **verify)
         elif os.path.isfile(archive):
             extract_archive(archive)

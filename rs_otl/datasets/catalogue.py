@@ -395,9 +395,7 @@ _ENTRIES = (
         folders=("UCMerced_LandUse/Images",),
         known_as=("ucm", "merced"),
         files="<class>/<class>NN.tif",
-        obtain=_download(
-            "ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"
-        ),
+        obtain=_download("ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"),
         dataset="UCMerced",
         downloads=True,
     ),

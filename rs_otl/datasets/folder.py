@@ -109,7 +109,8 @@ class ImageFolder(ImageDataset):
             split,
             transforms,
             functools.partial(load, keep_alpha=keep_alpha),
-            [LeftOut(path, "lies in no class folder") for path in listing.outside] + listing.others,
+            [LeftOut(path, "lies in no class folder") for path in listing.outside]
+            + listing.others,
             note="; ".join(filter(None, (listing.note, remark))) or None,
         )
 

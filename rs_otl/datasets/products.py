@@ -11,9 +11,7 @@ from rs_otl.errors import InputError
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 # A band's number in a file's name: of Landsat (LC08_..._SR_B4), Sentinel-2 (T32TQM_..._B04_10m),
 # or HLS (HLS.S30...B04).
-_BAND = re.compile(
-    r"(?:^|(?<=[/_.-]))(?:(?:SR|ST|TOA|BOA)_)?B(\d{1,2}A?)(?=[_.-]|$)", re.IGNORECASE
-)
+_BAND = re.compile(r"(?:^|(?<=[/_.-]))(?:(?:SR|ST|TOA|BOA)_)?B(\d{1,2}A?)(?=[_.-]|$)", re.IGNORECASE)
 # The folders of a Sentinel-2 product by resolution, and what its files' names end in.
 _RESOLUTION = re.compile(r"(?:^|(?<=[_/]))R?(?:10|20|60)m(?=/|$)")
 # Bands of a product that an error names.

@@ -208,7 +208,9 @@ def _load(path: str, size: int) -> NDArray[Any]:
     return pixels.transpose(1, 2, 0)
 
 
-def _places(path: Path, size: int, random: np.random.Generator, most: int) -> list[tuple[int, int]]:
+def _places(
+    path: Path, size: int, random: np.random.Generator, most: int
+) -> list[tuple[int, int]]:
     """Choose first rows and columns of the tiles of a scene."""
     with Scene(path) as scene:
         if min(scene.width, scene.height) < size:

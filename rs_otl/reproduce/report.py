@@ -305,9 +305,7 @@ def _texts(cell: Cell) -> list[str]:
     def shown(value: float | None) -> str:
         if value is None:
             return ""
-        return (
-            f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
-        )
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
 
     interval = "" if cell.low is None else f"{cell.low:.1f} to {cell.high:.1f}"
     return [
