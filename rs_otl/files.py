@@ -77,6 +77,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: If another process holds the lock, or the folder cannot be written.
     """
+    if not folder.is_dir():
+        refuse_existing(folder, "exists already and is no folder: name another, or delete it")
     path = folder / LOCK
     with ExitStack() as stack:
         try:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from rs_otl.cli.options import Json, Root, console
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
+from rs_otl.errors import note
 
 
 def datasets(
@@ -40,7 +41,7 @@ def datasets(
         facts = _facts(entry, data_root(root))
         layout = entry.layout(data_root(root))
         if layout and layout.note:
-            print(layout.note, file=sys.stderr)
+            note(layout.note)
     else:
         _list([_facts(entry, data_root(root)) for entry in CATALOGUE.values()], as_json)
         return

@@ -1,10 +1,14 @@
 """Whether a run fits the memory that there is, said before anything is written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 
 from rs_otl.errors import InputError
 from rs_otl.memory import GIB, available_bytes
@@ -86,13 +90,15 @@ def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     with torch.device("meta"):
         encoder = create_encoder(recipe.encoder, bands)
         features = int(encoder.num_features)  # type: ignore[arg-type]
-        heads: nn.Module = (
-            OutputHeads(features, clusters, recipe.heads, recipe.hidden)
+        head: nn.Module = (
+            OutputHeads(features, clusters, 1, recipe.hidden)
             if recipe.temperature is None
             else CosineHead(features, clusters, recipe.temperature)
         )
-    weights = sum(weight.numel() for module in (encoder, heads) for weight in module.parameters())
-    rows = 1 if recipe.temperature is not None else recipe.views * recipe.heads
+    weights = _numbers(encoder) + recipe.heads * _numbers(head)
+    rows = 1
+    if recipe.temperature is None:
+        rows = recipe.heads * (len(recipe.label_batch_sizes) or recipe.views)
     return Need(
         weights=_WEIGHT_BYTES * weights,
         step=_step_bytes(recipe, encoder, bands),
@@ -101,9 +107,15 @@ def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     )
 
 
+def _numbers(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
 def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
     """Return the bytes that a step keeps for its backward pass, the encoder's part of them."""
     images = recipe.views * recipe.batch_size
+    # With views apart each has passes of its own.
+    largest_pass = recipe.batch_size if recipe.views_apart and recipe.chunks > 1 else images
     shape = (bands, recipe.image_size, recipe.image_size)
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     encoder.to(dtype).train()
@@ -118,9 +130,10 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
             kept[storage._cdata] = storage
         return tensor
 
+    size = (-(-largest_pass // recipe.chunks), *shape)
     try:
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            encoder(torch.empty(-(-images // recipe.chunks), *shape, dtype=dtype, device="meta"))
+        with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+            encoder(torch.empty(size, dtype=dtype, device="meta"))
     except Exception:  # nothing can be said of a network that does not run without data
         return 0
     activations = sum(storage.nbytes() for storage in kept.values())
@@ -128,6 +141,23 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
         activations //= 2  # what is cheap is computed again
     views = 4 * images * torch.Size(shape).numel() if recipe.chunks > 1 else 0
     return activations + views
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Has attention keep what its fused kernels keep: without data it runs the plain one."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Put products of the same shapes in its place."""
+        if function is F.scaled_dot_product_attention and len(arguments) >= 3:
+            query, key, value = arguments[:3]
+            return query @ (key.transpose(-2, -1) @ value)
+        return function(*arguments, **(options or {}))
 
 
 def _clusters(recipe: Recipe, images: int) -> int:

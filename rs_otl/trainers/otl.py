@@ -471,18 +471,26 @@ class OTLTask(BaseTask):
         self._seen += len(batch["image"]) // self._orders
         if not self.trainer.is_last_batch:
             return
+        self._refuse_divergence(outputs["loss"])
         upcoming = self.current_epoch + 1
         if self._step_outputs is not None and upcoming != self.trainer.max_epochs:
             self._seed(self.current_epoch, batch_idx + 1)
             self._make_labels(upcoming)
-        if not math.isfinite(outputs["loss"]):
-            raise InputError(
-                f"training has diverged in epoch {self.current_epoch + 1} (the loss is not "
-                f"finite): lower the learning rate, now {self.hparams['lr']:g}"
-            )
         seconds = time.perf_counter() - self._began
         self.log("train_seconds", seconds)
         self.log("images_per_second", self._seen / seconds)
+
+    def _refuse_divergence(self, loss: Tensor) -> None:
+        """Stop before what is not finite is labelled with, saved or exported."""
+        values = (*self.encoder.state_dict().values(), *self.heads.state_dict().values())
+        wrong = None if math.isfinite(loss) else "loss is"
+        if wrong is None and not all(bool(value.isfinite().all()) for value in values):
+            wrong = "weights are"
+        if wrong is not None:
+            raise InputError(
+                f"training has diverged in epoch {self.current_epoch + 1} (the {wrong} not "
+                f"finite): lower the learning rate, now {self.hparams['lr']:g}, or set a warmup"
+            )
 
     def _seed(self, *moment: int) -> None:
         """Seed the global random state from the run's seed, the process and the moment."""

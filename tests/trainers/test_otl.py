@@ -410,3 +410,18 @@ def test_more_clusters_than_images_are_refused():
 def test_training_that_diverges_stops_with_a_word_on_the_learning_rate():
     with pytest.raises(InputError, match="lower the learning rate"):
         _fit(_task(lr=1e12, milestones=[9], milestone_lrs=[1]), epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"lr": 1e30}, "loss is not finite"),
+        ({"lr": 1e30, "relabel": "reuse"}, "loss is not finite"),
+        # The last step of all, after which no loss is computed.
+        ({"lr": 1e38, "weight_decay": 1e3}, "weights are not finite"),
+    ],
+)
+def test_training_that_diverges_says_so_in_its_first_epoch(changes, reason):
+    one_step = "weights" in reason
+    with pytest.raises(InputError, match=rf"diverged in epoch 1 \(the {reason}.*learning rate"):
+        _fit(_task(model="test_resnet", **changes), 2, _Images(16 if one_step else 48))
