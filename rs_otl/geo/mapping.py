@@ -2,6 +2,7 @@
 
 import colorsys
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError
@@ -23,6 +23,11 @@ from rs_otl.geo.labels import Label, Skipped, read_labels
 from rs_otl.geo.similar import unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
+
+with warnings.catch_warnings():
+    # joblib's, where shared memory is full: nothing here runs in parallel.
+    warnings.simplefilter("ignore")
+    from sklearn.linear_model import LogisticRegression
 
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
 _STRENGTH = 300.0

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs_otl.clustering import balanced_labels
+from rs_otl.clustering import balanced_labels, labels
 from rs_otl.errors import InputError
 
 
@@ -130,3 +130,19 @@ def test_outputs_that_are_not_finite_are_refused(value, place):
 def test_wrong_input_is_named(outputs, arguments, message):
     with pytest.raises(InputError, match=message):
         balanced_labels(outputs, **arguments)
+
+
+def test_labels_are_made_on_the_cpu_for_a_device_without_float64(monkeypatch):
+    class Outputs(torch.Tensor):
+        """Says that it lies on a device of which nothing can be read."""
+
+        device = torch.device("meta")
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    monkeypatch.setattr(labels, "_WITHOUT_FLOAT64", ("meta",))
+    outputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    there = balanced_labels(outputs.as_subclass(Outputs))
+    assert there.labels.device.type == there.counts.device.type == "meta"
+    assert torch.equal(there.translation, balanced_labels(outputs).translation)
