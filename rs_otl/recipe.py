@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 
 # Larger than any recipe; reading YAML takes time and memory.
 _LONGEST = 2**16
@@ -161,6 +161,11 @@ class Recipe(BaseModel):
             )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones {list(self.milestones)} must ascend")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise ValueError(
+                f"milestones {list(self.milestones)} with epochs = {self.epochs}: expected all of "
+                "them below, or the learning rate never changes"
+            )
         return self
 
     @model_validator(mode="after")
@@ -354,13 +359,36 @@ def recipe_for(
         name = f"pretrain/{dataset}" if f"pretrain/{dataset}" in shipped_recipes() else "quick"
     path = find_recipe(name)
     values = read_recipe(path) | {"dataset": dataset}
-    make_recipe(values, str(path))
+    shipped = make_recipe(values, str(path))
+    changes: dict[str, Any] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set {override}: expected key=value")
-        values[key.strip()] = parse_yaml(value, f"--set {override}")
-    return make_recipe(values, f"{name} with --set" if overrides else str(path)), name
+        changes[key.strip()] = parse_yaml(value, f"--set {override}")
+    source = f"{name} with --set" if overrides else str(path)
+    if "epochs" in changes and not {"milestones", "milestone_lrs"} & set(changes):
+        epochs = make_recipe(
+            values | changes | {"milestones": [], "milestone_lrs": []}, source
+        ).epochs
+        changes |= _scaled_milestones(shipped, epochs)
+    return make_recipe(values | changes, source), name
+
+
+def _scaled_milestones(recipe: Recipe, epochs: int) -> dict[str, Any]:
+    """Return the milestones of a recipe at the same shares of another number of epochs."""
+    if not recipe.milestones or epochs == recipe.epochs:
+        return {}
+    rates = {
+        max(1, round(milestone * epochs / recipe.epochs)): rate
+        for milestone, rate in zip(recipe.milestones, recipe.milestone_lrs, strict=True)
+    }
+    rates = {milestone: rate for milestone, rate in rates.items() if milestone < epochs}
+    note(
+        f"milestones {list(recipe.milestones)} of {recipe.epochs} epochs become {list(rates)} of "
+        f"{epochs}; --set milestones=[...] sets others"
+    )
+    return {"milestones": list(rates), "milestone_lrs": list(rates.values())}
 
 
 def shipped_recipes() -> dict[str, Path]:

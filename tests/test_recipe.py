@@ -71,6 +71,18 @@ def test_a_wrong_setting_is_named(setting, message):
         recipe_for("aid", None, [setting])
 
 
+def test_milestones_move_with_the_epochs_and_this_is_said(capsys):
+    recipe, _ = recipe_for("aid", None, ["epochs=30"])
+    assert (recipe.milestones, recipe.milestone_lrs) == ((16, 24), (0.003, 0.0006))
+    assert "milestones [160, 240] of 300 epochs become [16, 24] of 30" in capsys.readouterr().err
+    recipe, _ = recipe_for("aid", None, ["epochs=2"])
+    assert (recipe.milestones, recipe.milestone_lrs) == ((1,), (0.003,))
+    recipe, _ = recipe_for("aid", None, ["epochs=30", "milestones=[5]", "milestone_lrs=[0.01]"])
+    assert recipe.milestones == (5,)
+    with pytest.raises(InputError, match=r"milestones \[40\] with epochs = 30"):
+        recipe_for("aid", None, ["epochs=30", "milestones=[40]", "milestone_lrs=[0.01]"])
+
+
 def test_milestones_must_ascend():
     with pytest.raises(InputError, match="must ascend"):
         make_recipe({"dataset": "x", "milestones": [4, 2], "milestone_lrs": [1, 2]}, "here")
@@ -179,7 +191,7 @@ def numbers():
     "value", ["1" + "0" * 26, "1.0e+300", ".inf", ".nan", "-1", "0x" + "f" * 6000]
 )
 def test_every_number_has_bounds(key, value):
-    listed = key.startswith("milestone")
+    listed = key.startswith(("milestone", "label_batch"))
     with pytest.raises(InputError, match=rf"{key}(\.0)? = .*(less|greater|finite|number|integer)"):
         recipe_for("aid", None, [f"{key}={f'[{value}]' if listed else value}"])
 
