@@ -17,6 +17,7 @@ from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
+from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
 from rs_otl.cli.recipes import recipes
@@ -103,7 +104,8 @@ def main() -> None:
         reason = " ".join(str(error).split())
         _report(f"fault: {type(error).__name__}: {reason} (--debug shows where)", 1)
     if code == _INTERRUPTED:  # Typer's code for control-C
-        _report("interrupted; --resume continues pretrain and embed", _INTERRUPTED)
+        again = command_to_go_on(sys.argv[1:])
+        _report("interrupted" + (f"; to go on: {again}" if again else ""), _INTERRUPTED)
     sys.exit(code)
 
 

@@ -1,0 +1,45 @@
+"""What to type after control-C."""
+
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+# Options of a command that its --resume does not take, since the run has them: those with a value,
+# and those without.
+_WITH_VALUE = ("--recipe", "--set", "--init", "--division", "--cache")
+_WITHOUT = ("--supervised", "--finetune")
+_RESUMED = ("pretrain", "transfer", "embed")
+
+
+def command_to_go_on(words: Sequence[str]) -> str | None:
+    """Return the command that goes on where an interrupted one was stopped.
+
+    Args:
+        words: The words of the interrupted command, after ``rs-otl``.
+
+    Returns:
+        The command, or ``None`` if there is nothing to go on with.
+    """
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command == "reproduce":  # keeps what is finished
+        return shlex.join(["rs-otl", *words])
+    if command not in _RESUMED or "--frozen" in words:
+        return None
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name = word.partition("=")[0]
+        if command != "embed" and name in _WITH_VALUE:
+            if "=" not in word:
+                next(rest, None)
+        elif command == "embed" or (name not in _WITHOUT and "keep-duplicates" not in name):
+            kept.append(word)
+    if "--supervised" in words and "--out" not in words:
+        dataset = next(
+            word
+            for before, word in pairwise(words)
+            if word[0] != "-" and (before == command or before[0] != "-" or before in _WITHOUT)
+        )
+        kept += ["--out", str(Path("runs") / "supervised" / Path(dataset).resolve().name)]
+    return shlex.join(["rs-otl", *kept, *(["--resume"] if "--resume" not in kept else [])])
