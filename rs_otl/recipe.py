@@ -113,7 +113,9 @@ class Recipe(BaseModel):
     targets: Annotated[str, Field(max_length=200)] = "even"
     """Sizes of the clusters: ``even``; ``power-law X``, as i to the power of X with i from 1
     (equation 27); or ``power-law X from 0``, as in table 4."""
-    label_batch_sizes: tuple[Annotated[int, Field(ge=2, le=65_536)], ...] = ()
+    label_batch_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=65_536)], ...], Field(max_length=1000)
+    ] = ()
     """Batch sizes of the label passes, each of which makes one label set from one view of every
     image; empty for one pass over ``views`` stacked views."""
     decay: Annotated[FiniteFloat, Field(gt=1, le=1e3)] = 1.5

@@ -102,6 +102,8 @@ def main() -> None:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
+        if _is_lack_of_memory(error):
+            _report(f"not enough memory ({reason:.200}): use smaller images, batches or tiles", 2)
         _report(f"fault: {type(error).__name__}: {reason} (--debug shows where)", 1)
     if code == _INTERRUPTED:  # Typer's code for control-C
         again = command_to_go_on(sys.argv[1:])
@@ -126,6 +128,12 @@ def _report_usage(error: Any) -> NoReturn:
         message += f"; {key} is a key of the recipe: --set {key}=VALUE"
     command = error.ctx.command_path if error.ctx else "rs-otl"
     _report(f"{message}; see `{command} --help`", 2)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Tell by names: torch, whose errors two of them are, is not imported for every command."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "CPUAllocator" in str(error)
 
 
 def _discard_output() -> None:

@@ -9,6 +9,7 @@ import sys
 from unittest import mock
 
 import pytest
+import torch
 from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
 from geo_scenes import make_encoder
 from PIL import Image
@@ -87,6 +88,9 @@ def test_a_refusal_is_one_printable_line_whatever_it_echoes(value, tmp_path):
     [
         (ValueError("two\n\n  lines \x1b[31m"), 1, r"fault: ValueError: two lines \x1b[31m ("),
         (RuntimeError("x" * 10**6), 1, "fault: RuntimeError: xxx"),
+        (MemoryError("Unable to allocate 9 TiB"), 2, "not enough memory (Unable to allocate 9 TiB"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTry"), 2, "not enough memory (CUDA out of"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't"), 2, "not enough memory ([enf"),
         (OSError(28, "No space left on device"), 2, "input or output: No space left on device"),
         (OSError(28, "No space", "a\nb"), 2, r"a\nb: No space"),
         (InputError("a\nb"), 2, r"a\nb"),
