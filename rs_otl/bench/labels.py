@@ -18,6 +18,7 @@ from rs_otl.datasets import load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import extract_features
 from rs_otl.files import atomic_write
+from rs_otl.memory import GIB, available_bytes
 from rs_otl.models import Encoder, OutputHeads
 from rs_otl.spec import load_size
 from rs_otl.trainers import read_metrics
@@ -77,7 +78,16 @@ def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int =
 
     Returns:
         ``(N, k)``.
+
+    Raises:
+        InputError: If memory does not hold them.
     """
+    needed = rows * clusters * DTYPES[dtype].itemsize
+    if needed > available_bytes():
+        raise InputError(
+            f"{rows:,} rows x {clusters:,} clusters take {needed / GIB:,.1f} GiB, "
+            f"{available_bytes() / GIB:,.1f} GiB of memory are free: expected fewer"
+        )
     generator = torch.Generator().manual_seed(seed)
     outputs = torch.empty(rows, clusters, dtype=DTYPES[dtype])
     mixing = torch.randn(16, clusters, generator=generator)

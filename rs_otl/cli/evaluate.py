@@ -39,6 +39,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=16,
+            max=4096,
             help="Side of the images that encoders see. By default each encoder's own, and the "
             "first one's for weights by name.",
             show_default=False,
@@ -46,7 +47,7 @@ def evaluate(
     ] = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     overwrite: Annotated[
         bool,
         typer.Option(

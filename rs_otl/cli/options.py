@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ Division = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=2**31 - 1,
         help="Number of the random 80/20 division. Default: that of the run, or 1.",
         show_default=False,
     ),
@@ -79,6 +81,12 @@ def overridden(
     if supervised:
         changes.append("supervised=true")
     return changes
+
+
+def check_devices(devices: str) -> None:
+    """Refuse a number of devices that is none."""
+    if devices != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", devices):
+        raise InputError(f"--devices {devices}: expected a number or auto")
 
 
 def parsed_shots(shots: str | None) -> tuple[int, ...]:
@@ -138,7 +146,10 @@ Bands = Annotated[
 TileImageSize = Annotated[
     int | None,
     typer.Option(
-        min=16, help="Side that tiles are resized to. Default: the encoder's.", show_default=False
+        min=16,
+        max=4096,
+        help="Side that tiles are resized to. Default: the encoder's.",
+        show_default=False,
     ),
 ]
 Precision = Annotated[

@@ -14,6 +14,7 @@ from rs_otl.cli.options import (
     RecipeName,
     Root,
     Set,
+    check_devices,
     overridden,
 )
 
@@ -70,8 +71,7 @@ def pretrain(
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
-    if devices != "auto" and not devices.isdecimal():
-        raise InputError(f"--devices {devices}: expected a number or auto")
+    check_devices(devices)
     overrides = overridden(set_, init, division, keep_duplicates_together, supervised)
     if cache is not None:
         overrides.append(f"cache={cache}")

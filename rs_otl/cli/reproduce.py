@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json, Root
+from rs_otl.cli.options import Json, Root, check_devices
 
 
 def reproduce(
@@ -36,6 +36,8 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Make the paper's tables and figures again, and print them beside the paper's numbers."""
+    check_devices(devices)
+
     from rs_otl.reproduce import entries
     from rs_otl.reproduce import reproduce as make
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
@@ -288,18 +289,24 @@ def _trainer(
         # On the signal before a time limit Lightning would save a checkpoint that the next run
         # in the same folder starts from, whichever run it is.
         plugins.append(SLURMEnvironment(auto_requeue=False))
-    return Trainer(
-        default_root_dir=directory,
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        logger=False,  # History writes what there is
-        callbacks=callbacks,
-        plugins=plugins,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,  # the score during training is that of the training images' votes
-        **settings,
-    )
+    try:
+        return Trainer(
+            default_root_dir=directory,
+            max_epochs=recipe.epochs,
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+            logger=False,  # History writes what there is
+            callbacks=callbacks,
+            plugins=plugins,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,  # the score during training is that of the training images' votes
+            **settings,
+        )
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(
+            f"devices = {settings['devices']}, strategy = {settings['strategy']!r}: {reason}"
+        ) from error
 
 
 def is_first() -> bool:

@@ -122,6 +122,23 @@ def test_a_note_is_one_line(capsys):
     assert capsys.readouterr().err == "a\\r\\nb\\x1b\\udcffß\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "labels", "--rows", 10**12, "--clusters", 10**6],
+        ["augmentations", "a.png", "-o", "b.png", "--image-size", 10**6],
+        ["evaluate", "run", "--on", "aid", "--seed", 2**64],
+        ["evaluate", "run", "--on", "aid", "--division", 10**12],
+        ["evaluate", "run", "--on", "aid", "--image-size", 10**6],
+        ["embed", "a.tif", "--encoder", "run", "-o", "b.tif", "--image-size", 10**6],
+    ],
+    ids=lambda words: f"{words[0]} {words[-2]}",
+)
+def test_numbers_beyond_any_sense_are_refused_before_any_work(words, tmp_path):
+    assert refused(*words, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("words", [[], ["bench"]])
 def test_no_words_are_answered_with_the_help(words):
     done = rs_otl_here(*words)

@@ -2,8 +2,9 @@
 
 import csv
 
+import pytest
 import yaml
-from command_line import draw_folder, rs_otl, settings
+from command_line import draw_folder, rs_otl, rs_otl_here, settings
 
 
 def test_two_processes_on_one_machine_train_and_write_one_run(tmp_path):
@@ -16,6 +17,22 @@ def test_two_processes_on_one_machine_train_and_write_one_run(tmp_path):
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     assert [float(row["epoch"]) for row in rows] == [1, 2]
     assert yaml.safe_load((run / "recipe.yaml").read_text())["batch_size"] == 8
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "9" * 5000, "٣", ""])
+def test_devices_that_cannot_be_are_refused(devices):
+    assert (
+        "expected a number or auto"
+        in rs_otl_here("pretrain", "aid", f"--devices={devices}", check=2).stderr
+    )
+
+
+def test_a_strategy_that_lightning_does_not_know_is_refused(tmp_path):
+    draw_folder(tmp_path / "images", images=4)
+    words = ["images", "--out", "new", "--strategy", "odd", *settings()]
+    refused = rs_otl_here("pretrain", *words, check=2, cwd=tmp_path).stderr
+    assert "strategy = 'odd': You selected an invalid strategy" in refused.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_devices_that_are_no_number_are_refused(tmp_path):
