@@ -64,12 +64,14 @@ def check_run(
             found[report.name] = "not readable"
             wrong.append(str(error))
     try:
-        for start in read_provenance(directory).starts:
+        provenance = read_provenance(directory)
+        for start in provenance.starts:
             commit = f" ({start.commit})" if start.commit else ""
             machine = ", ".join((start.machine, *start.gpus))
             found[start.time] = f"rs-otl {start.rs_otl}{commit} on {machine}"
-            differences = start.differences(this_start())
-            found["versions"] = "; ".join(differences) or "as installed"
+        if provenance.starts:
+            others = provenance.differences(this_start())
+            found["versions"] = "; ".join(others) or "as installed"
     except InputError as error:
         wrong.append(str(error))
     if wrong:

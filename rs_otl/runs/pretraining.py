@@ -27,7 +27,7 @@ from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.provenance import Provenance, add_start, read_provenance
+from rs_otl.runs.provenance import Provenance, add_start, read_provenance, this_start
 from rs_otl.runs.state import (
     Identity,
     own_recipe,
@@ -125,6 +125,12 @@ def pretrain(
             begun_with = read_imagery(directory)
             resumed = read_run_checkpoint(checkpoint)
             refuse_other_recipe(resumed, checkpoint, recipe)
+            if is_first() and (others := provenance.differences(this_start())):
+                print(
+                    f"begun with other versions ({'; '.join(others)}): the result may differ from "
+                    "that of a run left alone",
+                    file=sys.stderr,
+                )
         started = None if recipe.init is None else load_encoder(recipe.init)
         processes = 1 if devices == "auto" or torch.cuda.is_available() else int(devices)
         # Of images that are not decoded yet; their bands matter little.

@@ -44,15 +44,9 @@ class Start(BaseModel):
     machine: str
     gpus: tuple[str, ...]
 
-    def differences(self, now: "Start") -> list[str]:
-        """Return the versions that differ in another start, as ``torch 2.11 then, 2.12 now``."""
-        then = {"rs-otl": self.rs_otl, "python": self.python, **self.packages}
-        other = {"rs-otl": now.rs_otl, "python": now.python, **now.packages}
-        return [
-            f"{name} {version} then, {other.get(name, 'none')} now"
-            for name, version in then.items()
-            if other.get(name) != version
-        ]
+    def versions(self) -> dict[str, str]:
+        """Return the versions of everything."""
+        return {"rs-otl": self.rs_otl, "python": self.python, **self.packages}
 
 
 class Provenance(BaseModel):
@@ -61,6 +55,15 @@ class Provenance(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     starts: tuple[Start, ...] = ()
+
+    def differences(self, now: Start) -> list[str]:
+        """Return versions of the latest start that are others now: ``torch 2.11, now 2.12``."""
+        then = self.starts[-1].versions() if self.starts else {}
+        return [
+            f"{name} {version}, now {now.versions().get(name, 'none')}"
+            for name, version in then.items()
+            if now.versions().get(name) != version
+        ]
 
 
 def read_provenance(directory: Path) -> Provenance:

@@ -95,6 +95,30 @@ def test_a_full_disk_is_one_line(made, tmp_path, capfd, command, size):
     assert not (here / "new" / "encoder").exists()
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 200 KiB; only root can make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk]
+    if not shutil.which("mount") or subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "export", "embed", "embed to Parquet"])
+def test_a_small_disk_is_one_line(made, small_disk, capfd, command):
+    *words, out = COMMANDS[command]
+    if command != "pretrain":
+        # Of what is left no output fits.
+        (small_disk / "filler").write_bytes(bytes(195 * 1024))
+    line = refused([*words, small_disk / out], made, capfd)
+    assert line.startswith(str(small_disk / out))
+    assert not list(small_disk.rglob("*.tif"))
+    assert not (small_disk / "new" / "encoder").exists()
+
+
 @pytest.mark.parametrize("size", [30_000, 450_000])
 def test_embedding_goes_on_when_there_is_room(made, tmp_path, capfd, size):
     """A limit that the embeddings reach, the plain copy, or the output."""

@@ -210,7 +210,11 @@ def test_a_run_goes_on_with_what_a_machine_needs_changed(stopped, run):
     set_key(run, "workers", 0)
     recipe = (run / "recipe.yaml").read_bytes()
     (run / "metrics.csv").write_text("epoch,lo")
-    rs_otl_here("pretrain", stopped / "images", "--resume", "--out", run)
+    provenance = json.loads((run / "provenance.json").read_text())
+    provenance["starts"][0]["packages"]["timm"] = "0.1"
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    done = rs_otl_here("pretrain", stopped / "images", "--resume", "--out", run)
+    assert "begun with other versions (timm 0.1, now " in done.stderr
     assert (run / "recipe.yaml").read_bytes() == recipe
     assert [epoch["epoch"] for epoch in read_metrics(run)] == [1, 2]
     starts = json.loads((run / "provenance.json").read_text())["starts"]
