@@ -34,6 +34,8 @@ from rs_otl.spec import RGB
 
 EXPECTED = f"images ({', '.join(SUFFIXES)}), in one sub-folder for each class or all together"
 
+# Files that images are passed on in.
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z", ".parquet", ".h5", ".npz", ".npy")
 # Names that a line of text lists.
 _LISTED = 4
 # Images, and pixels of each, that decide the scale of 16-bit images.
@@ -138,6 +140,9 @@ def list_folder(folder: Path) -> Listing:
     others = [LeftOut(path.relative_to(folder).as_posix(), why) for path, why in found.others]
     if not paths:
         seen = f" ({others[0].path} {others[0].reason})" if others else ""
+        packed = sorted(path.name for path in folder.iterdir() if path.name.endswith(_PACKED))
+        if packed:
+            seen = f" but {_listed(packed)}, to be unpacked first"
         raise InputError(f"{folder}: no images{seen}, expected {EXPECTED}")
     level, unread, remarks = _class_level([path.split("/") for path in paths])
     note = f"{folder}: {'; '.join(remarks)}" if remarks else None

@@ -161,9 +161,11 @@ def _choose_tiles(
     alike = {path: header for path, header in headers.items() if header.bands == bands}
     random = np.random.default_rng(0)
     tiles: list[str] = []
+    # Whether a tile holds data is known once it is read: not far more are than can be chosen.
+    most_of_one = min(most, max(1, 4 * most // len(alike)))
     for path in sorted(alike):
         try:
-            places = _places(folder / path, size, random, most)
+            places = _places(folder / path, size, random, most_of_one)
         except InputError as error:
             left_out.append(LeftOut(path, str(error)))
             continue

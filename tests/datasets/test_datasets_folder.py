@@ -165,6 +165,9 @@ def test_errors_name_the_folder_and_what_is_expected(tmp_path):
         list_folder(tmp_path / "absent")
     with pytest.raises(InputError, match=f"{tmp_path}: no images, expected"):
         list_folder(tmp_path)
+    _touch(tmp_path, "AID.zip", "train-00000.parquet")
+    with pytest.raises(InputError, match=r"but AID\.zip, train-00000\.parquet, to be unpacked"):
+        list_folder(tmp_path)
 
 
 def _describe(folder):
