@@ -614,7 +614,10 @@ def _moved(map_: SceneMap, folder: Path) -> SceneMap:
 
 def _write_areas(out: Path, result: MapResult) -> None:
     """Write cells and hectares of each class in each scene."""
-    with atomic_write(out, new=True) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(out, new=True) as aside,
+        aside.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(("scene", "class", "value", "cells", "per cent", "hectares"))
         for map_ in result.maps:
