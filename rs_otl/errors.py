@@ -15,18 +15,22 @@ class InputError(ValueError):
     """
 
 
-def one_line(text: str) -> str:
-    r"""Make one printable line of bounded length of a text that may echo anything.
-
-    Args:
-        text: The text. Line breaks, control characters and bytes that are no UTF-8 in it come out
-            escaped, as ``\n``, ``\x1b`` and ``\udcff``; of a long text the middle is left out.
-    """
-    if len(text) > LONGEST_LINE:
-        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 3 :]}"
+def printable(text: str) -> str:
+    r"""Escape what would not print: control characters come out as ``\n``, ``\x1b``, ``\udcff``."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def one_line(text: str) -> str:
+    """Make one printable line of bounded length of a text that may echo anything.
+
+    Args:
+        text: The text; of a long one the middle is left out.
+    """
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 3 :]}"
+    return printable(text)
 
 
 def note(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,16 +19,42 @@ from rs_otl.cli.options import (
 )
 from rs_otl.errors import note
 
+if TYPE_CHECKING:  # importing it takes seconds
+    from rs_otl.geo.mapping import MapResult
+
+_SHOWN = 10
+
 
 def map_(
-    scene: Annotated[
-        Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+    scenes: Annotated[
+        list[Path], typer.Argument(help="Scenes, or GeoTIFFs that `rs-otl embed` made of them.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="GeoTIFF to write, or a folder for one GeoTIFF per scene; must be new.",
+        ),
     ],
     labels: Annotated[
-        Path,
-        typer.Option(help="Labelled points or polygons: GeoJSON, GeoPackage, GeoParquet or CSV."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="GeoTIFF to write; must be new.")],
+        Path | None,
+        typer.Option(
+            help="Labelled points or polygons on the scenes: GeoJSON, GeoPackage, GeoParquet or "
+            "CSV.",
+            show_default=False,
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of labels, what --save-classifier has kept.", show_default=False
+        ),
+    ] = None,
+    save_classifier: Annotated[
+        Path | None,
+        typer.Option(help="Keep the classifier for other scenes, as JSON.", show_default=False),
+    ] = None,
     field: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +66,31 @@ def map_(
         str | None,
         typer.Option(help="Layer of the labels, where their file has several.", show_default=False),
     ] = None,
+    colors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Colours of the classes, and their order: JSON, a style of QGIS (.qml), or a "
+            "GeoPackage with a style.",
+            show_default=False,
+        ),
+    ] = None,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="Also write each map as polygons, a GeoPackage.")
+    ] = False,
+    areas: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV to write: cells and hectares by scene and class.", show_default=False
+        ),
+    ] = None,
+    tested_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="GeoJSON or GeoPackage to write: each label with the class that the others "
+            "predict for it.",
+            show_default=False,
+        ),
+    ] = None,
     encoder: SceneEncoder = None,
     tile: Tile = None,
     stride: Stride = None,
@@ -48,16 +99,22 @@ def map_(
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Map a scene from a handful of labelled places."""
+    """Map scenes from a handful of labelled places."""
     from rs_otl.geo import map as run
 
     done = run(
-        scene,
+        scenes,
         labels,
         output,
         encoder=encoder,
         field=field,
         layer=layer,
+        classifier=classifier,
+        save_classifier=save_classifier,
+        colours=colors,
+        areas=areas,
+        tested_labels=tested_labels,
+        polygons=polygons,
         tile=tile,
         stride=stride,
         bands=listed(bands),
@@ -70,20 +127,47 @@ def map_(
     if as_json:
         print_json(done)
         return
-    with_data = sum(done.cells.values())
+    _print_classes(done)
+    if labels is not None:
+        _print_accuracy(done)
+    for map_ in done.maps:
+        beside = [map_.confidence, map_.path.with_suffix(".qml"), map_.polygons]
+        typer.echo(f"written  {', '.join(str(path) for path in [map_.path, *beside] if path)}")
+    for path in (save_classifier, areas, tested_labels):
+        if path is not None:
+            typer.echo(f"written  {path}")
+
+
+def _print_classes(done: "MapResult") -> None:
+    cells, hectares = done.cells, done.hectares
+    with_data = max(sum(cells.values()), 1)
     for name in done.classes:
-        typer.echo(
-            f"{name:<24} {100 * done.cells[name] / max(with_data, 1):5.1f} % of the cells, "
-            f"{done.labels[name]:,} labels"
-        )
-    if done.tested:
-        assert done.low is not None
-        assert done.high is not None
-        typer.echo(
-            f"cross-validation: {done.correct} of {done.tested} labels predicted correctly, "
-            f"{100 * done.correct / done.tested:.0f} %, 95 % interval {100 * done.low:.0f} to "
-            f"{100 * done.high:.0f} %"
-        )
-    else:
+        line = f"{name:<24} {100 * cells[name] / with_data:5.1f} % of the cells"
+        if hectares is not None:
+            line += f", {hectares[name]:,.2f} ha"
+        if done.labels:
+            line += f", {done.labels[name]:,} labels"
+            accuracy = done.accuracies[name]
+            if accuracy.low is not None and accuracy.high is not None:
+                low, high = 100 * accuracy.low, 100 * accuracy.high
+                line += (
+                    f", {accuracy.correct} of {accuracy.tested} right ({low:.0f} to {high:.0f} %)"
+                )
+        typer.echo(line)
+
+
+def _print_accuracy(done: "MapResult") -> None:
+    accuracy = done.accuracy
+    if accuracy.low is None or accuracy.high is None:
         typer.echo("no class has two labels: the accuracy cannot be estimated")
-    typer.echo(f"written  {done.path}, {done.path}.aux.xml, {done.path.with_suffix('.qml')}")
+        return
+    wrong = [label for label in done.tested if label.predicted not in (None, label.given)]
+    for label in wrong[:_SHOWN]:
+        typer.echo(f"{label.name} looks like {label.predicted} to the others")
+    if len(wrong) > _SHOWN:
+        typer.echo(f"and {len(wrong) - _SHOWN:,} more; --tested-labels FILE writes them all")
+    typer.echo(
+        f"cross-validation: {accuracy.correct} of {accuracy.tested} labels predicted correctly, "
+        f"{100 * accuracy.correct / accuracy.tested:.0f} %, 95 % interval {100 * accuracy.low:.0f} "
+        f"to {100 * accuracy.high:.0f} %"
+    )

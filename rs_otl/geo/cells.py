@@ -363,3 +363,19 @@ def _refuse_others(
             f"{cells.name}: made of the bands {', '.join(made.bands)}, not "
             f"{', '.join(bands)}: leave --bands out, or embed the scene again"
         )
+
+
+def refuse_mixed(scenes: Sequence[Cells]) -> None:
+    """Raise an :class:`InputError` if embeddings cannot be compared with each other."""
+    first = scenes[0]
+    for other in scenes[1:]:
+        if other.provenance.weights != first.provenance.weights:
+            raise InputError(
+                f"{first.name} was embedded with {first.provenance.encoder}, {other.name} with "
+                f"{other.provenance.encoder}: expected one encoder for all"
+            )
+        if other.features != first.features or other.provenance.components is not None:
+            raise InputError(
+                f"{other.name}: principal components are of one file alone; search it alone, or "
+                "embed without --pca"
+            )

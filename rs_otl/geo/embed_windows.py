@@ -133,7 +133,7 @@ def embed_cells(
                 batch.append((number, pixels, valid))
         if batch:
             numbers, tiles, valid = (np.stack(parts) for parts in zip(*batch, strict=True))
-            images = encoder.scale(_tensor(tiles))
+            images = encoder.scale(as_tensor(tiles))
             values[numbers] = encoder.embed(images, torch.from_numpy(valid)).numpy()
     return values
 
@@ -178,7 +178,7 @@ def _embed_part(
     embeddings = np.full((*wanted.shape, encoder.num_features), np.nan, np.float32)
     places = np.argwhere(wanted)
     tile, whole = grid.tile, bool(valid.all())
-    source, with_data = _tensor(pixels), torch.from_numpy(valid)
+    source, with_data = as_tensor(pixels), torch.from_numpy(valid)
     for start in range(0, len(places), encoder.batch_size):
         batch = places[start : start + encoder.batch_size]
         corners = [(int(tops[row]), int(lefts[column])) for row, column in batch]
@@ -191,7 +191,7 @@ def _embed_part(
     into[cells] = embeddings[row_of[:, None], column_of[None]][cells]
 
 
-def _tensor(pixels: NDArray[Any]) -> Tensor:
+def as_tensor(pixels: NDArray[Any]) -> Tensor:
     """Share raw values with torch, which knows fewer types than rasters have."""
     known = (np.uint8, np.int16, np.float32)
     return torch.from_numpy(pixels if pixels.dtype in known else pixels.astype(np.float32))

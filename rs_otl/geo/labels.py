@@ -1,5 +1,6 @@
 """Labelled points and polygons over a scene."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import shapely
 from numpy.typing import NDArray
 from rasterio import Affine
 
-from rs_otl.errors import InputError, note
+from rs_otl.errors import InputError, note, printable
 from rs_otl.geo.cells import Cells
+from rs_otl.geo.extent import misplaced, pixels_of
 from rs_otl.geo.grid import TileGrid
 
-# Cells that one polygon gives at most, evenly spread over it.
+# Cells that one polygon gives at most, evenly spread over it, and about how many all give.
 _MOST_CELLS = 64
+_MOST_CELLS_IN_ALL = 4096
 _USUAL_FIELDS = ("class", "label")
 # Names of the columns of a table that hold coordinates, and their CRS; None is the scene's.
 _COORDINATES = (
@@ -25,6 +28,8 @@ _COORDINATES = (
 # Pixels that a polygon must reach into the scene: a border that both share may come out of a
 # change of CRS with this error.
 _MARGIN = 0.01
+# Pixels from a scene's corner: what is further away has no place that could be computed with.
+_FAR = 1e12
 
 
 @dataclass(frozen=True)
@@ -32,28 +37,50 @@ class Label:
     """A labelled place.
 
     Attributes:
-        name: What it is called when it is named: its number from 1 in the file and its class.
+        number: Its number in the file, from 1.
         klass: Its class.
-        cells: Row and column of the cells that stand for it, (n, 2).
+        places: The scenes that it lies on: number of the scene, and row and column of the cells
+            that stand for it there, (n, 2).
     """
 
-    name: str
+    number: int
     klass: str
-    cells: NDArray[np.int64]
+    places: tuple[tuple[int, NDArray[np.int64]], ...]
+
+    @property
+    def name(self) -> str:
+        """What it is called when it is named."""
+        return _label_name(self.number, self.klass)
 
 
 @dataclass(frozen=True)
 class Skipped:
     """A label that is not used, and why."""
 
+    number: int
     name: str
     reason: str
 
 
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a file.
+
+    Attributes:
+        frame: The file as it was read: geometries in its own CRS, and attributes.
+        used: Those that lie on a scene.
+        skipped: Those that cannot be used.
+    """
+
+    frame: Any
+    used: list[Label]
+    skipped: list[Skipped]
+
+
 def read_labels(
-    path: Path, scene: Cells, field: str | None = None, layer: str | None = None
-) -> tuple[list[Label], list[Skipped]]:
-    """Read the labels of a scene.
+    path: Path, scenes: Sequence[Cells], field: str | None = None, layer: str | None = None
+) -> Labels:
+    """Read the labels of scenes.
 
     A point stands for the cell that it lies in. A polygon stands for the cells whose centres lie
     in it, or, if there are none, for the cell of a point in it. Polygons that cross themselves
@@ -64,13 +91,10 @@ def read_labels(
             table, such as CSV, with columns ``x`` and ``y`` in the scene's CRS, or ``lon`` and
             ``lat`` (``longitude`` and ``latitude``). On an image without georeference coordinates
             are pixels; y may count down from 0, as QGIS shows such an image.
-        scene: The cells of the scene.
+        scenes: The cells of the scenes.
         field: The attribute that holds the class; by default the only one, or ``class`` or
             ``label``.
         layer: The layer of the file, where several have geometries.
-
-    Returns:
-        The labels, and those that cannot be used, named.
 
     Raises:
         InputError: The file cannot be read, has no such attribute, or no label that can be used.
@@ -81,75 +105,92 @@ def read_labels(
     field = field or _field(path, names)
     if field not in names:
         raise InputError(f"{path}: no attribute {field!r}, expected one of {', '.join(names)}")
-    raw = frame.geometry
-    if scene.crs is not None and frame.crs is not None:
+    placed = [_in_crs_of(scene, frame, path) for scene in scenes]
+    most = max(1, min(_MOST_CELLS, _MOST_CELLS_IN_ALL // len(frame)))
+    used: list[Label] = []
+    skipped: list[Skipped] = []
+    repaired = 0
+    for number, (value, *shapes) in enumerate(zip(frame[field], *placed, strict=True), start=1):
+        klass = _class_name(path, number, field, value)
+        reason, places, mended = "lies outside the scene", [], False
+        if len(scenes) > 1:
+            reason = f"lies outside all {len(scenes):,} scenes"
+        if not klass:
+            reason = f"has no {field}"
+        elif shapes[0] is None or shapes[0].is_empty:
+            reason = "has no geometry"
+        elif shapes[0].geom_type not in ("Point", "MultiPoint", "Polygon", "MultiPolygon"):
+            reason = f"is a {shapes[0].geom_type}, not a point or polygon"
+        else:
+            for position, (scene, shape) in enumerate(zip(scenes, shapes, strict=True)):
+                cells, was_mended = _cells_of(shape, scene, most)
+                mended |= was_mended
+                if len(cells):
+                    places.append((position, np.unique(cells, axis=0)))
+        repaired += mended
+        if places:
+            used.append(Label(number, klass, tuple(places)))
+        else:
+            skipped.append(Skipped(number, _label_name(number, klass), reason))
+    if repaired:
+        note(f"{path}: {repaired:,} polygons cross or touch themselves and were repaired")
+    if not used:
+        reasons = "; ".join(f"{label.name} {label.reason}" for label in skipped[:3])
+        advice = ""
+        outside = [label.number - 1 for label in skipped if label.reason.startswith("lies outside")]
+        if outside:
+            coordinates = shapely.get_coordinates(frame.geometry.to_numpy()[outside])
+            advice = f"; {misplaced(scenes[0], coordinates, frame.crs)}"
+        raise InputError(
+            f"{path}: none of {len(frame):,} labels can be used on {scenes[0].name}"
+            f"{f' and {len(scenes) - 1:,} other scenes' if len(scenes) > 1 else ''}: {reasons}"
+            f"{' and so on' if len(skipped) > 3 else ''}{advice}"
+        )
+    return Labels(frame, used, skipped)
+
+
+def _label_name(number: int, klass: str) -> str:
+    return f"label {number} ({klass or 'no class'})"
+
+
+def _in_crs_of(scene: Cells, frame: Any, path: Path) -> Any:
+    """Return the geometries of labels in the CRS of a scene."""
+    shapes = frame.geometry
+    if scene.crs is not None and shapes.crs is not None:
         try:
-            frame = frame.to_crs(scene.crs.to_wkt())
+            return shapes.to_crs(scene.crs.to_wkt())
         except Exception as error:  # of pyproj, which has several kinds
             raise InputError(
-                f"{path}: labels in {frame.crs.name} cannot be transformed to the CRS of "
+                f"{path}: labels in {shapes.crs.name} cannot be transformed to the CRS of "
                 f"{scene.name} ({' '.join(str(error).split())[:80]}); give them in the scene's CRS"
             ) from None
-    elif _counts_down(raw, scene):
+    if _counts_down(shapes, scene):
         note(
             f"{path}: y counts down from 0, as QGIS shows an image without georeference; taken as "
             "rows from the top"
         )
-        frame = frame.set_geometry(raw.affine_transform([1, 0, 0, -1, 0, 0]))
-    labels: list[Label] = []
-    skipped: list[Skipped] = []
-    repaired = 0
-    for number, (value, shape) in enumerate(
-        zip(frame[field], frame.geometry, strict=True), start=1
-    ):
-        klass = _class_name(path, number, field, value)
-        name = f"label {number} ({klass or 'no class'})"
-        if not klass:
-            skipped.append(Skipped(name, f"has no {field}"))
-        elif shape is None or shape.is_empty:
-            skipped.append(Skipped(name, "has no geometry"))
-        elif shape.geom_type not in ("Point", "MultiPoint", "Polygon", "MultiPolygon"):
-            skipped.append(Skipped(name, f"is a {shape.geom_type}, not a point or polygon"))
-        else:
-            cells, mended = _cells_of(shape, scene)
-            repaired += mended
-            if len(cells):
-                labels.append(Label(name, klass, np.unique(cells, axis=0)))
-            else:
-                skipped.append(Skipped(name, "lies outside the scene"))
-    if repaired:
-        note(f"{path}: {repaired:,} polygons cross or touch themselves and were repaired")
-    if not labels:
-        reasons = "; ".join(f"{label.name} {label.reason}" for label in skipped[:3])
-        raise InputError(
-            f"{path}: none of {len(frame):,} labels can be used on {scene.name}: {reasons}"
-            f"{' and so on' if len(skipped) > 3 else ''}"
-            f"{_advice(raw, scene) if any('outside' in label.reason for label in skipped) else ''}"
-        )
-    return labels, skipped
+        return shapes.affine_transform([1, 0, 0, -1, 0, 0])
+    return shapes
 
 
-def _cells_of(shape: Any, scene: Cells) -> tuple[NDArray[np.int64], bool]:
+def _cells_of(shape: Any, scene: Cells, most: int) -> tuple[NDArray[np.int64], bool]:
     """Return the cells that a point or polygon stands for, and whether it was repaired."""
     grid = scene.grid
+    width, height = grid.width, grid.height
     none = np.empty((0, 2), np.int64)
-    if not np.isfinite(shapely.get_coordinates(shape)).all():
-        return none, False  # out of reach of the scene's CRS
-    place = shapely.transform(shape, lambda xy: _pixels(scene, xy))
+    pixels = pixels_of(scene, shapely.get_coordinates(shape))
+    if not (np.abs(pixels) < _FAR).all():  # nor if one is not a number
+        return none, False
+    place = shapely.transform(shape, lambda _: pixels)
     if "Point" in place.geom_type:
-        points = shapely.get_coordinates(place.intersection(shapely.box(0, 0, *_size(grid))))
+        points = shapely.get_coordinates(place.intersection(shapely.box(0, 0, width, height)))
         return grid.cells_at(*points.T), False
     valid = place.is_valid
     if not valid:
         # Without the lines and points that are left of parts without area.
         place = shapely.make_valid(place).buffer(0)
-    width, height = _size(grid)
     place = place.intersection(shapely.box(_MARGIN, _MARGIN, width - _MARGIN, height - _MARGIN))
-    return _of_polygon(place, grid) if place.area else none, not valid
-
-
-def _size(grid: TileGrid) -> tuple[int, int]:
-    return grid.width, grid.height
+    return _of_polygon(place, grid, most) if place.area else none, not valid
 
 
 def _counts_down(shapes: Any, scene: Cells) -> bool:
@@ -158,30 +199,6 @@ def _counts_down(shapes: Any, scene: Cells) -> bool:
         return False
     _, bottom, _, top = shapes.total_bounds
     return bool(-scene.grid.height <= bottom < 0 and top <= 0)
-
-
-def _advice(shapes: Any, scene: Cells) -> str:
-    """Say where the scene lies, and in which CRS labels outside it would lie on it."""
-    width, height = _size(scene.grid)
-    x, y = scene.coordinate(np.array([0, width, width, 0]), np.array([0, 0, height, height]))
-    text = (
-        f"; the scene reaches from {x.min():.10g},{y.min():.10g} to {x.max():.10g},{y.max():.10g} "
-        f"in {scene.crs or 'coordinates without a CRS'}"
-    )
-    if scene.crs is None:
-        return text
-    import geopandas  # takes a second
-
-    inside = shapely.Polygon(np.stack([x, y], axis=1))
-    crs = scene.crs.to_wkt()
-    for name, assumed in (("longitude and latitude", "EPSG:4326"), ("the scene's CRS", crs)):
-        try:
-            moved = geopandas.GeoSeries(shapes.to_numpy(), crs=assumed).to_crs(crs)
-        except Exception:  # of pyproj, which has several kinds: then there is nothing to advise
-            continue
-        if moved.intersects(inside).any():
-            return f"{text}; labels would lie on it if they were in {name}: check the labels' CRS"
-    return text
 
 
 def _read(path: Path, layer: str | None) -> tuple[Any, list[str]]:
@@ -269,23 +286,22 @@ def _field(path: Path, names: list[str]) -> str:
 
 def _class_name(path: Path, number: int, field: str, value: Any) -> str:
     """Return a class's name, empty if there is none; whole numbers without a fraction."""
+    import pandas  # takes a second
+
     if isinstance(value, list | tuple | dict | set | np.ndarray):
         kind = "record" if isinstance(value, dict) else "list"
         raise InputError(
             f"{path}: {field} of label {number} is a {kind}, expected one name or number"
         )
-    if value is None or value != value:
+    if value is None or pandas.isna(value):
         return ""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
-    return str(value).strip()
+    # One printable line: it goes into legends, tags and messages.
+    return printable(" ".join(str(value).split()))
 
 
-def _pixels(scene: Cells, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack(scene.position(xy[:, 0], xy[:, 1]), axis=1)
-
-
-def _of_polygon(place: Any, grid: TileGrid) -> NDArray[np.int64]:
+def _of_polygon(place: Any, grid: TileGrid, most: int) -> NDArray[np.int64]:
     left, top, right, bottom = place.bounds
     cells = grid.inside((top, bottom), (left, right))
     middle = (cells + 0.5) * grid.stride
@@ -296,4 +312,4 @@ def _of_polygon(place: Any, grid: TileGrid) -> NDArray[np.int64]:
     # Along the edges several cells have the same tile.
     _, first = np.unique(grid.corners(cells), axis=0, return_index=True)
     cells = cells[first]
-    return cells[np.linspace(0, len(cells) - 1, min(len(cells), _MOST_CELLS), dtype=int)]
+    return cells[np.linspace(0, len(cells) - 1, min(len(cells), most), dtype=int)]

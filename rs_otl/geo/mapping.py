@@ -1,77 +1,171 @@
-"""A handful of labels in, a class map out."""
+"""A handful of labels in, class maps out."""
 
-import colorsys
-import re
+import csv
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from rasterio import Affine, features
+from scipy import ndimage, stats
 
 from rs_otl.datasets.scene import SceneLike
-from rs_otl.errors import InputError
-from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
+from rs_otl.errors import InputError, note
+from rs_otl.files import atomic_write, refuse_output, unwritten
+from rs_otl.geo.areas import row_areas
+from rs_otl.geo.cells import (
+    Cells,
+    is_embedding,
+    load_encoder_for,
+    open_cells,
+    refuse_mixed,
+)
+from rs_otl.geo.classifier import MOST_CLASSES, Classifier, Linear, fit, predict_left_out
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
-from rs_otl.geo.labels import Label, Skipped, read_labels
-from rs_otl.geo.similar import unit
+from rs_otl.geo.labels import Label, Labels, Skipped, read_labels
+from rs_otl.geo.legend import (
+    colours_of,
+    natural,
+    read_colours,
+    rgba,
+    write_attributes,
+    write_map_style,
+    write_statistics,
+)
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 
-with warnings.catch_warnings():
-    # joblib's, where shared memory is full: nothing here runs in parallel.
-    warnings.simplefilter("ignore")
-    from sklearn.linear_model import LogisticRegression
-
-# Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
-_STRENGTH = 300.0
-_MOST_CLASSES = 254
-# Fits of the classifier that the accuracy may take.
-_MOST_FITS = 200
-_OKABE_ITO = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00", "f0e442", "999999")
+_TIFF = (".tif", ".tiff")
+# Tiles of a block: labels of a block stay together when folds are left out.
+_BLOCK_TILES = 2
 
 
 @dataclass(frozen=True)
-class MapResult:
-    """A map that was written.
+class SceneMap:
+    """The map of a scene.
 
     Attributes:
         path: The map; ``PATH.aux.xml`` and a ``.qml`` beside it hold the legend.
-        classes: Class names; the first has the value 1.
+        confidence: The probability of each cell's class.
+        polygons: The map as polygons, if asked for.
+        scene: Name of the scene.
         cells: Cells of each class.
-        labels: Labels used of each class.
-        skipped: Labels that could not be used, and why.
+        hectares: Area of each class on the ground; ``None`` for a scene without a place on Earth.
+    """
+
+    path: Path
+    confidence: Path
+    polygons: Path | None
+    scene: str
+    cells: dict[str, int]
+    hectares: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A label that was predicted from others.
+
+    Attributes:
+        number: Its number in the file, from 1.
+        name: What it is called when it is named.
+        given: Its class.
+        predicted: The class that the others predict; ``None`` if it is the only one of its class.
+        probability: Of the predicted class.
+    """
+
+    number: int
+    name: str
+    given: str
+    predicted: str | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many labels are predicted correctly from others.
+
+    Attributes:
         correct: Labels predicted correctly when they, with all their cells, were left out.
-        tested: Labels that were left out: those of classes with two labels or more.
+        tested: Labels that were left out.
         low: Lower end of the accuracy's 95 % interval (Wilson); ``None`` if none was tested.
         high: Upper end.
     """
 
-    path: Path
-    classes: tuple[str, ...]
-    cells: dict[str, int]
-    labels: dict[str, int]
-    skipped: tuple[Skipped, ...]
     correct: int
     tested: int
     low: float | None
     high: float | None
 
+    @classmethod
+    def of(cls, labels: Sequence[Tested]) -> "Accuracy":
+        """Count labels."""
+        tested = [label for label in labels if label.predicted is not None]
+        correct = sum(label.predicted == label.given for label in tested)
+        if not tested:
+            return cls(0, 0, None, None)
+        interval = stats.binomtest(correct, len(tested)).proportion_ci(method="wilson")
+        return cls(correct, len(tested), float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """Maps that were written, and how well the labels are predicted.
+
+    Attributes:
+        classes: Class names; the first has the value 1.
+        colours: Of each, as ``#rrggbb``.
+        maps: One for each scene.
+        labels: Labels used of each class; none with a classifier that was kept.
+        skipped: Labels that could not be used, and why.
+        tested: Each label used, predicted from the others.
+        accuracy: Of all labels.
+        accuracies: Of the labels of each class.
+    """
+
+    classes: tuple[str, ...]
+    colours: tuple[str, ...]
+    maps: tuple[SceneMap, ...]
+    labels: dict[str, int]
+    skipped: tuple[Skipped, ...]
+    tested: tuple[Tested, ...]
+    accuracy: Accuracy
+    accuracies: dict[str, Accuracy]
+
+    @property
+    def cells(self) -> dict[str, int]:
+        """Cells of each class in all maps."""
+        return {name: sum(map_.cells[name] for map_ in self.maps) for name in self.classes}
+
+    @property
+    def hectares(self) -> dict[str, float] | None:
+        """Hectares of each class in all maps; ``None`` if a scene has no place on Earth."""
+        areas = [map_.hectares for map_ in self.maps]
+        if any(area is None for area in areas):
+            return None
+        return {name: sum(area[name] for area in areas if area) for name in self.classes}
+
 
 def map_scene(
-    source: SceneLike,
-    labels: str | Path,
+    sources: SceneLike | Sequence[SceneLike],
+    labels: str | Path | None,
     out: str | Path,
     *,
     encoder: str | Path | Encoder | None = None,
     field: str | None = None,
     layer: str | None = None,
+    classifier: str | Path | None = None,
+    save_classifier: str | Path | None = None,
+    colours: str | Path | None = None,
+    areas: str | Path | None = None,
+    tested_labels: str | Path | None = None,
+    polygons: bool = False,
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
@@ -79,27 +173,38 @@ def map_scene(
     precision: str = "auto",
     progress: bool = False,
 ) -> MapResult:
-    """Map a scene from a handful of labels.
+    """Map scenes from a handful of labels, or with a classifier made of them before.
 
     A logistic regression on the embeddings of the labelled cells, scaled to length 1. Every label
     has the same weight however many cells a polygon covers, and so has every class. A scene and
-    the embeddings that were made of it give the same map.
+    the embeddings that were made of it give the same map. With several scenes, labels may lie on
+    any of them; of scenes that overlap, the first with data there counts.
 
     Args:
-        source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), or the
-            GeoTIFF that :func:`rs_otl.geo.embed` made of one, which needs no encoder.
+        sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or
+            GeoTIFFs that :func:`rs_otl.geo.embed` made of them, which need no encoder: one or
+            several.
         labels: Points or polygons, GeoJSON, GeoPackage, GeoParquet or CSV, in any CRS; see
-            :func:`rs_otl.geo.labels.read_labels`.
-        out: The map, a Cloud-Optimized GeoTIFF with one pixel per cell: band 1 the class, from 1,
-            with its colours, 0 for nodata; band 2 the probability of that class in per cent.
-        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder. Embeddings made
-            with another one are refused.
+            :func:`rs_otl.geo.labels.read_labels`. ``None`` with a ``classifier``.
+        out: The map of one scene, a Cloud-Optimized GeoTIFF with one pixel per cell: the class,
+            from 1, with its colours, 0 for nodata; ``NAME-confidence.tif`` beside it holds the
+            probability of that class in per cent. Or a folder, for the maps of several scenes.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; by default the
+            classifier's. Embeddings made with another one are refused.
         field: The attribute that holds the class; by default the only one, ``class`` or ``label``.
         layer: The layer of the labels, where their file has several.
-        tile: Side of a tile in pixels; by default the side at which the encoder's images are
-            loaded (:func:`rs_otl.spec.load_size`).
+        classifier: A file that ``save_classifier`` wrote, instead of labels.
+        save_classifier: Where to keep the classifier, as JSON.
+        colours: Colours of classes, and their order; see
+            :func:`rs_otl.geo.legend.read_colours`.
+        areas: CSV to write: cells and hectares of each class in each scene.
+        tested_labels: GeoJSON, GeoPackage or GeoParquet to write: the labels, each with the class
+            that the others predict for it, or why it was not used.
+        polygons: Whether to write each map as polygons too, a GeoPackage beside it.
+        tile: Side of a tile in pixels; by default the classifier's, or the side at which the
+            encoder's images are loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
-        bands: The scene's bands that are the encoder's, by name or number from 1.
+        bands: The scenes' bands that are the encoder's, by name or number from 1.
         image_size: Side of the images that the encoder sees; by default its own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
@@ -108,189 +213,439 @@ def map_scene(
         What was written, and how well the labels are predicted.
 
     Raises:
-        InputError: The scene, the encoder or the output cannot be used, no label lies on the
-            scene, or all are of one class.
+        InputError: A scene, the encoder, the classifier or an output cannot be used, no label lies
+            on a scene, or all are of one class.
     """
-    out = Path(out)
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"{out}: expected the name of a GeoTIFF, such as map.tif")
-    refuse_output(out)
-    opened = load_encoder_for([source], encoder, image_size, precision)
-    with open_cells(source, opened, tile, stride, bands) as cells:
-        usable, skipped = read_labels(Path(labels), cells, field, layer)
-        usable, features, dropped = _features(usable, cells)
-        skipped = [*skipped, *dropped]
-        if not usable:
-            raise InputError(f"{labels}: none of its labels lies on data of {cells.name}")
-        counts = Counter(label.klass for label in usable)
-        classes = tuple(sorted(counts, key=_natural))
-        if not 2 <= len(classes) <= _MOST_CLASSES:
-            raise InputError(
-                f"{labels}: {len(classes)} class on {cells.name} ({classes[0]}), expected 2 to "
-                f"{_MOST_CLASSES}"
-            )
-        truth = np.array([classes.index(label.klass) for label in usable])
-        tested, correct = _cross_validated(truth, features)
-        predict = _fitted(truth, features)
-        shape = (2, cells.grid.rows, cells.grid.columns)
-        sizes = np.zeros(len(classes) + 1, np.int64)
-
-        def rows() -> Iterator[NDArray[np.uint8]]:
-            title = f"Mapping {Path(cells.name).name}"
-            for row in tracked(cells.rows(), title, progress, shape[1]):
-                drawn = np.zeros((2, shape[2]), np.uint8)
-                with_data = np.isfinite(row[:, 0])
-                if with_data.any():
-                    chances = predict(row[with_data])
-                    drawn[0, with_data] = chances.argmax(1) + 1
-                    drawn[1, with_data] = np.rint(100 * chances.max(1))
-                sizes[:] += np.bincount(drawn[0], minlength=len(sizes))
-                yield drawn
-
-        colours = palette(len(classes))
-        write_cog(
-            out,
-            rows(),
-            shape,
-            "uint8",
-            0,
-            cells.crs,
-            scaled(cells.transform, cells.grid.stride),
-            ("class", "confidence in per cent"),
-            cells.provenance.model_copy(update={"classes": classes}).tags(),
-            {0: (0, 0, 0, 0), **colours},
-            "NEAREST",
+    listed = list(sources) if isinstance(sources, list | tuple) else [sources]
+    if (labels is None) == (classifier is None):
+        raise InputError("expected either labels or a classifier made of them before")
+    if labels is None and (save_classifier or tested_labels or field or layer):
+        raise InputError(
+            "a classifier is already made: expected labels to save one, to test labels, or to "
+            "choose their field or layer"
         )
-        _write_legend(out, classes, colours)
-    interval = stats.binomtest(correct, tested).proportion_ci(method="wilson") if tested else None
-    return MapResult(
-        path=out,
-        classes=classes,
-        cells={name: int(sizes[number + 1]) for number, name in enumerate(classes)},
-        labels={name: counts[name] for name in classes},
-        skipped=tuple(skipped),
-        correct=correct,
-        tested=tested,
-        low=None if interval is None else float(interval.low),
-        high=None if interval is None else float(interval.high),
+    out = Path(out)
+    extra = _refuse_outputs(out, len(listed), polygons, save_classifier, areas, tested_labels)
+    chosen = {} if colours is None else read_colours(Path(colours))
+    kept = None if classifier is None else Classifier.read(Path(classifier))
+    if kept is not None:
+        tile, stride = tile or kept.tile, stride or kept.stride
+        image_size = image_size or kept.image_size
+        if encoder is None and not all(map(is_embedding, listed)):
+            encoder = kept.encoder
+    opened = load_encoder_for(listed, encoder, image_size, precision)
+    with ExitStack() as stack:
+        scenes = [
+            stack.enter_context(open_cells(source, opened, tile, stride, bands))
+            for source in listed
+        ]
+        refuse_mixed(scenes)
+        names = _names(out, scenes)
+        if kept is None:
+            assert labels is not None
+            read = read_labels(Path(labels), scenes, field, layer)
+            trained = _train(Path(labels), read, scenes, chosen, progress)
+        else:
+            assert classifier is not None
+            _refuse_another_encoder(kept, scenes[0], Path(classifier))
+            given = [
+                chosen.get(name, colour)
+                for name, colour in zip(kept.classes, kept.colours, strict=True)
+            ]
+            trained = _Trained(kept.linear(), kept.classes, given, {}, (), ())
+        unknown = [name for name in trained.classes if chosen and name not in chosen]
+        if unknown:
+            note(f"{colours}: no colour for {', '.join(unknown)}; chosen for you")
+        made = None
+        if save_classifier is not None:
+            made = _classifier_file(trained, scenes[0])
+        target = out.parent if out.suffix.lower() in _TIFF else out
+        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
+            folder = Path(aside) / "maps"
+            folder.mkdir()
+            try:
+                maps = [
+                    _write_map(folder / name, cells, trained, polygons, progress)
+                    for name, cells in zip(names, scenes, strict=True)
+                ]
+            except InputError as error:
+                raise InputError(str(error).replace(str(folder), str(target))) from error
+            _move(folder, out)
+    result = MapResult(
+        classes=tuple(trained.classes),
+        colours=tuple(trained.colours),
+        maps=tuple(_moved(map_, target) for map_ in maps),
+        labels=trained.counts,
+        skipped=trained.skipped,
+        tested=trained.tested,
+        accuracy=Accuracy.of(trained.tested),
+        accuracies={
+            name: Accuracy.of([label for label in trained.tested if label.given == name])
+            for name in trained.classes
+        },
+    )
+    if made is not None:
+        made.write(extra["classifier"])
+    if areas is not None:
+        _write_areas(extra["areas"], result)
+    if tested_labels is not None:
+        _write_tested(extra["labels"], read, result)
+    return result
+
+
+@dataclass(frozen=True)
+class _Trained:
+    linear: Linear
+    classes: Sequence[str]
+    colours: Sequence[str]
+    counts: dict[str, int]
+    skipped: tuple[Skipped, ...]
+    tested: tuple[Tested, ...]
+
+
+def _refuse_outputs(
+    out: Path,
+    scenes: int,
+    polygons: bool,
+    classifier: str | Path | None,
+    areas: str | Path | None,
+    labels: str | Path | None,
+) -> dict[str, Path]:
+    """Refuse outputs that exist or have other names than are written; return the extra ones."""
+    suffix = out.suffix.lower()
+    if suffix not in (*_TIFF, "") or (suffix in _TIFF and scenes > 1):
+        raise InputError(
+            f"{out}: expected the name of a GeoTIFF, such as map.tif, for one scene, or a folder "
+            "for the maps of several"
+        )
+    outputs = [out, *(_beside(out, polygons) if suffix in _TIFF else ())]
+    extra = {}
+    for key, path, suffixes in (
+        ("classifier", classifier, (".json",)),
+        ("areas", areas, (".csv",)),
+        ("labels", labels, (".geojson", ".gpkg", ".parquet")),
+    ):
+        if path is None:
+            continue
+        extra[key] = Path(path)
+        if extra[key].suffix.lower() not in suffixes:
+            raise InputError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
+        if extra[key] in outputs:
+            raise InputError(f"{path}: is the name of another output too; name another")
+        outputs.append(extra[key])
+    for path in outputs:
+        refuse_output(path)
+    return extra
+
+
+def _beside(out: Path, polygons: bool) -> list[Path]:
+    """Return what is written beside a map that a user may have made or changed."""
+    polygon = (out.with_suffix(".gpkg"),) if polygons else ()
+    return [_confidence_of(out), out.with_suffix(".qml"), *polygon]
+
+
+def _confidence_of(out: Path) -> Path:
+    return out.with_name(f"{out.stem}-confidence{out.suffix}")
+
+
+def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
+    if out.suffix.lower() in _TIFF:
+        return [out.name]
+    names = [f"{Path(cells.name).stem}.tif" for cells in scenes]
+    files = [*names, *(_confidence_of(Path(name)).name for name in names)]
+    twice = next((name for name in files if files.count(name) > 1), None)
+    if twice:
+        raise InputError(f"two scenes would both become {twice}: map them in two commands")
+    return names
+
+
+def _train(
+    path: Path, read: Labels, scenes: Sequence[Cells], chosen: dict[str, str], progress: bool
+) -> _Trained:
+    """Make a classifier of labels, and predict each of them from the others."""
+    usable, values, places, dropped = _features(read.used, scenes)
+    if not usable:
+        raise InputError(f"{path}: none of its labels lies on data of {scenes[0].name}")
+    counts = Counter(label.klass for label in usable)
+    order = {name: number for number, name in enumerate(chosen)}
+    classes = sorted(counts, key=lambda name: (order.get(name, len(order)), natural(name)))
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise InputError(
+            f"{path}: {len(classes)} class on {scenes[0].name} ({classes[0]}), expected 2 to "
+            f"{MOST_CLASSES}"
+        )
+    truth = np.array([classes.index(label.klass) for label in usable])
+    sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
+    blocks = np.array(
+        [
+            (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
+            for scene, cells in places
+        ]
+    )
+    _, block = np.unique(blocks, axis=0, return_inverse=True)
+    predicted, chances = predict_left_out(truth, values, block.ravel(), progress)
+    tested = tuple(
+        Tested(
+            label.number,
+            label.name,
+            label.klass,
+            classes[prediction] if prediction >= 0 else None,
+            chance if prediction >= 0 else None,
+        )
+        for label, prediction, chance in zip(
+            usable, predicted.tolist(), chances.tolist(), strict=True
+        )
+    )
+    return _Trained(
+        fit(truth, values),
+        classes,
+        colours_of(classes, chosen),
+        {name: counts[name] for name in classes},
+        tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
+        tested,
     )
 
 
 def _features(
-    labels: Sequence[Label], cells: Cells
-) -> tuple[list[Label], list[NDArray[np.float32]], list[Skipped]]:
-    """Look up the embeddings of labels; a label whose cells are all nodata is skipped."""
-    rows = cells.at(np.concatenate([label.cells for label in labels]))
-    ends = np.cumsum([len(label.cells) for label in labels])[:-1]
-    kept, features, skipped = [], [], []
-    for label, part in zip(labels, np.split(rows, ends), strict=True):
-        with_data = part[np.isfinite(part[:, 0])]
-        if len(with_data):
-            kept.append(label)
-            features.append(with_data)
-        else:
-            skipped.append(Skipped(label.name, "lies on nodata"))
-    return kept, features, skipped
-
-
-def _fitted(
-    truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]
-) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-    """Fit the classifier.
-
-    Args:
-        truth: Class of each label, (n,).
-        features: Embeddings of the tiles of each, n arrays (tiles, D).
+    labels: Sequence[Label], scenes: Sequence[Cells]
+) -> tuple[
+    list[Label], list[NDArray[np.float32]], list[tuple[int, NDArray[np.int64]]], list[Skipped]
+]:
+    """Look up the embeddings of labels, each on the first scene that has data there.
 
     Returns:
-        From embeddings (m, D) to a probability for each class that occurs, ascending.
+        The labels that have any, their embeddings (tiles, D), their scene and cells there; and
+        the labels whose cells are all nodata.
     """
-    tiles = np.array([len(part) for part in features])
-    weights = 1 / (tiles * np.bincount(truth)[truth])
-    weights *= len(truth) / (weights * tiles).sum()
-    classifier = LogisticRegression(C=_STRENGTH, max_iter=1000)
-    classifier.fit(
-        unit(np.concatenate(features)), np.repeat(truth, tiles), np.repeat(weights, tiles)
-    )
-    return lambda rows: classifier.predict_proba(unit(rows))
-
-
-def _cross_validated(
-    truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]
-) -> tuple[int, int]:
-    """Predict labels, with all their cells, from the others.
-
-    Up to ``_MOST_FITS`` labels are left out one at a time; more are left out in as many folds,
-    every class spread evenly over them. The only label of a class is not tested: the others
-    cannot predict it.
-
-    Returns:
-        Labels tested, and how many of them were predicted correctly.
-    """
-    tested = np.flatnonzero(np.bincount(truth)[truth] > 1)
-    # Class by class, so that the labels of a class fall into different folds.
-    tested = tested[np.argsort(truth[tested], kind="stable")]
-    correct = 0
-    for fold in range(min(len(tested), _MOST_FITS)):
-        left_out = tested[fold::_MOST_FITS]
-        kept = np.setdiff1d(np.arange(len(truth)), left_out)
-        predict = _fitted(truth[kept], [features[number] for number in kept])
-        known = np.unique(truth[kept])
-        for number in left_out.tolist():
-            chances = predict(features[number]).mean(0)
-            correct += int(known[chances.argmax()] == truth[number])
-    return len(tested), correct
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort 2 before 10."""
-    return [
-        (0, int(part)) if part.isdecimal() else (1, part)
-        for part in re.split(r"(\d+)", name)
-        if part
+    found: dict[int, tuple[NDArray[np.float32], int, NDArray[np.int64]]] = {}
+    for scene, cells in enumerate(scenes):
+        wanted = [
+            (label.number, there)
+            for label in labels
+            for position, there in label.places
+            if position == scene and label.number not in found
+        ]
+        if not wanted:
+            continue
+        rows = cells.at(np.concatenate([there for _, there in wanted]))
+        ends = np.cumsum([len(there) for _, there in wanted])[:-1]
+        for (number, there), part in zip(wanted, np.split(rows, ends), strict=True):
+            with_data = np.isfinite(part[:, 0])
+            if with_data.any():
+                found[number] = part[with_data], scene, there[with_data]
+    kept = [label for label in labels if label.number in found]
+    skipped = [
+        Skipped(label.number, label.name, "lies on nodata")
+        for label in labels
+        if label.number not in found
     ]
+    parts = [found[label.number] for label in kept]
+    return kept, [rows for rows, _, _ in parts], [part[1:] for part in parts], skipped
 
 
-def palette(classes: int) -> dict[int, tuple[int, int, int, int]]:
-    """Return colours for classes, from value 1: red, green, blue and alpha, 0 to 255.
-
-    Up to eight classes have the colours of Okabe and Ito, which colour-blind eyes can distinguish;
-    further classes have other hues.
-    """
-    colours = [tuple(bytes.fromhex(colour)) for colour in _OKABE_ITO[:classes]]
-    for number in range(classes - len(colours)):
-        # The golden ratio keeps neighbouring numbers far apart on the colour wheel.
-        hue = (number * 0.618034) % 1
-        shade = colorsys.hsv_to_rgb(hue, (0.55, 0.9)[number % 2], (0.95, 0.6)[number // 2 % 2])
-        colours.append(tuple(round(255 * part) for part in shade))
-    return {number: (*colour, 255) for number, colour in enumerate(colours, start=1)}  # type: ignore[misc]
-
-
-def _write_legend(
-    out: Path, classes: Sequence[str], colours: Mapping[int, tuple[int, int, int, int]]
-) -> None:
-    """Write the legend beside a map.
-
-    GeoTIFF has no place for class names: GDAL keeps them in ``.aux.xml``, and QGIS reads its own
-    ``.qml`` first.
-    """
-    names = "".join(f"<Category>{escape(name)}</Category>" for name in ("", *classes))
-    with atomic_write(out.with_name(f"{out.name}.aux.xml")) as aside:
-        aside.write_text(
-            f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames>'
-            # Left to itself, GDAL takes the band after a palette for its opacity.
-            '</PAMRasterBand><PAMRasterBand band="2"><ColorInterp>Gray</ColorInterp>'
-            "</PAMRasterBand></PAMDataset>\n",
-            encoding="utf-8",
+def _classifier_file(trained: _Trained, cells: Cells) -> Classifier:
+    made = cells.provenance
+    if made.components is not None:
+        raise InputError(
+            f"{cells.name}: holds principal components, which are of one file alone; embed without "
+            "--pca to save a classifier"
         )
-    entries = "".join(
-        f'<paletteEntry value="{value}" color="#{red:02x}{green:02x}{blue:02x}" alpha="255" '
-        f"label={quoteattr(classes[value - 1])}/>"
-        for value, (red, green, blue, _) in colours.items()
+    return Classifier.of(trained.linear, trained.classes, trained.colours, made)
+
+
+def _refuse_another_encoder(kept: Classifier, cells: Cells, path: Path) -> None:
+    made = cells.provenance
+    if made.weights != kept.fingerprint:
+        raise InputError(
+            f"{path}: made with the encoder {kept.encoder} (weights {kept.fingerprint}, "
+            f"{kept.image_size} px), {cells.name} is seen with {made.encoder} (weights "
+            f"{made.weights}, {made.image_size} px): expected the same; name it with --encoder"
+        )
+    if made.components is not None or cells.features != len(kept.weights[0]):
+        raise InputError(
+            f"{cells.name}: {cells.features} features, {path} expects {len(kept.weights[0])}: "
+            "embed without --pca"
+        )
+
+
+def _write_map(
+    out: Path, cells: Cells, trained: _Trained, polygons: bool, progress: bool
+) -> SceneMap:
+    shape = (cells.grid.rows, cells.grid.columns)
+    chart, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    ground = np.zeros(shape, np.float32)
+    measure = row_areas(cells)
+    title = f"Mapping {Path(cells.name).name}"
+    for number, row in enumerate(tracked(cells.rows(), title, progress, shape[0])):
+        with_data = np.isfinite(row[:, 0])
+        if with_data.any():
+            chances = trained.linear(row[with_data])
+            chart[number, with_data] = chances.argmax(1) + 1
+            confidence[number, with_data] = np.rint(100 * chances.max(1))
+        if measure is not None:
+            ground[number] = measure(number)
+    length = len(trained.classes) + 1
+    counts = np.bincount(chart.ravel(), minlength=length)[1:].tolist()
+    hectares = None
+    if measure is not None:
+        hectares = np.bincount(chart.ravel(), ground.ravel(), length)[1:].tolist()
+    made = cells.provenance
+    palette = {0: (0, 0, 0, 0)} | {
+        value: rgba(colour) for value, colour in enumerate(trained.colours, start=1)
+    }
+    beside = _confidence_of(out)
+    for path, values, name, tags, colours, resampling in (
+        (
+            out,
+            chart,
+            "class",
+            made.model_copy(update={"classes": tuple(trained.classes)}).tags(),
+            palette,
+            "NEAREST",
+        ),
+        (beside, confidence, "confidence in per cent", made.tags(), None, "AVERAGE"),
+    ):
+        write_cog(
+            path,
+            values[:, None],
+            (1, *shape),
+            "uint8",
+            0,
+            cells.crs,
+            scaled(cells.transform, cells.grid.stride),
+            (name,),
+            tags,
+            colours,
+            resampling,
+        )
+    write_attributes(out, trained.classes, trained.colours, counts, hectares, chart)
+    write_map_style(out, trained.classes, trained.colours)
+    write_statistics(beside, confidence)
+    if polygons:
+        _write_polygons(out.with_suffix(".gpkg"), cells, chart, ground, trained.classes)
+    return SceneMap(
+        out,
+        beside,
+        out.with_suffix(".gpkg") if polygons else None,
+        made.scene,
+        dict(zip(trained.classes, counts, strict=True)),
+        None if hectares is None else dict(zip(trained.classes, hectares, strict=True)),
     )
-    with atomic_write(out.with_suffix(".qml")) as aside:
-        aside.write_text(
-            '<qgis><pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1">'
-            f"<colorPalette>{entries}</colorPalette></rasterrenderer></pipe></qgis>\n",
-            encoding="utf-8",
-        )
+
+
+def _write_polygons(
+    out: Path,
+    cells: Cells,
+    chart: NDArray[np.uint8],
+    ground: NDArray[np.float32],
+    classes: Sequence[str],
+) -> None:
+    """Write the patches of a map, cells of one class that share sides, as polygons."""
+    import geopandas  # takes a second
+    import shapely
+
+    patches, values = np.zeros(chart.shape, np.int32), [0]
+    for value in range(1, len(classes) + 1):
+        numbered, count = ndimage.label(chart == value)
+        patches[numbered > 0] = numbered[numbered > 0] + len(values) - 1
+        values += [value] * count
+    hectares = np.bincount(patches.ravel(), ground.ravel(), len(values))
+    grid, t = cells.grid, cells.transform
+    shapes, numbers = [], []
+    for geometry, number in features.shapes(
+        patches, mask=patches > 0, connectivity=4, transform=Affine.scale(grid.stride)
+    ):
+        shapes.append(shapely.geometry.shape(geometry))
+        numbers.append(int(number))
+    # The last row and column of cells may extend beyond the scene.
+    inside = shapely.clip_by_rect(np.array(shapes, object), 0, 0, grid.width, grid.height)
+    placed = [shapely.affinity.affine_transform(s, (t.a, t.b, t.d, t.e, t.c, t.f)) for s in inside]
+    columns: dict[str, Any] = {
+        "class": [classes[values[number] - 1] for number in numbers],
+        "value": [values[number] for number in numbers],
+    }
+    if ground.any():
+        columns["hectares"] = hectares[numbers].round(4)
+    crs = None if cells.crs is None else cells.crs.to_wkt()
+    _write_features(out, geopandas.GeoDataFrame(columns, geometry=placed, crs=crs))
+
+
+def _write_features(out: Path, frame: Any) -> None:
+    with atomic_write(out, new=True) as aside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no CRS
+        try:
+            if out.suffix.lower() == ".parquet":
+                frame.to_parquet(aside)
+            else:
+                frame.to_file(aside, **({"layer": out.stem} if out.suffix == ".gpkg" else {}))
+        except OSError:
+            raise
+        except Exception as error:  # pyogrio's and GDAL's have no common kind
+            reason = " ".join(str(error).split())
+            raise InputError(f"{out}: cannot be written ({reason})") from error
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Bring complete maps into place: what is beside a map before the map."""
+    if out.suffix.lower() not in _TIFF:
+        try:
+            folder.rename(out)
+        except OSError as error:
+            raise unwritten(out, error) from error
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
+        # What is left of a map that was deleted is of no use.
+        of_gdal = path.name.endswith(".aux.xml")
+        with atomic_write(out.with_name(path.name), new=not of_gdal) as aside:
+            path.rename(aside)
+
+
+def _moved(map_: SceneMap, folder: Path) -> SceneMap:
+    polygons = None if map_.polygons is None else folder / map_.polygons.name
+    return SceneMap(
+        folder / map_.path.name,
+        folder / map_.confidence.name,
+        polygons,
+        map_.scene,
+        map_.cells,
+        map_.hectares,
+    )
+
+
+def _write_areas(out: Path, result: MapResult) -> None:
+    """Write cells and hectares of each class in each scene."""
+    with (
+        atomic_write(out, new=True) as aside,
+        aside.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(("scene", "class", "value", "cells", "per cent", "hectares"))
+        for map_ in result.maps:
+            total = max(1, sum(map_.cells.values()))
+            for value, name in enumerate(result.classes, start=1):
+                cells = map_.cells[name]
+                area = "" if map_.hectares is None else f"{map_.hectares[name]:.4f}"
+                share = f"{100 * cells / total:.4f}"
+                table.writerow((map_.scene, name, value, cells, share, area))
+
+
+def _write_tested(out: Path, read: Labels, result: MapResult) -> None:
+    """Write the labels with what the others predict for them."""
+    frame = read.frame.copy()
+    tested = {label.number: label for label in result.tested}
+    skipped = {label.number: label.reason for label in result.skipped}
+    rows = [tested.get(number) for number in range(1, len(frame) + 1)]
+    frame["predicted"] = [None if row is None else row.predicted for row in rows]
+    frame["probability"] = [
+        None if row is None or row.probability is None else round(row.probability, 4)
+        for row in rows
+    ]
+    frame["correct"] = [
+        None if row is None or row.predicted is None else str(row.predicted == row.given).lower()
+        for row in rows
+    ]
+    frame["note"] = [
+        skipped.get(number, "" if row is None or row.predicted else "the only one of its class")
+        for number, row in enumerate(rows, start=1)
+    ]
+    _write_features(out, frame)

@@ -13,25 +13,27 @@ import shapely
 import shapely.affinity
 import shapely.geometry
 import shapely.ops
+import torch
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 from rasterio import Affine
 
-from rs_otl.datasets import read_image
-from rs_otl.datasets.scene import SceneLike
+from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import Cells, load_encoder_for, open_cells
+from rs_otl.geo.cells import Cells, load_encoder_for, open_cells, refuse_mixed
+from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
+from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
+from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
-from rs_otl.spec import load_size
 
-# Longitude and latitude, as GeoJSON has it (RFC 7946).
-_WGS84 = "EPSG:4326"
 # Tiles that similarities are computed of at once.
 _BLOCK = 16_384
+# Of an image that is a query.
+_MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,11 @@ def search(
             that :func:`rs_otl.geo.embed` made of them: one or several.
         query: ``(x, y)``: the cell there. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
-            ``"x,y"``. Or an image file, which needs an encoder.
-        out: GeoJSON to write: the outlines of the hits, in longitude and latitude (RFC 7946), cut
-            where they cross the antimeridian. Hits of a scene that has no place on Earth are in
-            the scene's own coordinates: its name is then in the member ``coordinate_system`` of
-            the collection, and on stderr.
+            ``"x,y"``. Or an image file, which needs an encoder; its bands are found by name.
+        out: GeoJSON to write, with a style for QGIS beside it (``.qml``): the outlines of the
+            hits, in longitude and latitude (RFC 7946), cut where they cross the antimeridian. Hits
+            of a scene that has no place on Earth are in the scene's own coordinates: its name is
+            then in the member ``coordinate_system`` of the collection, and on stderr.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
             Embeddings made with another one are refused.
         count: Hits wanted.
@@ -126,7 +128,7 @@ def search(
             stack.enter_context(open_cells(source, opened, tile, stride, bands))
             for source in listed
         ]
-        _refuse_mixed(scenes)
+        refuse_mixed(scenes)
         to_degrees = [_to_degrees(cells) for cells in scenes]
         if numbers is None:
             place, wanted = None, _of_image(Path(str(query)), opened, scenes)
@@ -164,6 +166,7 @@ def search(
         collection["coordinate_system"] = systems
     with atomic_write(out) as aside:
         aside.write_text(json.dumps(collection), encoding="utf-8")
+    write_outline_style(out)
     return hits
 
 
@@ -175,33 +178,17 @@ def _to_degrees(cells: Cells) -> pyproj.Transformer | None:
     if cells.crs is None:
         return None
     try:
-        return pyproj.Transformer.from_crs(cells.crs.to_wkt(), _WGS84, always_xy=True)
+        return pyproj.Transformer.from_crs(crs_of(cells.crs), WGS84, always_xy=True)
     except (CRSError, ProjError):
         return None
 
 
 def _coordinate_system(cells: Cells) -> str:
     if cells.crs is not None:
-        name = pyproj.CRS.from_user_input(cells.crs.to_wkt()).name
+        name = crs_of(cells.crs).name
         return f"the scene's local CRS ({name})"
     pixels = np.allclose(cells.transform, Affine.identity())
     return "pixels of the scene" if pixels else "the coordinates of the scene's transform"
-
-
-def _refuse_mixed(scenes: Sequence[Cells]) -> None:
-    """Raise an :class:`InputError` if embeddings cannot be compared with each other."""
-    first = scenes[0]
-    for other in scenes[1:]:
-        if other.provenance.weights != first.provenance.weights:
-            raise InputError(
-                f"{first.name} was embedded with {first.provenance.encoder}, {other.name} with "
-                f"{other.provenance.encoder}: expected one encoder for all"
-            )
-        if other.features != first.features or other.provenance.components is not None:
-            raise InputError(
-                f"{other.name}: principal components are of one file alone; search it alone, or "
-                "embed without --pca"
-            )
 
 
 def _numbers(query: Any) -> tuple[float, ...] | None:
@@ -224,6 +211,7 @@ def _numbers(query: Any) -> tuple[float, ...] | None:
 
 
 def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> NDArray[np.float32]:
+    """Embed an image as a tile of a scene: with the encoder's scale, and bands by name."""
     if encoder is None:
         raise InputError(
             f"query {path}: an image needs the encoder; name the one that "
@@ -235,22 +223,49 @@ def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> N
             f"{scenes[0].name}: holds principal components, which an image cannot be compared "
             "with; query by a place, or embed without --pca"
         )
-    spec = encoder.config.spec
-    image = read_image(path, load_size(encoder.config.image_size))
-    if len(image) != len(spec.bands):
-        raise InputError(
-            f"{path}: {len(image)} bands, {encoder.source} was trained on "
-            f"{', '.join(spec.bands)}: expected the same"
-        )
-    return encoder.embed(image[None])[0].numpy()
+    with Scene(path) as chip:
+        if chip.width * chip.height > _MOST_PIXELS:
+            raise InputError(
+                f"query {path}: {chip.width:,} x {chip.height:,} pixels; expected an image of a "
+                "place, not a scene: cut it out, or query by x,y"
+            )
+        chosen = _bands_of_image(chip, encoder, scenes[0].provenance.bands)
+        pixels, valid = chip.read(0, 0, chip.width, chip.height, chosen)
+    if not valid.any():
+        raise InputError(f"query {path}: holds no data, all is nodata")
+    image = encoder.scale(as_tensor(pixels))[None]
+    return encoder.embed(image, torch.from_numpy(valid)[None])[0].numpy()
+
+
+def _bands_of_image(chip: Scene, encoder: Encoder, made: Sequence[str]) -> list[int]:
+    """Find an image's bands that are the encoder's.
+
+    Args:
+        chip: The image.
+        encoder: The encoder.
+        made: What the scenes call these bands: a chip that was cut from them does as well.
+    """
+    config, source = encoder.config, encoder.source
+    wanted = config.spec.bands
+    for known in (made, wanted):
+        if chip.named and set(known) <= set(chip.bands):
+            return chip.match_bands(config, source, known)
+    # The names that a scene without any is given are those of a chip without any.
+    names = made if set(made) <= set(chip.bands) else None
+    if not chip.named and len(chip.bands) == len(wanted):
+        if len(wanted) > 1:
+            order = ", ".join(chip.bands if names else made)
+            note(f"{chip.name}: names no bands; taken as {order}, in this order")
+        names = names or [str(number) for number in range(1, len(wanted) + 1)]
+    return chip.match_bands(config, source, names)
 
 
 def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) -> _Place:
     """Find the scene that holds the centre of a query, and the query's cells in it."""
-    xs, ys = np.array(numbers[::2]), np.array(numbers[1::2])
+    xy = np.array(numbers).reshape(-1, 2)
     for number, cells in enumerate(scenes):
         grid = cells.grid
-        columns, rows = cells.position(*_in_crs_of(cells, xs, ys, crs))
+        columns, rows = _in_pixels_of(cells, xy, crs).T
         column, row = float(np.mean(columns)), float(np.mean(rows))
         if not (0 <= column < grid.width and 0 <= row < grid.height):
             continue
@@ -263,32 +278,30 @@ def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) 
         _, first = np.unique(grid.corners(chosen), axis=0, return_index=True)
         return _Place(number, chosen[first])
     names = ", ".join(cells.name for cells in scenes)
+    # Of several scenes, that on which it would lie in another reading.
+    advice = max((misplaced(cells, xy, crs) for cells in scenes), key=lambda text: ";" in text)
     raise InputError(
-        f"query {','.join(map(str, numbers))}: lies outside {names}; expected coordinates in "
-        f"{crs or 'the CRS of the scene'}{'' if crs else ', or --query-crs to name another'}"
+        f"query {','.join(map(str, numbers))}: lies outside {names}; {advice}"
+        f"{'' if crs else ' (--query-crs names another)'}"
     )
 
 
-def _in_crs_of(
-    scene: Cells, xs: NDArray[np.float64], ys: NDArray[np.float64], crs: str | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDArray[np.float64]:
     if crs is None:
-        return xs, ys
+        return pixels_of(scene, xy)
     if scene.crs is None:
         raise InputError(f"--query-crs {crs}: {scene.name} has no CRS to go to")
     try:
-        source_crs = pyproj.CRS.from_user_input(crs)
+        source_crs = crs_of(crs)
     except CRSError as error:
         raise InputError(f"--query-crs {crs}: not a CRS ({error})") from None
     try:
-        to_scene = pyproj.Transformer.from_crs(source_crs, scene.crs.to_wkt(), always_xy=True)
+        return pixels_of(scene, xy, source_crs)
     except (CRSError, ProjError):
         raise InputError(
             f"--query-crs {crs}: cannot be transformed to {_coordinate_system(scene)} of "
             f"{scene.name}; give the query in the scene's CRS"
         ) from None
-    x, y = to_scene.transform(xs, ys)
-    return np.asarray(x), np.asarray(y)
 
 
 def _best(

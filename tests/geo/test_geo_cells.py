@@ -34,12 +34,16 @@ def test_a_map_from_embeddings_is_the_map_from_the_scene(place, tmp_path, encode
     embed(scene, encoder, tmp_path / "out.tif", **GRID)
     one = map_scene(scene, points, tmp_path / "one.tif", encoder=encoder, **GRID)
     other = map_scene(tmp_path / "out.tif", points, tmp_path / "other.tif")
-    assert (one.classes, one.cells, one.correct) == (other.classes, other.cells, other.correct)
-    with rasterio.open(one.path) as a, rasterio.open(other.path) as b:
-        np.testing.assert_array_equal(a.read(1), b.read(1))
-        np.testing.assert_allclose(a.read(2).astype(int), b.read(2), atol=1)
-        assert (a.crs, a.tags(), a.descriptions) == (b.crs, b.tags(), b.descriptions)
-        np.testing.assert_allclose(a.transform, b.transform)
+    assert (one.classes, one.cells, one.labels) == (other.classes, other.cells, other.labels)
+    assert (one.accuracy, one.accuracies) == (other.accuracy, other.accuracies)
+    assert (one.hectares is None) == (PLACES[place][0] is None)
+    assert one.hectares == pytest.approx(other.hectares)
+    for kind, tolerance in (("path", 0), ("confidence", 1)):
+        first, second = (getattr(done.maps[0], kind) for done in (one, other))
+        with rasterio.open(first) as a, rasterio.open(second) as b:
+            np.testing.assert_allclose(a.read(1).astype(int), b.read(1), atol=tolerance)
+            assert (a.crs, a.tags(), a.descriptions) == (b.crs, b.tags(), b.descriptions)
+            np.testing.assert_allclose(a.transform, b.transform)
 
 
 @pytest.mark.parametrize("query", ["400200,4999500", "400100,4999000,400900,4999700"])
@@ -100,7 +104,7 @@ def test_principal_components_make_a_map_and_answer_places(tmp_path, encoder):
     points = labels(tmp_path / "points.gpkg", scene, THREE)
     embed(scene, encoder, tmp_path / "out.tif", pca=8, **GRID)
     done = map_scene(tmp_path / "out.tif", points, tmp_path / "map.tif")
-    assert done.correct == done.tested == 4
+    assert done.accuracy.correct == done.accuracy.tested == 4
     hits = search(tmp_path / "out.tif", "400200,4999500", tmp_path / "hits.geojson", count=3)
     assert len(hits) == 3
     with pytest.raises(InputError, match="holds principal components"):

@@ -81,12 +81,17 @@ def test_five_labels_make_a_map_in_any_crs(place, name, crs, tmp_path, encoder):
     assert done.labels == {"roof": 1, "water": 2, "wood": 2}
     assert not done.skipped
     with rasterio.open(tmp_path / "map.tif") as file:
-        chart, confidence = file.read()
+        (chart,) = file.read()
         assert file.crs == PLACES[place][0]
         assert file.nodata == 0
         assert file.colormap(1)[1] != file.colormap(1)[2]
-        assert file.descriptions == ("class", "confidence in per cent")
-        assert [kind.name for kind in file.colorinterp] == ["palette", "gray"]
+        assert file.descriptions == ("class",)
+        # With a second band QGIS would take the map for a picture, unless it finds the style.
+        assert [kind.name for kind in file.colorinterp] == ["palette"]
+    with rasterio.open(done.maps[0].confidence) as file:
+        (confidence,) = file.read()
+        assert (file.crs, file.nodata) == (PLACES[place][0], 0)
+        assert file.descriptions == ("confidence in per cent",)
     expected = np.repeat([[2, 2, 3, 3, 1, 1]], 4, axis=0)
     np.testing.assert_array_equal(chart, expected)
     assert confidence.min() > 100 / 3
@@ -98,14 +103,14 @@ def test_each_label_is_left_out_but_the_only_one_of_its_class(tmp_path, encoder)
     scene = write(tmp_path / "scene.tif", stripes())
     given = labels(tmp_path / "points.gpkg", scene, THREE)
     done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
-    assert (done.correct, done.tested) == (4, 4)
+    assert (done.accuracy.correct, done.accuracy.tested) == (4, 4)
     interval = stats.binomtest(4, 4).proportion_ci(method="wilson")
-    assert (done.low, done.high) == pytest.approx((interval.low, interval.high))
+    assert (done.accuracy.low, done.accuracy.high) == pytest.approx((interval.low, interval.high))
     # A label that contradicts the scene is told wrong when it is left out.
     given = labels(tmp_path / "wrong.gpkg", scene, [*THREE, ("roof", 150, 20), ("water", 170, 90)])
     done = map_scene(scene, given, tmp_path / "other.tif", encoder=encoder, tile=32)
-    assert done.tested == 7
-    assert done.correct < 7
+    assert done.accuracy.tested == 7
+    assert done.accuracy.correct < 7
 
 
 def test_the_legend_is_one_that_a_gis_shows(tmp_path, encoder):
@@ -143,17 +148,109 @@ def test_polygons_stand_for_the_cells_within(tmp_path, encoder):
     assert done.classes == ("1", "2", "10")
     with rasterio.open(tmp_path / "map.tif") as file:
         np.testing.assert_array_equal(file.read(1), np.repeat([[1, 1, 3, 3, 2, 2]], 4, axis=0))
-    assert done.tested == 0
-    assert done.low is None
+    assert done.accuracy.tested == 0
+    assert done.accuracy.low is None
 
 
-def test_classes_may_have_any_name(tmp_path, encoder):
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("²", "m²", "10"), ("10", "m²", "²")),
+        (("9" * 5000, "10", "٣"), ("10", "9" * 5000, "٣")),
+        (("a\x1b[31mb", "x\ty\nz", "\x00"), ("\\x00", "a\\x1b[31mb", "x y z")),
+        ((1, 2.5, 10), ("1.0", "2.5", "10.0")),
+        ((10**15, 3, 20), ("3", "20", "1" + "0" * 15)),
+        (("a\u00a0b", "\u202eevil", "a  b "), ("\\u202eevil", "a b")),
+        ((True, False, None), ("False", "True")),
+    ],
+)
+def test_classes_may_have_any_name(names, classes, tmp_path, encoder):
+    """As one printable line of text, in the legend, in tags and on stdout."""
     scene = write(tmp_path / "scene.tif", stripes())
-    given = labels(
-        tmp_path / "points.gpkg", scene, [("²", 20, 30), ("m²", 90, 20), ("10", 160, 64)]
+    places = [(20, 30), (90, 20), (160, 64)]
+    x, y = zip(
+        *((400_000 + 10 * column, 5_000_000 - 10 * row) for column, row in places), strict=True
     )
-    done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
-    assert done.classes == ("10", "m²", "²")
+    frame = geopandas.GeoDataFrame(
+        {"class": list(names)}, geometry=geopandas.points_from_xy(x, y), crs="EPSG:32633"
+    )
+    frame.to_parquet(tmp_path / "points.parquet")
+    if 2.5 in names:
+        classes = tuple(name.removesuffix(".0") for name in classes)
+    told = rs_otl_here(
+        "map", scene, "--encoder", encoder.source, "--tile", 32, "--labels",
+        tmp_path / "points.parquet", "-o", tmp_path / "map.tif",
+    )  # fmt: skip
+    assert "".join(told.stdout.splitlines()).isprintable()
+    assert all(line.isprintable() for line in told.stderr.splitlines())
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert tuple(json.loads(file.tags()["RS_OTL_CLASSES"])) == classes
+    entries = ElementTree.parse(tmp_path / "map.qml").findall(".//paletteEntry")
+    assert tuple(entry.get("label") for entry in entries) == classes
+    told = ElementTree.parse(tmp_path / "map.tif.aux.xml").findall(".//Category")
+    assert tuple(name.text for name in told[1:]) == classes
+
+
+FAR = [1e308, -1e308, float("inf"), 1e20, 4e7, float("nan")]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:4326", "EPSG:3857", None])
+@pytest.mark.parametrize("place", ["utm", "degrees", "no CRS"])
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_labels_out_of_reach_are_skipped_without_a_warning(place, crs, tmp_path, encoder):
+    """Beyond the projection, beyond numbers: points and polygons."""
+    scene = write(tmp_path / "scene.tif", stripes(), place)
+    good = geopandas.read_file(labels(tmp_path / "good.gpkg", scene, THREE[:3]))
+    shapes = [shapely.Point(x, y) for x in FAR for y in (*FAR[:4], 95, 0)]
+    shapes += [shapely.Point(x, y).buffer(1) for x, y in ((1e20, 1e20), (1790, 95), (1e12, 0))]
+    shapes += [shapely.Polygon([(1e300, 1e300), (1e301, 1e300), (1e301, 1e301)])]
+    bad = geopandas.GeoDataFrame({"class": ["bad"] * len(shapes)}, geometry=shapes, crs=crs)
+    if crs and good.crs:
+        bad = bad.to_crs(good.crs)
+    both = geopandas.GeoDataFrame(
+        {"class": [*good["class"], *bad["class"]]},
+        geometry=[*good.geometry, *bad.geometry],
+        crs=good.crs,
+    )
+    both.to_parquet(tmp_path / "both.parquet")
+    done = map_scene(
+        scene, tmp_path / "both.parquet", tmp_path / "map.tif", encoder=encoder, **CELL
+    )
+    assert done.labels == {"water": 2, "wood": 1}
+    assert {label.reason for label in done.skipped} <= {"lies outside the scene", "has no geometry"}
+    assert len(done.skipped) == len(shapes)
+    bad.to_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=r"none of 40 labels can be used .*the scene reaches from"):
+        map_scene(scene, tmp_path / "bad.parquet", tmp_path / "no.tif", encoder=encoder, **CELL)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32633", "EPSG:3857"])
+def test_swapped_coordinates_are_named_as_such(crs, tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes())
+    frame = geopandas.read_file(labels(tmp_path / "a.gpkg", scene, THREE, crs))
+    swapped = frame.set_geometry(
+        shapely.transform(frame.geometry.to_numpy(), lambda xy: xy[:, ::-1]), crs=crs
+    )
+    swapped.to_file(tmp_path / "swapped.gpkg")
+    message = "lies outside .*; the scene reaches from 400000,4998720 .* in EPSG:32633"
+    # With the extent in the CRS that the labels are in.
+    message += "" if crs == "EPSG:32633" else f", from .* to .* in {crs}"
+    with pytest.raises(InputError, match=message + "; x and y are swapped, expected east before"):
+        map_scene(scene, tmp_path / "swapped.gpkg", tmp_path / "no.tif", encoder=encoder, **CELL)
+    # In a file that names another CRS besides.
+    if crs == "EPSG:4326":
+        swapped.set_crs("EPSG:32633", allow_override=True).to_file(tmp_path / "both.gpkg")
+        with pytest.raises(InputError, match=r"swapped: EPSG:4326 .* would fit, expected"):
+            map_scene(scene, tmp_path / "both.gpkg", tmp_path / "no.tif", encoder=encoder, **CELL)
+
+
+def test_longitudes_of_whole_turns_are_one_place(tmp_path, encoder, monkeypatch):
+    monkeypatch.setitem(PLACES, "turned", ("EPSG:4326", Affine(0.01, 0, 199, 0, -0.01, 10)))
+    scene = write(tmp_path / "scene.tif", stripes(), "turned")
+    rows = [f"{name},{199 - 360 + column / 100},{10 - row / 100}" for name, column, row in THREE]
+    (tmp_path / "points.csv").write_text("\n".join(["class,lon,lat", *rows]))
+    done = map_scene(scene, tmp_path / "points.csv", tmp_path / "map.tif", encoder=encoder, **CELL)
+    assert done.labels == {"roof": 1, "water": 2, "wood": 2}
 
 
 def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
@@ -267,8 +364,11 @@ def test_labels_in_the_wrong_crs_are_told_what_would_fit(tmp_path, encoder):
     metres = geopandas.read_file(labels(tmp_path / "b.gpkg", scene, THREE))
     metres.set_crs("EPSG:4326", allow_override=True).to_file(tmp_path / "metres.gpkg")
     extent = r"reaches from 400000,4998720 to 401920,5000000 in EPSG:32633"
-    for name, fits in (("degrees", "longitude and latitude"), ("metres", "the scene's CRS")):
-        message = rf"none of 5 labels .*lies outside the scene.*{extent}; .*if they were in {fits}"
+    for name, fits in (
+        ("degrees", r"EPSG:4326 \(longitude"),
+        ("metres", "the scene's CRS, EPSG:32633,"),
+    ):
+        message = rf"none of 5 labels .*lies outside the scene.*{extent}.*; {fits}.* would fit"
         with pytest.raises(InputError, match=message) as caught:
             map_scene(
                 scene, tmp_path / f"{name}.gpkg", tmp_path / "map.tif", encoder=encoder, **CELL
@@ -330,8 +430,9 @@ def test_nodata_stays_nodata(tmp_path, encoder):
     scene = write(tmp_path / "scene.tif", pixels, nodata=0)
     given = labels(tmp_path / "points.gpkg", scene, THREE[:4])
     map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32, stride=32)
-    with rasterio.open(tmp_path / "map.tif") as file:
-        chart, confidence = file.read()
+    chart, confidence = (
+        rasterio.open(tmp_path / name).read(1) for name in ("map.tif", "map-confidence.tif")
+    )
     assert (chart[:, :4] > 0).all()
     assert not chart[:, 4:].any()
     assert not confidence[:, 4:].any()

@@ -1,13 +1,14 @@
 import json
 import sys
 import warnings
+from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
 import shapely.geometry
-from geo_scenes import PLACES, draw, write
+from geo_scenes import PLACES, draw, make_encoder, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +18,7 @@ from rasterio import Affine
 from rs_otl.errors import InputError
 from rs_otl.geo import embed, search
 from rs_otl.geo.similar import most_similar
+from rs_otl.models import load_encoder
 
 
 def planted(copies, seed=0):
@@ -112,6 +114,98 @@ def test_a_box_is_the_mean_of_its_tiles_and_an_image_is_a_tile(tmp_path, encoder
         path, picture, tmp_path / "image.geojson", encoder=encoder, count=3, tile=32, stride=32
     )
     assert {(hit.row, hit.column) for hit in hits} >= {(0, 0), (64, 128), (128, 32)}
+
+
+FOUR = ("blue", "green", "red", "nir")
+
+
+@pytest.mark.parametrize("high", [9000, 700])
+def test_a_chip_is_seen_as_the_place_that_it_was_cut_from(high, tmp_path, capsys):
+    """With the encoder's scale, not its own greatest value, and bands by name."""
+    pixels = draw(192, 256, bands=4, high=high).astype(np.uint16)
+    scene = write(tmp_path / "scene.tif", pixels, names=FOUR)
+    bands = ("red", "green", "blue", "nir")
+    folder = make_encoder(
+        tmp_path / "encoder", bands, "16-bit counts", 10000.0, architecture="test_resnet"
+    )
+    encoder = load_encoder(folder)
+    embed(scene, encoder, tmp_path / "out.tif", tile=32, stride=32)
+    for number, order in enumerate((FOUR, ("nir", "red", "blue", "green"), None)):
+        # Without names a chip has the encoder's order, which is said.
+        chosen = [FOUR.index(name) for name in (order or bands)]
+        cut = pixels[chosen, 64:96, 128:160]
+        chip = write(tmp_path / f"{number}.tif", cut, "no CRS", names=order)
+        for source, grid in ((scene, {"tile": 32, "stride": 32}), (tmp_path / "out.tif", {})):
+            out = tmp_path / "hits.geojson"
+            hits = search(source, chip, out, encoder=encoder, count=2, **grid)
+            out.unlink()
+            assert (hits[0].row, hits[0].column) == (64, 128)
+            assert hits[0].score == pytest.approx(1, abs=1e-5)
+            said = f"{number}.tif: names no bands; taken as red, green, blue, nir, in this order"
+            assert (said in capsys.readouterr().err) == (order is None)
+
+
+def test_chips_of_another_kind_are_one_clear_line(tmp_path, encoder):
+    pixels = planted(COPIES)
+    path = write(tmp_path / "scene.tif", pixels)
+    more = {"encoder": encoder, "tile": 32}
+    for chip, message in (
+        (write(tmp_path / "counts.tif", pixels[:, :32, :32].astype(np.uint16)), "16-bit counts"),
+        (write(tmp_path / "other.tif", pixels[:, :32, :32], names=("a", "b", "c")), "has a, b, c"),
+        (write(tmp_path / "two.tif", pixels[:2, :32, :32]), "has band-1, band-2"),
+        (write(tmp_path / "no.tif", 0 * pixels[:, :32, :32], nodata=0), "all is nodata"),
+        (write(tmp_path / "pixel.tif", np.zeros((1, 1, 1), np.uint8)), "has band-1"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            search(path, chip, tmp_path / "hits.geojson", **more)
+        assert chip.name in str(caught.value)
+    wide = {"crs": "EPSG:32633", "transform": PLACES["utm"][1], "sparse_ok": True}
+    rasterio.open(
+        tmp_path / "wide.tif", "w", "GTiff", 2**14, 2**13, 3, dtype="uint8", **wide
+    ).close()
+    with pytest.raises(InputError, match="expected an image of a place, not a scene"):
+        search(path, tmp_path / "wide.tif", tmp_path / "hits.geojson", **more)
+    # Where the user says that the scene's names are wrong, so are those of a chip of it.
+    turned = write(tmp_path / "turned.tif", pixels[::-1].copy())
+    chip = write(tmp_path / "chip.tif", pixels[::-1, 64:96, 128:160].copy(), "no CRS")
+    (hit,) = search(
+        turned, chip, tmp_path / "hits.geojson", bands=["3", "2", "1"], count=1, stride=32, **more
+    )
+    assert hit.score == pytest.approx(1, abs=1e-3)
+
+
+def test_a_query_beside_the_scene_is_told_what_would_fit(tmp_path, encoder):
+    path = write(tmp_path / "scene.tif", planted(COPIES))
+    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform(401_000, 4_999_000)
+    extent = "the scene reaches from 400000,4998080 to 402560,5000000 in EPSG:32633"
+    for query, crs, message in (
+        (f"{longitude},{latitude}", None, rf"{extent}; EPSG:4326 .* would fit.*--query-crs"),
+        (
+            f"{latitude},{longitude}",
+            "EPSG:4326",
+            rf"{extent}, from 13\..* in EPSG:4326; .*swapped,",
+        ),
+        ("401000,4999000", "EPSG:4326", "the scene's CRS, EPSG:32633, would fit"),
+        ("4999000,401000", None, "x and y are swapped, expected east before north"),
+        (f"{latitude},{longitude}", None, "swapped: EPSG:4326 .* would fit"),
+        ("1e300,-1e300", None, rf"{extent}.*--query-crs"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            search(path, query, tmp_path / "no.geojson", query_crs=crs, encoder=encoder, tile=32)
+        assert str(caught.value).isprintable()
+
+
+def test_hits_have_an_outline_in_qgis(tmp_path, encoder):
+    path = write(tmp_path / "scene.tif", planted(COPIES))
+    settings = {"encoder": encoder, "count": 2, "tile": 32}
+    search(path, "401000,4999000", tmp_path / "hits.geojson", **settings)
+    line = ElementTree.parse(tmp_path / "hits.qml").find(".//symbol[@type='fill']/layer")
+    assert line.get("class") == "SimpleLine"
+    # A style of the user's own stays.
+    (tmp_path / "other.qml").write_text("mine")
+    search(path, "401000,4999000", tmp_path / "other.geojson", **settings)
+    assert (tmp_path / "other.qml").read_text() == "mine"
 
 
 def test_scenes_in_several_crs_are_searched_together(tmp_path, encoder):
@@ -245,7 +339,11 @@ def test_bad_queries_are_one_clear_line(tmp_path, encoder):
         ("180,160", {}, "lies on nodata"),
         ("1,2,3", {}, "expected x,y or left,bottom,right,top"),
         ("picture.png", {}, "expected x,y"),
-        (str(tmp_path / "grey.png"), {}, "1 bands, .* was trained on red, green, blue"),
+        (
+            str(tmp_path / "grey.png"),
+            {},
+            "trained on the bands red, green, blue, .*grey.png has band-1",
+        ),
         ("20,20", {"query_crs": "EPSG:4326"}, "no CRS to go to"),
         ("20,20", {"count": 0}, "expected at least 1"),
     ):

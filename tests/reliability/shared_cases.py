@@ -421,7 +421,7 @@ def _years(inputs: Inputs) -> str | None:
 def _chip(inputs: Inputs) -> str | None:
     for name, encoder in (("bgr8", "rgb8"), ("bgrn16", "rgbn16")):
         trial = inputs.run(
-            "search", f"search/{name}.tif", "--encoder", encoder, "--tile", "64", "--stride", "32",
+            "search", f"search/{name}.tif", "--encoder", encoder, "--tile", "64", "--stride", "64",
             "--precision", "float32", "--query", f"search/{name}_chip_r64_c128.tif",
             "-o", f"{name}.geojson", "--json",
         )  # fmt: skip

@@ -1,0 +1,125 @@
+"""Where a scene lies, and what would bring coordinates that miss it onto it."""
+
+from typing import Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from pyproj.exceptions import CRSError, ProjError
+
+from rs_otl.geo.cells import Cells
+
+# Longitude and latitude.
+WGS84 = "EPSG:4326"
+# Points along each side of an outline: straight in one CRS, it is curved in another.
+_STEPS = 21
+# Degrees: beyond them a number is no longitude, however often it is turned.
+_TURNED = 1080
+
+
+def crs_of(crs: Any) -> pyproj.CRS:
+    """Return a CRS of rasterio, pyproj, or a text that names one, for pyproj.
+
+    Raises:
+        CRSError: It is none.
+    """
+    return pyproj.CRS.from_user_input(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
+
+
+def crs_name(crs: Any) -> str:
+    """Return a short name of a CRS: its code, such as EPSG:32633, else what it is called."""
+    text = crs.to_string() if hasattr(crs, "to_string") else str(crs)
+    return text if len(text) < 40 else crs_of(crs).name
+
+
+def pixels_of(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> NDArray[np.float64]:
+    """Find coordinates in a scene.
+
+    Longitudes that differ by whole turns are one place: all are moved by as many turns as bring
+    their mean near the scene's middle.
+
+    Args:
+        cells: Of the scene.
+        xy: (n, 2).
+        crs: Of the coordinates; by default the scene's.
+
+    Returns:
+        Column and row in pixels, with fractions, (n, 2); not finite for places out of reach of the
+        scene's CRS.
+
+    Raises:
+        CRSError: ``crs`` cannot be transformed to the scene's.
+        ProjError: Likewise.
+    """
+    x, y = xy[:, 0], xy[:, 1]
+    if crs is not None and cells.crs is not None:
+        x, y = pyproj.Transformer.from_crs(
+            crs_of(crs), crs_of(cells.crs), always_xy=True
+        ).transform(x, y)
+    with np.errstate(all="ignore"):  # of what is not finite, or nearly so
+        if cells.crs is not None and cells.crs.is_geographic and (np.abs(x) < _TURNED).all():
+            middle, _ = cells.coordinate(cells.grid.width / 2, cells.grid.height / 2)
+            x = x + 360 * np.round((middle - np.mean(x)) / 360)
+        return np.stack(cells.position(x, y), axis=1)
+
+
+def misplaced(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> str:
+    """Say where a scene lies, and what is wrong with coordinates that all miss it, if it is known.
+
+    Args:
+        cells: Of the scene.
+        xy: The coordinates, (n, 2).
+        crs: Of the coordinates; by default the scene's.
+
+    Returns:
+        Text without a full stop.
+    """
+    text = f"the scene reaches {_extent(cells)}"
+    if cells.crs is None:
+        swapped = _hits(cells, xy[:, ::-1])
+        return f"{text}; x and y are swapped" if swapped else text
+    own = crs_of(cells.crs)
+    given = own if crs is None else crs_of(crs)
+    if given != own and (extent := _extent(cells, given)):
+        text += f", {extent}"
+    here, degrees = f"the scene's CRS, {crs_name(cells.crs)},", f"{WGS84} (longitude and latitude)"
+    for name, assumed in (("", given), (degrees, crs_of(WGS84)), (here, own)):
+        for swapped in (True,) if not name else (False, True):
+            if _hits(cells, xy[:, ::-1] if swapped else xy, assumed):
+                if not swapped:
+                    return f"{text}; {name} would fit: check the CRS of the coordinates"
+                fits = f": {name} would fit" if name else ""
+                return f"{text}; x and y are swapped{fits}, expected east before north"
+    return text
+
+
+def _extent(cells: Cells, crs: pyproj.CRS | None = None) -> str:
+    """Say from where to where a scene reaches; nothing where it has no place in the CRS."""
+    side = np.linspace(0, 1, _STEPS)
+    edge = np.concatenate([side, np.ones(_STEPS), side[::-1], np.zeros(_STEPS)])
+    x, y = cells.coordinate(edge * cells.grid.width, np.roll(edge, _STEPS) * cells.grid.height)
+    if crs is not None:
+        assert cells.crs is not None
+        try:
+            to_crs = pyproj.Transformer.from_crs(crs_of(cells.crs), crs, always_xy=True)
+        except (CRSError, ProjError):
+            return ""
+        x, y = to_crs.transform(x, y)
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.any():
+            return ""
+        x, y = x[finite], y[finite]
+    name = "coordinates without a CRS"
+    if cells.crs is not None:
+        name = crs_name(cells.crs if crs is None else crs)
+    return f"from {x.min():.8g},{y.min():.8g} to {x.max():.8g},{y.max():.8g} in {name}"
+
+
+def _hits(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> bool:
+    """Whether a coordinate lies on a scene."""
+    try:
+        places = pixels_of(cells, xy, crs)
+    except (CRSError, ProjError):
+        return False
+    inside = (places >= 0) & (places < [cells.grid.width, cells.grid.height])
+    return bool(inside.all(axis=1).any())
