@@ -52,7 +52,7 @@ def refuse_files_per_band(folder: Path, paths: Sequence[str]) -> None:
     raise InputError(
         f"{folder}: a file for each band, such as {', '.join(files[:2])}: expected all bands of a "
         f"scene in one file; stack those of one resolution, without quality bands, for example "
-        f"rio stack {named} -o FOLDER/SCENE.tif (or gdalbuildvrt -separate)"
+        f"rio stack {named} -o FOLDER/SCENE.tif"
     )
 
 
