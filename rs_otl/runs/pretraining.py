@@ -126,10 +126,9 @@ def pretrain(
             resumed = read_run_checkpoint(checkpoint)
             refuse_other_recipe(resumed, checkpoint, recipe)
             if is_first() and (others := provenance.differences(this_start())):
-                print(
+                note(
                     f"begun with other versions ({'; '.join(others)}): the result may differ from "
-                    "that of a run left alone",
-                    file=sys.stderr,
+                    "that of a run left alone"
                 )
         started = None if recipe.init is None else load_encoder(recipe.init)
         processes = 1 if devices == "auto" or torch.cuda.is_available() else int(devices)
@@ -208,6 +207,8 @@ def pretrain(
         except Exception as error:
             if trainer.is_global_zero and not resume and not run.stepped:
                 _remove_unbegun(directory)
+            if "DataLoader worker" in str(error):
+                raise _of_worker(error) from error
             theirs = (InputError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
             if run.stepped or not resume_training or isinstance(error, theirs):
                 raise
@@ -329,6 +330,19 @@ def _shared_memory_suffices(data: OTLDataModule) -> bool:
         return shutil.disk_usage("/dev/shm").free > batches * data.batch_size * sample
     except OSError:  # not Linux
         return True
+
+
+def _of_worker(error: Exception) -> Exception:
+    """Return what ended a decoding process, of which PyTorch tells with the whole traceback."""
+    kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
+    if kind.startswith("rs_otl."):  # all errors of ours are the user's to mend
+        return InputError(message)
+    if "Caught " in str(error):  # a fault
+        return error
+    return InputError(
+        f"a process that decodes images has ended ({' '.join(str(error).split())}): memory or "
+        "/dev/shm is short; workers = 0 decodes in this process"
+    )
 
 
 def _remove_unbegun(directory: Path) -> None:

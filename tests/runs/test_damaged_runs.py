@@ -5,12 +5,16 @@ import json
 import shutil
 import zipfile
 from importlib import metadata
+from unittest import mock
 
 import pytest
 import torch
 from command_line import draw_folder, rs_otl_here, settings
+from lightning.pytorch import Callback
 
 from rs_otl.errors import InputError
+from rs_otl.recipe import recipe_for
+from rs_otl.runs import pretrain
 from rs_otl.runs.state import read_run_checkpoint
 from rs_otl.runs.summary import read_imagery
 from rs_otl.trainers import checkpoint_digest, read_metrics
@@ -255,3 +259,30 @@ def test_a_table_of_metrics_is_read_as_far_as_it_is_whole(tmp_path, text, epochs
 def test_the_table_is_read_as_it_was_written(stopped):
     rows = csv.DictReader((stopped / "run" / "metrics.csv").read_text().splitlines())
     assert [{k: float(v) for k, v in row.items()} for row in rows] == read_metrics(stopped / "run")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_goes_during_training_is_named(stopped, tmp_path, workers):
+    images = shutil.copytree(stopped / "images", tmp_path / "images")
+
+    class Remove(Callback):
+        def on_train_start(self, trainer, pl_module):
+            for path in images.glob("*/*.png"):
+                path.unlink()
+
+    recipe, _ = recipe_for(str(images), None, [*settings("epochs=1", f"workers={workers}")[1::2]])
+    recipe = recipe.model_copy(update={"cache": "none"})
+    with pytest.raises(InputError, match=r"\.png: ") as caught:
+        pretrain(recipe, out=tmp_path / "run", callbacks=[Remove()])
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_decoding_process_that_is_ended_is_one_line(stopped, tmp_path):
+    recipe, _ = recipe_for(str(stopped / "images"), None, settings("epochs=1", "cache=none")[1::2])
+    ended = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.\nAdvice.")
+    with (
+        mock.patch("rs_otl.trainers.OTLTask._make_labels", side_effect=ended),
+        pytest.raises(InputError, match=r"Bus error\. Advice\.\): .* workers = 0"),
+    ):
+        pretrain(recipe, out=tmp_path / "run")
