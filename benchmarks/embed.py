@@ -27,7 +27,8 @@ from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import GridGeoSampler
 
 from rs_otl.cli.options import Json, Precision, Stride, Tile, TileImageSize, print_json
-from rs_otl.datasets.scene import Scene, bounded_cache
+from rs_otl.datasets.raster import gdal
+from rs_otl.datasets.scene import Scene
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import embed
 from rs_otl.geo.grid import TileGrid
@@ -151,7 +152,7 @@ def draw_scene(path: Path, pixels: int, bands: int, seed: int = 0) -> None:
         "compress": "deflate",
         "photometric": "rgb" if bands == 3 else "minisblack",
     }
-    with bounded_cache(), rasterio.open(path, "w", **profile) as file:
+    with gdal(), rasterio.open(path, "w", **profile) as file:
         for top in range(0, pixels, _BLOCK):
             for left in range(0, pixels, _BLOCK):
                 height, width = min(_BLOCK, pixels - top), min(_BLOCK, pixels - left)

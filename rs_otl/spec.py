@@ -35,10 +35,13 @@ def _printable(text: str) -> str:
     return text
 
 
-def _made_printable(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def made_printable(text: str) -> str:
+    """Replace what is no printable character, such as the rest of a name that is not UTF-8."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _text_made_printable(value: object) -> object:
+    return made_printable(value) if isinstance(value, str) else value
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
@@ -125,7 +128,7 @@ class EncoderConfig(BaseModel):
     image_size: ImageSize
     spec: ImageSpec
     # The name of a folder may hold anything.
-    dataset: Annotated[str, BeforeValidator(_made_printable)]
+    dataset: Annotated[str, BeforeValidator(_text_made_printable)]
     epochs: Annotated[int, Field(ge=0)] | None
     supervised: bool = False
 
@@ -151,4 +154,4 @@ def validated(model: type[Model], values: object, source: str) -> Model:
         key = ".".join(str(part) for part in first["loc"])
         reason = re.sub("^Value error, ", "", first["msg"])
         given = f"{key} = {reprlib.repr(first['input'])}: " if key else ""
-        raise InputError(str(_made_printable(f"{source}: {given}{reason}"))) from None
+        raise InputError(made_printable(f"{source}: {given}{reason}")) from None

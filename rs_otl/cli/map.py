@@ -9,6 +9,7 @@ import typer
 from rs_otl.cli.options import (
     Bands,
     Json,
+    Nodata,
     Precision,
     SceneEncoder,
     Stride,
@@ -95,6 +96,7 @@ def map_(
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
+    nodata: Nodata = None,
     image_size: TileImageSize = None,
     precision: Precision = "auto",
     as_json: Json = False,
@@ -118,6 +120,7 @@ def map_(
         tile=tile,
         stride=stride,
         bands=listed(bands),
+        nodata=nodata,
         image_size=image_size,
         precision=precision,
         progress=sys.stderr.isatty(),

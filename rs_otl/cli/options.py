@@ -143,6 +143,14 @@ Bands = Annotated[
         show_default=False,
     ),
 ]
+Nodata = Annotated[
+    float | None,
+    typer.Option(
+        help="Value that means there is no data where all bands have it, beside what the scene "
+        "says.",
+        show_default=False,
+    ),
+]
 TileImageSize = Annotated[
     int | None,
     typer.Option(

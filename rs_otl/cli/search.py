@@ -9,6 +9,7 @@ import typer
 from rs_otl.cli.options import (
     Bands,
     Json,
+    Nodata,
     Precision,
     SceneEncoder,
     Stride,
@@ -44,6 +45,7 @@ def search(
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
+    nodata: Nodata = None,
     image_size: TileImageSize = None,
     precision: Precision = "auto",
     as_json: Json = False,
@@ -61,6 +63,7 @@ def search(
         tile=tile,
         stride=stride,
         bands=listed(bands),
+        nodata=nodata,
         image_size=image_size,
         precision=precision,
         progress=sys.stderr.isatty(),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json, print_json
+from rs_otl.cli.options import Json, Nodata, print_json
 
 
 def tile(
@@ -19,12 +19,15 @@ def tile(
             min=1, help="Pixels from one chip to the next. Default: the side.", show_default=False
         ),
     ] = None,
+    nodata: Nodata = None,
     as_json: Json = False,
 ) -> None:
     """Cut scenes into GeoTIFF chips; those that are mostly nodata are left out."""
     from rs_otl.geo import tile as run
 
-    done = run(scenes, output, size=size, stride=stride, progress=sys.stderr.isatty())
+    done = run(
+        scenes, output, size=size, stride=stride, nodata=nodata, progress=sys.stderr.isatty()
+    )
     if as_json:
         print_json(done)
         return

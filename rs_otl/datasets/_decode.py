@@ -1,5 +1,6 @@
 """From an image file to an array, and from an array to the square that is cached."""
 
+import contextlib
 import hashlib
 import struct
 import warnings
@@ -15,43 +16,36 @@ import rasterio
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from rs_otl.datasets.bands import name_bands
-from rs_otl.errors import InputError
+from rs_otl.datasets.raster import (
+    RASTER_ERRORS,
+    Layout,
+    UnreadableError,
+    drivers_of,
+    gdal,
+    open_raster,
+    reason_of,
+)
 from rs_otl.spec import RGB
 
 # Larger images (in decoded bytes) are read at a coarser step, so that one file cannot exhaust the
 # memory.
 LARGEST = 256 * 2**20
 
-# First bytes of a file and GDAL's driver for it. The driver is always named: by itself GDAL also
-# opens formats that refer to other files or to addresses.
-_DRIVERS = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"RIFF": "WEBP",
-    b"BM": "BMP",
-    b"II*\0": "GTiff",
-    b"MM\0*": "GTiff",
-    b"II+\0": "GTiff",
-    b"MM\0+": "GTiff",
-    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
-    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
-}
+# Larger images (in pixels) are refused from their header: reading one, even at a coarser step,
+# takes all of it. So are JPEG files that claim more pixels than their bytes can say.
+MOST_PIXELS = 2**29
+_JPEG_PIXELS_PER_BYTE = 1024
 _PILLOW_READS = ("JPEG", "PNG", "WEBP", "BMP")
 
 # What the decoders are known to raise on broken files.
-FAILURES = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
-
-
-class UnreadableError(InputError):
-    """A file that no image can be decoded from; ``reason`` says why in a few words."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.reason = reason
+FAILURES = (
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error),
+    *RASTER_ERRORS,
+)
 
 
 @dataclass(frozen=True)
@@ -116,17 +110,11 @@ def read_header(path: Path) -> Header:
         if isinstance(source, Image.Image):
             count = len(_eight_bit_mode(source))
             return Header((None,) * count, RGB if count == 3 else ("gray",), np.dtype(np.uint8))
-        _, palette, dtype = _bands(source)
-        if palette:
-            return Header((None,) * 3, RGB, np.dtype(np.uint8))
-        return header_of(source, dtype)
-
-
-def header_of(source: rasterio.DatasetReader, dtype: np.dtype[Any]) -> Header:
-    """Describe an open raster whose pixels are read as ``dtype``."""
-    return Header(
-        tuple(source.descriptions), tuple(kind.name for kind in source.colorinterp), dtype
-    )
+        layout = _layout(source, path, keep_alpha=False)
+        if layout.table is not None:
+            return Header(layout.descriptions, layout.colours, layout.dtype)
+        colours = tuple(colour.name for colour in source.colorinterp)
+        return Header(tuple(source.descriptions), colours, layout.dtype)
 
 
 def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
@@ -134,8 +122,8 @@ def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
 
     simplejpeg reads JPEG (Pillow's pixels in half its time); Pillow reads the JPEG that simplejpeg
     does not, and 8-bit PNG, WebP and BMP; rasterio reads the rest. Alpha is dropped, palettes
-    are resolved, and in images of more than 8 bits nodata values become 0. An image of more than
-    ``LARGEST`` bytes is read at a coarser step.
+    are resolved, scale and offset of the file applied, and in images of more than 8 bits nodata
+    values become 0. An image of more than ``LARGEST`` bytes is read at a coarser step.
 
     Args:
         path: The file. Its format is taken from its first bytes, whatever its name ends in.
@@ -145,14 +133,14 @@ def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
         (C, H, W), uint8, uint16 or float32, raw values.
 
     Raises:
-        UnreadableError: The file is empty, truncated, missing or no image.
+        UnreadableError: The file is empty, truncated, missing, too large or no image.
     """
     jpeg = _decode_jpeg(path)
     if jpeg is not None:
         return jpeg
-    with _name_failures(path), _open(path) as source:
+    with _name_failures(path), gdal(), _open(path) as source:
         if not isinstance(source, Image.Image):
-            return _read(source, keep_alpha)
+            return _read(source, path, keep_alpha)
         pixels = np.asarray(_eight_bit(source))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -169,9 +157,11 @@ def load(path: str | Path, keep_alpha: bool = False) -> NDArray[Any]:
 def _decode_jpeg(path: Path) -> NDArray[Any] | None:
     """Decode a grey or YCbCr JPEG file; ``None`` for any other."""
     try:
-        data = path.read_bytes()
-        if not data.startswith(b"\xff\xd8\xff"):
-            return None
+        with path.open("rb") as file:
+            if file.read(3) != b"\xff\xd8\xff":
+                return None
+            file.seek(0)
+            data = file.read()
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in ("Gray", "YCbCr") or height * width * 3 > LARGEST:
             return None
@@ -256,40 +246,29 @@ def _name_failures(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
     except FAILURES as error:
-        # rasterio's message only points at GDAL's.
-        reason = " ".join(str(error.__cause__ or error).replace(str(path), "the file").split())
-        raise UnreadableError(path, f"cannot be decoded ({reason})") from error
+        raise UnreadableError(path, f"cannot be decoded ({reason_of(error, path)})") from error
 
 
 def _open(path: Path) -> Image.Image | rasterio.DatasetReader:
     """Open a file with Pillow if it reads all bits of it, else with rasterio."""
-    driver, start = driver_of(path)
+    (driver, *_), start = drivers_of(path)
     sixteen_bit_png = driver == "PNG" and start[24:25] == b"\x10"
     if driver in _PILLOW_READS and not sixteen_bit_png:
-        try:
+        with contextlib.suppress(Image.DecompressionBombError):
             image = Image.open(path, formats=[driver])
-        except Image.DecompressionBombError:
-            return rasterio.open(path, driver=driver)
-        if image.width * image.height * 3 <= LARGEST:
-            return image
-        image.close()
-    return rasterio.open(path, driver=driver)
-
-
-def driver_of(path: Path) -> tuple[str, bytes]:
-    """Return GDAL's driver for a file, and its first bytes, which decide it.
-
-    Raises:
-        UnreadableError: The file is empty, or no image.
-    """
-    with path.open("rb") as file:
-        start = file.read(26)
-    if not start:
-        raise UnreadableError(path, "empty (0 bytes)")
-    driver = next((driver for magic, driver in _DRIVERS.items() if start.startswith(magic)), None)
-    if driver is None:
-        raise UnreadableError(path, "not an image, whatever its name")
-    return driver, start
+            if image.width * image.height * 3 <= LARGEST:
+                return image
+            image.close()
+    dataset = open_raster(path)
+    pixels = dataset.width * dataset.height
+    size = f"{dataset.width:,} x {dataset.height:,} pixels"
+    if driver == "JPEG" and pixels > _JPEG_PIXELS_PER_BYTE * path.stat().st_size:
+        dataset.close()
+        raise UnreadableError(path, f"says that it holds {size}, which its few bytes cannot")
+    if pixels > MOST_PIXELS:
+        dataset.close()
+        raise UnreadableError(path, f"{size}, too large for an image; cut it with `rs-otl tile`")
+    return dataset
 
 
 def _eight_bit_mode(image: Image.Image) -> str:
@@ -304,37 +283,35 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert(_eight_bit_mode(image))
 
 
-def _bands(
-    source: rasterio.DatasetReader, keep_alpha: bool = False
-) -> tuple[list[int], bool, np.dtype[Any]]:
-    """Indexes of the bands to read, whether they are a palette, and their type."""
+def _layout(source: rasterio.DatasetReader, path: Path, keep_alpha: bool) -> Layout:
     colours = source.colorinterp
-    indexes = [i for i in source.indexes if keep_alpha or colours[i - 1] != ColorInterp.alpha]
-    dtype = np.result_type(*(source.dtypes[i - 1] for i in indexes))
-    if dtype.kind == "c":
-        raise UnreadableError(Path(source.name), "holds complex numbers, not an image")
-    return indexes, len(indexes) == 1 and colours[indexes[0] - 1] == ColorInterp.palette, dtype
+    indexes = [i for i in source.indexes if keep_alpha or colours[i - 1].name != "alpha"]
+    if not indexes:
+        raise UnreadableError(path, "holds no band but alpha, expected an image")
+    return Layout.of(source, indexes, path)
 
 
-def _read(source: rasterio.DatasetReader, keep_alpha: bool) -> NDArray[Any]:
-    indexes, palette, dtype = _bands(source, keep_alpha)
-    size = len(indexes) * source.height * source.width * dtype.itemsize
+def _read(source: rasterio.DatasetReader, path: Path, keep_alpha: bool) -> NDArray[Any]:
+    layout = _layout(source, path, keep_alpha)
+    indexes = list(layout.indexes)
+    size = len(indexes) * source.height * source.width * layout.stored.itemsize
     step = max(1.0, (size / LARGEST) ** 0.5)
     shape = (max(1, int(source.height / step)), max(1, int(source.width / step)))
-    pixels = source.read(
+    stored = source.read(
         indexes,
         out_shape=(len(indexes), *shape),
-        resampling=Resampling.nearest if palette or step == 1 else Resampling.average,
+        out_dtype=layout.stored,
+        resampling=Resampling.nearest
+        if layout.table is not None or step == 1
+        else Resampling.average,
     )
-    if palette:
-        table = np.zeros((np.iinfo(dtype).max + 1, 3), np.uint8)
-        for value, colour in source.colormap(indexes[0]).items():
-            table[value] = colour[:3]
-        return table[pixels[0]].transpose(2, 0, 1)
+    pixels = layout.values(stored)
     if pixels.dtype == np.uint8:
         return pixels
-    if source.nodata is not None:
-        pixels[pixels == source.nodata] = 0
+    for band, index in enumerate(indexes):
+        nodata = source.nodatavals[index - 1]
+        if nodata is not None:
+            pixels[band][stored[band] == nodata] = 0
     if pixels.dtype == np.uint16:
         return pixels
     return np.nan_to_num(pixels.astype(np.float32), nan=0, posinf=0, neginf=0)

@@ -20,6 +20,9 @@ _PERCENTILE = 99.9
 _NEGATIVE_SHARE = 0.01
 # A mask is 0 or full nearly everywhere.
 _ALPHA_SHARE = 0.05
+# A soft mask fades from pixel to pixel: half of its values in between lie this near to the mean of
+# their neighbours, as a share of the greatest. Imagery has texture.
+_FADING = 1.5 / 255
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,24 @@ def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
 
     Args:
         name: What the file calls the band, if anything: a name of its own makes it imagery.
-        samples: The band in some images. Without a name it is imagery if more than a twentieth of
-            the values lie between 0 and the image's greatest: a mask is nearly everywhere either.
+        samples: The band in some images, (h, w), without pixels left out. Without a name it is
+            imagery if more than a twentieth of the values lie between 0 and the image's greatest,
+            and these do not fade from one pixel to the next: a mask is nearly everywhere either,
+            and a soft one fades.
     """
     if name:
         return name.strip().lower() not in ALPHA_NAMES
-    between = total = 0
-    for values in samples:
-        between += int(np.count_nonzero((values > 0) & (values < values.max())))
-        total += values.size
-    return between > _ALPHA_SHARE * total
+    total = 0
+    steps = [np.zeros(0, np.float32)]
+    for sample in samples:
+        values = sample.astype(np.float32)
+        between = (values > 0) & (values < values.max(initial=0))
+        neighbours = (values[:, :-2] + values[:, 2:]) / 2
+        texture = np.abs(values[:, 1:-1] - neighbours) / max(values.max(initial=0), 1)
+        steps.append(texture[between[:, 1:-1]])
+        total += neighbours.size
+    all_steps = np.concatenate(steps)
+    return len(all_steps) > _ALPHA_SHARE * total and float(np.median(all_steps)) > _FADING
 
 
 def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:

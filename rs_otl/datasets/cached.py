@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rs_otl.datasets._decode import (
-    UnreadableError,
     decode,
     match_bands,
     pixel_hash,
@@ -26,6 +25,7 @@ from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
 from rs_otl.datasets.products import refuse_files_per_band
+from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.samples import (
     TORCHGEO,
     describe_samples,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from rs_otl.datasets._decode import (
     Header,
-    UnreadableError,
     decode,
     load,
     quiet_reading,
@@ -27,6 +26,7 @@ from rs_otl.datasets.files import (
     is_plain,
     says_when_or_where,
 )
+from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from rs_otl.datasets._decode import UnreadableError, quiet_reading, read_header
+from rs_otl.datasets._decode import quiet_reading, read_header
+from rs_otl.datasets.raster import UnreadableError
 from rs_otl.errors import InputError
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rs_otl.datasets._decode import FAILURES, UnreadableError
+from rs_otl.datasets._decode import FAILURES
 from rs_otl.datasets.bands import ImageInfo, top_value
+from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.spec import RGB, ImageSpec, band_names

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rs_otl.datasets._decode import UnreadableError
 from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
 from rs_otl.datasets.folder import Listing, list_folder
+from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError

@@ -12,16 +12,16 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from rs_otl.datasets.scene import Scene, SceneLike, bounded_cache, quiet_georeference
+from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georeference, reason_of
+from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
-from rs_otl.spec import load_size
+from rs_otl.spec import load_size, made_printable
 
 # Embeddings read from a file at once.
 _STRIP_BYTES = 64 * 2**20
@@ -66,14 +66,30 @@ class Cells:
         """
         raise NotImplementedError
 
+    @property
+    def in_pixels(self) -> bool:
+        """Whether there is no georeference, so that coordinates are pixels."""
+        return self.crs is None and np.allclose(self.transform[:6], Affine.identity()[:6])
+
+    @property
+    def shown_transform(self) -> Affine:
+        """From (column, row) in pixels to (x, y) as files have them.
+
+        Without georeference y counts down from 0, as a GIS shows such an image.
+        """
+        return self.transform * Affine.scale(1, -1) if self.in_pixels else self.transform
+
     def position(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return column and row in pixels, with fractions, of coordinates."""
+        """Return column and row in pixels, with fractions, of coordinates.
+
+        Without georeference x and y are column and row already.
+        """
         t = ~self.transform
         return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
     def coordinate(self, column: Any, row: Any) -> tuple[Any, Any]:
-        """Return x and y of columns and rows in pixels, with fractions."""
-        t = self.transform
+        """Return x and y of columns and rows in pixels, with fractions, as files have them."""
+        t = self.shown_transform
         return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
 
     def outlines(self, corners: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -116,7 +132,7 @@ class SceneCells(Cells):
         stride: int | None = None,
         bands: Sequence[str] | None = None,
     ) -> "SceneCells":
-        """Lay cells over a scene; say on stderr if it has no CRS.
+        """Lay cells over a scene; say on stderr what of its place and data may surprise.
 
         Args:
             scene: The scene.
@@ -132,12 +148,12 @@ class SceneCells(Cells):
         config = encoder.config
         positions = scene.match_bands(config, encoder.source, bands)
         grid = TileGrid.over(scene, tile or load_size(config.image_size), stride)
-        if scene.crs is None:
-            where = "the coordinates of its own transform" if scene.georeferenced else "pixels"
-            note(f"{scene.name}: no CRS; working in {where}")
+        scene.refuse_other_values(config, encoder.source, positions)
+        say_of(scene)
         provenance = Provenance(
             version=metadata.version("rs-otl"),
-            scene=Path(scene.name).name,
+            scene=made_printable(Path(scene.name).name),
+            nodata=scene.given_nodata,
             scene_size=(scene.width, scene.height),
             tile=grid.tile,
             stride=grid.stride,
@@ -200,7 +216,7 @@ class FileCells(Cells):
             file.name,
             _grid_of(file, provenance),
             file.crs,
-            scaled(file.transform, 1 / provenance.stride),
+            _transform_of(file, provenance.stride),
             provenance,
             file.count,
             file,
@@ -229,11 +245,31 @@ class FileCells(Cells):
 
     def _read(self, window: Window) -> NDArray[np.float32]:
         try:
-            with bounded_cache():
+            with gdal():
                 values: NDArray[np.float32] = self.file.read(window=window)
-        except RasterioError as error:
-            raise InputError(f"{self.name}: truncated or damaged ({error})") from error
+        except RASTER_ERRORS as error:
+            reason = reason_of(error, Path(self.name))
+            raise InputError(f"{self.name}: truncated or damaged ({reason})") from error
         return values
+
+
+def say_of(scene: Scene) -> None:
+    """Say on stderr what of a scene's place and data may surprise."""
+    if scene.placement is not None:
+        note(f"{scene.name}: {scene.placement}")
+    if scene.crs is None:
+        where = "the coordinates of its own transform" if scene.georeferenced else "pixels"
+        note(f"{scene.name}: no CRS; working in {where}")
+    collar = scene.collar()
+    if collar is not None:
+        note(collar)
+
+
+def _transform_of(file: rasterio.DatasetReader, stride: int) -> Affine:
+    """Return the transform of a scene's pixels from that of its cells."""
+    transform = scaled(file.transform, 1 / stride)
+    pixels = file.crs is None and np.allclose(transform[:6], Affine.scale(1, -1)[:6])
+    return Affine.identity() if pixels else transform
 
 
 def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
@@ -252,9 +288,9 @@ def is_embedding(source: SceneLike) -> bool:
     if not isinstance(source, str | Path) or not Path(source).is_file():
         return False
     try:
-        with quiet_georeference(), rasterio.open(source, driver="GTiff") as file:
+        with quiet_georeference(), _geotiff(Path(source)) as file:
             return any(tag.startswith("RS_OTL_") for tag in file.tags())
-    except RasterioError:
+    except RASTER_ERRORS:
         return False
 
 
@@ -268,10 +304,15 @@ def open_file(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file, expected a GeoTIFF of `rs-otl embed`")
     try:
-        with quiet_georeference(), rasterio.open(path, driver="GTiff") as file:
+        with quiet_georeference(), _geotiff(Path(path)) as file:
             yield file
-    except RasterioError as error:
-        raise InputError(f"{path}: cannot be opened, expected a GeoTIFF ({error})") from None
+    except RASTER_ERRORS as error:
+        reason = reason_of(error, Path(path))
+        raise InputError(f"{path}: cannot be opened, expected a GeoTIFF ({reason})") from None
+
+
+def _geotiff(path: Path) -> rasterio.DatasetReader:
+    return rasterio.open(gdal_name(path), driver="GTiff")
 
 
 @contextmanager
@@ -281,6 +322,7 @@ def open_cells(
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
+    nodata: float | None = None,
 ) -> Iterator[Cells]:
     """Open a scene, or the embeddings of one.
 
@@ -291,6 +333,7 @@ def open_cells(
         tile: Side of a tile in pixels; likewise for embeddings.
         stride: Side of a cell in pixels; likewise for embeddings.
         bands: Bands of the scene; likewise for embeddings.
+        nodata: Stored value of the scene that means there is no data; likewise for embeddings.
 
     Yields:
         The cells.
@@ -302,7 +345,7 @@ def open_cells(
     if is_embedding(source):
         with open_file(source) as file:
             cells = FileCells.of(file)
-            _refuse_others(cells, encoder, tile, stride, bands)
+            _refuse_others(cells, encoder, tile, stride, bands, nodata)
             yield cells
         return
     if str(source).lower().endswith((".parquet", ".geoparquet")):
@@ -310,7 +353,7 @@ def open_cells(
             f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
             "but no grid: write embeddings with -o NAME.tif"
         )
-    with Scene(source) as scene:
+    with Scene(source, nodata) as scene:
         if encoder is None:
             raise InputError(
                 f"{scene.name}: a scene needs an encoder to be embedded; say which with encoder= "
@@ -343,6 +386,7 @@ def _refuse_others(
     tile: int | None,
     stride: int | None,
     bands: Sequence[str] | None,
+    nodata: float | None,
 ) -> None:
     """Raise an :class:`InputError` if embeddings were made in another way than asked for."""
     made = cells.provenance
@@ -352,11 +396,15 @@ def _refuse_others(
             f"{made.image_size} px), not with {encoder.source} (weights {encoder.fingerprint()}, "
             f"{encoder.config.image_size} px): leave the encoder out, or embed the scene again"
         )
-    for name, asked, there in (("tile", tile, made.tile), ("stride", stride, made.stride)):
+    for name, asked, there, unit in (
+        ("tile", tile, made.tile, " pixels"),
+        ("stride", stride, made.stride, " pixels"),
+        ("nodata", nodata, made.nodata, ""),
+    ):
         if asked is not None and asked != there:
             raise InputError(
-                f"{cells.name}: made with a {name} of {there} pixels, not {asked}: leave "
-                f"--{name} out, or embed the scene again"
+                f"{cells.name}: made with a {name} of {there}{unit}, not {asked}: leave --{name} "
+                "out, or embed the scene again"
             )
     if bands is not None and tuple(bands) != made.bands:
         raise InputError(

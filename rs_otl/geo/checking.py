@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from rs_otl.datasets.scene import RASTER_ERRORS, Scene, bounded_cache, quiet_georeference
+from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georeference
+from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 from rs_otl.extras import require_extra
 from rs_otl.geo.cells import FileCells
@@ -27,7 +28,7 @@ def check_raster(path: Path, problems: list[str], progress: bool = False) -> dic
         What it is.
     """
     try:
-        with quiet_georeference(), rasterio.open(path) as file:
+        with quiet_georeference(), rasterio.open(gdal_name(path), driver="GTiff") as file:
             ours = any(name.startswith("RS_OTL_") for name in file.tags())
     except RASTER_ERRORS:
         ours = False
@@ -56,11 +57,11 @@ def _check_scene(path: Path, progress: bool) -> dict[str, str]:
 
 
 def _check_ours(path: Path) -> dict[str, str]:
-    with quiet_georeference(), rasterio.open(path) as file:
+    with quiet_georeference(), rasterio.open(gdal_name(path), driver="GTiff") as file:
         provenance = Provenance.from_tags(file.tags(), path)
         if provenance.classes:
             try:
-                with bounded_cache():
+                with gdal():
                     for _, window in file.block_windows(1):
                         file.read(window=window)
             except RASTER_ERRORS as error:

@@ -19,6 +19,7 @@ from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
+from rs_otl.spec import made_printable
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
@@ -60,6 +61,7 @@ def embed(
     stride: int | None = None,
     pca: int | None = None,
     bands: Sequence[str] | None = None,
+    nodata: float | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     resume: bool = False,
@@ -82,6 +84,8 @@ def embed(
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
         pca: Principal components to keep, of all scenes together; by default whole embeddings.
         bands: The scene's bands that are the encoder's, by name or number from 1.
+        nodata: The stored value that means there is no data where all bands have it, beside what
+            the scenes themselves say.
         image_size: Side that tiles are resized to; by default the encoder's own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         resume: Continue an embedding that was stopped.
@@ -104,7 +108,9 @@ def embed(
     encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     with ExitStack() as stack:
         grids = [
-            SceneCells.over(stack.enter_context(Scene(source)), encoder, tile, stride, bands)
+            SceneCells.over(
+                stack.enter_context(Scene(source, nodata)), encoder, tile, stride, bands
+            )
             for source in sources
         ]
         if suffix in _PARQUET:
@@ -154,6 +160,7 @@ def _facts(grids: Sequence[SceneCells], encoder: Encoder) -> dict[str, Any]:
             for cells in grids
         ],
         "bands": [cells.bands for cells in grids],
+        "nodata": grids[0].scene.given_nodata,
     }
 
 
@@ -168,7 +175,7 @@ def _refuse_several_crs(grids: Sequence[SceneCells]) -> None:
 
 
 def _names(grids: Sequence[SceneCells]) -> list[str]:
-    names = [f"{Path(cells.name).stem}.tif" for cells in grids]
+    names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in grids]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"two scenes would both become {twice}: embed them in two commands")
@@ -195,7 +202,7 @@ def _write_tiff(out: Path, cells: SceneCells, store: Store, projection: Projecti
         "float32",
         np.nan,
         cells.crs,
-        scaled(cells.transform, cells.grid.stride),
+        scaled(cells.shown_transform, cells.grid.stride),
         names,
         _described(cells, projection).tags(),
     )
@@ -211,7 +218,7 @@ def _write_parquet(
         for cells, store in zip(grids, stores, strict=True):
             for corners, values in tiles_of(cells.grid, store.rows()):
                 columns = {
-                    "scene": np.full(len(corners), Path(cells.name).name),
+                    "scene": np.full(len(corners), cells.provenance.scene),
                     "row": corners[:, 0],
                     "column": corners[:, 1],
                 }

@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +23,9 @@ from rasterio.crs import CRS
 from rasterio.shutil import copy as translate
 from rasterio.windows import Window
 
-from rs_otl.datasets.scene import RASTER_ERRORS, bounded_cache, quiet_georeference
-from rs_otl.files import atomic_write, unwritten
+from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georeference
+from rs_otl.errors import note
+from rs_otl.files import atomic_write, refuse_existing, unwritten
 
 # A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
@@ -45,8 +49,9 @@ def write_cog(
 ) -> None:
     """Write a Cloud-Optimized GeoTIFF row by row.
 
-    GDAL's COG driver only copies whole rasters: rows go to a plain TIFF beside it first. The copy
-    is read back, since GDAL ends without an error where a disk is full at the last bytes.
+    GDAL's COG driver only copies whole rasters: rows go to a plain TIFF first, in a hidden folder
+    beside the output. The copy is read back, since GDAL ends without an error where a disk is full
+    at the last bytes. A CRS that GeoTIFF has no place for is kept in ``OUT.aux.xml``.
 
     Args:
         out: The file; must be new.
@@ -70,7 +75,6 @@ def write_cog(
     while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
-    plain = out.with_name(f".{out.stem}.{os.getpid()}.plain.tif")
     profile = {
         "driver": "GTiff",
         "count": bands,
@@ -89,8 +93,13 @@ def write_cog(
         profile["photometric"] = "palette"
     written = np.zeros(bands, np.uint64)
     try:
-        with quiet_georeference(), bounded_cache():
-            file = rasterio.open(plain, "w", **profile)
+        with (
+            quiet_georeference(),
+            gdal(),
+            TemporaryDirectory(prefix=".rs-otl-", dir=out.parent) as folder,
+        ):
+            plain, made = Path(folder, "plain.tif"), Path(folder, "made.tif")
+            file = rasterio.open(gdal_name(plain), "w", **profile)
             try:
                 file.descriptions = tuple(names)
                 file.update_tags(**tags)
@@ -105,31 +114,76 @@ def write_cog(
             finally:
                 with _quiet_libtiff():
                     file.close()
+            with _quiet_libtiff():
+                translate(
+                    gdal_name(plain),
+                    gdal_name(made),
+                    driver="COG",
+                    BLOCKSIZE=block,
+                    COMPRESS="DEFLATE",
+                    PREDICTOR="YES",
+                    OVERVIEW_RESAMPLING=resampling,
+                    BIGTIFF="IF_SAFER",
+                    NUM_THREADS="ALL_CPUS",
+                )
+            if not np.array_equal(_sums_of_file(made), written):
+                raise OSError("it reads otherwise than it was written; is the disk full?")
+            beside = keep_beside(made, crs, str(out))
+            if beside is not None:
+                refuse_existing(out)
+                with atomic_write(out.with_name(f"{out.name}.aux.xml")) as aside:
+                    os.replace(beside, aside)
             with atomic_write(out, new=True) as aside:
-                try:
-                    with _quiet_libtiff():
-                        translate(
-                            plain,
-                            aside,
-                            driver="COG",
-                            BLOCKSIZE=block,
-                            COMPRESS="DEFLATE",
-                            PREDICTOR="YES",
-                            OVERVIEW_RESAMPLING=resampling,
-                            BIGTIFF="IF_SAFER",
-                            NUM_THREADS="ALL_CPUS",
-                        )
-                    whole = np.array_equal(_sums_of_file(aside), written)
-                except RASTER_ERRORS as error:
-                    raise _as_os_error(error) from error
-                if not whole:
-                    raise OSError("it reads otherwise than it was written; is the disk full?")
+                os.replace(made, aside)
     except RASTER_ERRORS as error:
         failed = _as_os_error(error)
         raise unwritten(out, failed) from failed
-    finally:
-        plain.unlink(missing_ok=True)
-        plain.with_name(f"{plain.name}.aux.xml").unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritten(out, error) from error
+
+
+def keep_beside(
+    path: Path, crs: CRS | None, name: str | None, bands: Mapping[int, str] | None = None
+) -> Path | None:
+    """Keep what GeoTIFF has no place for in ``PATH.aux.xml``, which GDAL reads with it.
+
+    A CRS that comes out of the file as another one is kept as WKT. If it still comes out as
+    another one, stderr says so.
+
+    Args:
+        path: A GeoTIFF that was written.
+        crs: The CRS that it was written with.
+        name: What to call the file on stderr; ``None`` to keep quiet.
+        bands: What to say of bands, from 1, as GDAL's XML.
+
+    Returns:
+        The path of that file; ``None`` if there is none.
+    """
+    beside = path.with_name(f"{path.name}.aux.xml")
+    parts = [
+        f'<PAMRasterBand band="{number}">{text}</PAMRasterBand>'
+        for number, text in (bands or {}).items()
+    ]
+    lost = crs is not None and not _has_crs(path, crs)
+    if crs is not None and lost:
+        axes = "2,1" if crs.is_geographic else "1,2"
+        wkt = escape(crs.to_wkt(version="WKT2_2019"))
+        parts.insert(0, f'<SRS dataAxisToSRSAxisMapping="{axes}">{wkt}</SRS>')
+    elif parts and beside.is_file():
+        # GDAL has kept the CRS there.
+        root = ElementTree.parse(beside).getroot()
+        parts += [ElementTree.tostring(part, "unicode") for part in root.iter("SRS")]
+    if parts:
+        text = f"<PAMDataset>{''.join(parts)}</PAMDataset>\n"
+        beside.write_text(text, encoding="utf-8")
+    if lost and name and not _has_crs(path, crs):
+        note(f"{name}: its CRS cannot be kept as it is; it is written in GDAL's form of it")
+    return beside if beside.is_file() else None
+
+
+def _has_crs(path: Path, crs: CRS | None) -> bool:
+    with quiet_georeference(), rasterio.open(gdal_name(path), driver="GTiff") as file:
+        return bool(file.crs == crs)
 
 
 @contextmanager
@@ -164,13 +218,13 @@ def _sums(pixels: NDArray[Any]) -> NDArray[np.uint64]:
 
 def _sums_of_file(path: Path) -> NDArray[np.uint64]:
     """Read every block of a file, its overviews too, and add up the bands."""
-    with rasterio.open(path) as file:
+    with rasterio.open(gdal_name(path)) as file:
         levels = len(file.overviews(1))
         total = np.zeros(file.count, np.uint64)
         for _, window in file.block_windows(1):
             total += _sums(file.read(window=window))
     for level in range(levels):
-        with rasterio.open(path, overview_level=level) as file:
+        with rasterio.open(gdal_name(path), overview_level=level) as file:
             for _, window in file.block_windows(1):
                 file.read(window=window)
     return total

@@ -41,6 +41,7 @@ from rs_otl.geo.legend import (
 )
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
+from rs_otl.spec import made_printable
 
 _TIFF = (".tif", ".tiff")
 # Tiles of a block: labels of a block stay together when folds are left out.
@@ -169,6 +170,7 @@ def map_scene(
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
+    nodata: float | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     progress: bool = False,
@@ -205,6 +207,8 @@ def map_scene(
             encoder's images are loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
         bands: The scenes' bands that are the encoder's, by name or number from 1.
+        nodata: The stored value that means there is no data where all bands have it, beside what
+            the scenes themselves say.
         image_size: Side of the images that the encoder sees; by default its own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
@@ -236,7 +240,7 @@ def map_scene(
     opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
-            stack.enter_context(open_cells(source, opened, tile, stride, bands))
+            stack.enter_context(open_cells(source, opened, tile, stride, bands, nodata))
             for source in listed
         ]
         refuse_mixed(scenes)
@@ -351,7 +355,7 @@ def _confidence_of(out: Path) -> Path:
 def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
     if out.suffix.lower() in _TIFF:
         return [out.name]
-    names = [f"{Path(cells.name).stem}.tif" for cells in scenes]
+    names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in scenes]
     files = [*names, *(_confidence_of(Path(name)).name for name in names)]
     twice = next((name for name in files if files.count(name) > 1), None)
     if twice:
@@ -512,7 +516,7 @@ def _write_map(
             "uint8",
             0,
             cells.crs,
-            scaled(cells.transform, cells.grid.stride),
+            scaled(cells.shown_transform, cells.grid.stride),
             (name,),
             tags,
             colours,
@@ -550,7 +554,7 @@ def _write_polygons(
         patches[numbered > 0] = numbered[numbered > 0] + len(values) - 1
         values += [value] * count
     hectares = np.bincount(patches.ravel(), ground.ravel(), len(values))
-    grid, t = cells.grid, cells.transform
+    grid, t = cells.grid, cells.shown_transform
     shapes, numbers = [], []
     for geometry, number in features.shapes(
         patches, mask=patches > 0, connectivity=4, transform=Affine.scale(grid.stride)

@@ -31,6 +31,7 @@ class Provenance(BaseModel):
         scale: Raw value that becomes 1.0.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
+        nodata: Stored value that meant there is no data, beside what the scene says.
         components: Principal components kept; ``None`` for whole embeddings.
         classes: Class names of a map, from value 1; empty for embeddings.
     """
@@ -52,6 +53,7 @@ class Provenance(BaseModel):
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    nodata: float | None = None
     components: _Count | None = None
     classes: tuple[str, ...] = ()
 

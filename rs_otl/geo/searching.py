@@ -16,7 +16,6 @@ import shapely.ops
 import torch
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
-from rasterio import Affine
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
@@ -76,6 +75,7 @@ def search(
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
+    nodata: float | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     progress: bool = False,
@@ -89,7 +89,8 @@ def search(
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
             that :func:`rs_otl.geo.embed` made of them: one or several.
-        query: ``(x, y)``: the cell there. ``(left, bottom, right, top)``: the mean of the cells
+        query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
+            row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
             ``"x,y"``. Or an image file, which needs an encoder; its bands are found by name.
         out: GeoJSON to write, with a style for QGIS beside it (``.qml``): the outlines of the
@@ -104,6 +105,8 @@ def search(
             loaded (:func:`rs_otl.spec.load_size`).
         stride: Pixels from one tile to the next; by default half a tile.
         bands: The scenes' bands that are the encoder's, by name or number from 1.
+        nodata: The stored value that means there is no data where all bands have it, beside what
+            the scenes themselves say.
         image_size: Side of the images that the encoder sees; by default its own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
@@ -125,7 +128,7 @@ def search(
     opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
-            stack.enter_context(open_cells(source, opened, tile, stride, bands))
+            stack.enter_context(open_cells(source, opened, tile, stride, bands, nodata))
             for source in listed
         ]
         refuse_mixed(scenes)
@@ -187,8 +190,9 @@ def _coordinate_system(cells: Cells) -> str:
     if cells.crs is not None:
         name = crs_of(cells.crs).name
         return f"the scene's local CRS ({name})"
-    pixels = np.allclose(cells.transform, Affine.identity())
-    return "pixels of the scene" if pixels else "the coordinates of the scene's transform"
+    if cells.in_pixels:
+        return "pixels of the scene (y counts down from 0)"
+    return "the coordinates of the scene's transform"
 
 
 def _numbers(query: Any) -> tuple[float, ...] | None:
@@ -265,7 +269,9 @@ def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) 
     xy = np.array(numbers).reshape(-1, 2)
     for number, cells in enumerate(scenes):
         grid = cells.grid
-        columns, rows = _in_pixels_of(cells, xy, crs).T
+        # A GIS counts y down from 0 in an image without georeference.
+        down = -1 if cells.in_pixels and crs is None and xy[:, 1].max() <= 0 else 1
+        columns, rows = _in_pixels_of(cells, xy * [1, down], crs).T
         column, row = float(np.mean(columns)), float(np.mean(rows))
         if not (0 <= column < grid.width and 0 <= row < grid.height):
             continue

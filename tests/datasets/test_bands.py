@@ -40,14 +40,39 @@ def test_red_green_and_blue_are_found():
 
 
 def test_alpha_by_its_name_and_by_its_values():
-    mask = np.array([0, 255] * 50, np.uint8)
-    varied = np.arange(100, dtype=np.uint8)
+    mask = np.array([[0, 255] * 10] * 20, np.uint8)
+    varied = draw(40, 40, bands=1)[0].astype(np.uint8)
     assert alpha_is_imagery("NIR", [mask])
     assert not alpha_is_imagery(" Mask", [varied])
     assert alpha_is_imagery(None, [varied, mask])
     assert not alpha_is_imagery(None, [mask])
     # One degree of transparency everywhere is no imagery either.
-    assert not alpha_is_imagery(None, [np.full(100, 200, np.uint8)])
+    assert not alpha_is_imagery(None, [np.full((20, 20), 200, np.uint8)])
+
+
+def soft_masks():
+    rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
+    return {
+        "fades across": 255 * (columns + 1) / 2,
+        "fades down to a rest": 40 + 200 * (rows + 1) / 2,
+        "feathered edge": 255 * np.clip(6 * (0.8 - np.hypot(rows, columns)), 0, 1),
+        "vignette": 255 * np.exp(-(rows**2) - columns**2),
+        "steps": 60 * np.floor(2 * (columns + 1)),
+    }
+
+
+@pytest.mark.parametrize("kind", soft_masks())
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_mask_that_fades_is_alpha(kind, dtype):
+    full = np.iinfo(dtype).max / 255
+    assert not alpha_is_imagery(None, [(full * soft_masks()[kind]).astype(dtype)])
+
+
+@pytest.mark.parametrize("noise", [3, 10, 40])
+def test_near_infrared_is_no_mask_that_fades(noise):
+    texture = np.random.default_rng(0).normal(0, noise, (64, 64))
+    for soft in soft_masks().values():
+        assert alpha_is_imagery(None, [np.clip(soft / 2 + 60 + texture, 1, 254).astype(np.uint8)])
 
 
 @pytest.mark.parametrize("seed", range(3))

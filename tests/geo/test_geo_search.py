@@ -60,6 +60,8 @@ def test_copies_of_the_place_asked_for_come_first(place, tmp_path, encoder):
         warnings.simplefilter("ignore")
         with rasterio.open(path) as scene:
             outline = np.array([scene.transform @ (column, row) for row, column in corners])
+    if place == "no CRS":  # y counts down from 0, as a GIS shows such an image
+        outline *= [1, -1]
     if crs:
         to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
         outline = np.stack(to_degrees.transform(*outline.T), axis=1)
@@ -236,7 +238,7 @@ SITE_GRID = 'LOCAL_CS["site grid",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Nor
 @pytest.mark.parametrize(
     ("crs", "transform", "words"),
     [
-        (None, Affine.identity(), "pixels of the scene"),
+        (None, Affine.identity(), "pixels of the scene (y counts down from 0)"),
         (None, Affine(2, 0, 50, 0, -2, 900), "the coordinates of the scene's transform"),
         (SITE_GRID, Affine(2, 0, 50, 0, -2, 900), "the scene's local CRS (site grid)"),
     ],
@@ -259,6 +261,11 @@ def test_hits_without_a_place_on_earth_say_so(
     told = capsys.readouterr().err.splitlines()
     expected = f"scene.tif: hits are in {words}, not in longitude and latitude"
     assert told.count(expected) == 1
+    if transform == Affine.identity():
+        transform = Affine.scale(1, -1)  # as a GIS shows such an image
+        (same, *_) = search(source, (x, -y), tmp_path / "same.geojson", count=3, **more)
+        assert same == hit
+        assert (hit.x, hit.y) == (hit.column + 16, -hit.row - 16)
     corners = [transform @ (hit.column + dx, hit.row + dy) for dx in (0, 32) for dy in (0, 32)]
     ring = shapely.geometry.shape(found["features"][0]["geometry"])
     assert ring.equals(shapely.MultiPoint(corners).convex_hull)
