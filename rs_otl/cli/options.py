@@ -49,7 +49,11 @@ RecipeName = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the recipe; `rs-otl recipes quick` lists the keys.",
+    ),
 ]
 Shots = Annotated[
     str | None,

@@ -95,7 +95,8 @@ def _sound(command: str, materials: Materials, work: Path) -> list[str]:
 
 
 def _command(numbers: random.Random, materials: Materials) -> str:
-    return numbers.choice(sorted(materials.program["options"]))
+    # reproduce asks for hours of honest work.
+    return numbers.choice(sorted(set(materials.program["options"]) - {"reproduce"}))
 
 
 def _case(words: list[str], note: str, **more: object) -> Case:

@@ -1,6 +1,7 @@
 """A step in parts or compiled is the same step."""
 
 import torch
+from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from rs_otl.trainers import OTLTask, encode, label_consistent_loss
@@ -43,6 +44,15 @@ def test_chunks_are_so_many_passes_with_their_gradients_and_statistics(monkeypat
     _assert_alike(statistics, expected_statistics, 1e-6)
     _, once = _step(_task())
     assert not torch.equal(statistics[0], once[0])
+
+
+def test_no_pass_has_a_single_image_which_batch_norm_fails_on():
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten())
+    for images in range(2, 12):
+        for chunks in (*range(1, 13), 10**9):
+            assert len(encode.encode(encoder, torch.rand(images, 3, 8, 8), chunks)) == images
+            halves = encode.encode(encoder, torch.rand(2 * images, 3, 8, 8), chunks, passes=2)
+            assert len(halves) == 2 * images
 
 
 def test_chunks_keep_the_activations_of_one_pass_at_most():
