@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from rs_otl.datasets.folder import Listing, list_folder
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.statistics import refuse_mixed_units
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 
 # Smaller georeferenced images are chips, cut to be used whole.
 SMALLEST = 256
@@ -139,11 +140,14 @@ def _choose_tiles(
     """Choose the tiles of a folder of scenes, of the bands that most scenes have."""
     headers: dict[str, _SceneHeader] = {}
     left_out: list[LeftOut] = []
+    collars: list[str] = []
     for path in paths:
         try:
             with Scene(folder / path) as scene:
                 is_16bit = scene.dtype.name != "uint8"
                 headers[path] = _SceneHeader(scene.bands, scene.units, is_16bit, _resolution(scene))
+                with suppress(InputError):  # of a damaged part, which its tiles report
+                    collars += [path] if scene.collar() else []
         except UnreadableError as error:
             left_out.append(LeftOut(path, error.reason))
         except InputError as error:
@@ -151,6 +155,12 @@ def _choose_tiles(
     if not headers:
         first = left_out[0]
         raise InputError(f"{folder}: no scene can be opened; {first.path}: {first.reason}")
+    if collars:
+        note(
+            f"{folder}: {len(collars):,} of {len(headers):,} scenes, {collars[0]} first, are one "
+            "value from the edge inwards, which counts as data; if there is none, say so with "
+            "gdal_edit.py -a_nodata VALUE"
+        )
     tally = Counter(header.bands for header in headers.values())
     bands = max(tally, key=lambda names: (tally[names], names))
     left_out += [

@@ -82,7 +82,7 @@ def test_a_chip_and_a_scene_agree_on_alpha_and_names(tmp_path, kind, seed):
     if kind == "mask":
         pixels[3] = 255 * (pixels[3] > 40)
     write(tmp_path / "a.tif", pixels)
-    info, _ = describe_folder(tmp_path, ["a.tif"])
+    info, *_ = describe_folder(tmp_path, ["a.tif"])
     with Scene(tmp_path / "a.tif") as scene:
         assert scene.bands == info.bands
         assert scene.units == info.units
@@ -93,7 +93,7 @@ def test_a_chip_and_a_scene_agree_on_alpha_and_names(tmp_path, kind, seed):
 def test_a_chip_and_a_scene_agree_on_units(tmp_path, dtype):
     names = ("B04", "B08")
     write(tmp_path / "a.tif", draw(64, 64, bands=2, high=900).astype(dtype), names=names)
-    info, _ = describe_folder(tmp_path, ["a.tif"])
+    info, *_ = describe_folder(tmp_path, ["a.tif"])
     with Scene(tmp_path / "a.tif") as scene:
         assert (scene.units, scene.bands) == (info.units, info.bands)
 

@@ -57,6 +57,22 @@ def test_nodata_is_avoided(tmp_path):
     assert imagery.images(range(len(imagery))).min() > 0
 
 
+def test_a_border_without_data_that_is_not_said_is_noted_once(tmp_path, capsys):
+    pixels = np.maximum(draw(260, 300), 1).astype(np.uint8)
+    collared = pixels.copy()
+    collared[:, :, :90] = 0
+    root = folder(
+        tmp_path,
+        a=(pixels, "utm", {}),
+        b=(collared, "utm", {}),
+        c=(collared, "utm", {"nodata": 0}),
+        d=(collared, "degrees", {}),
+    )
+    load_dataset(str(root), SIZE)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "one value" in line]
+    assert "2 of 4 scenes, b.tif first" in line
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
 def test_deeper_scenes_of_any_number_of_bands_have_robust_statistics(dtype, tmp_path):
     pixels = draw(260, 260, bands=5, high=3000).astype(dtype)
