@@ -19,13 +19,17 @@ from rs_otl.files import atomic_write
 _OKABE_ITO = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00", "f0e442", "999999")
 # What has a colour that everyone expects gets the nearest of them.
 _EXPECTED = {
-    "0072b2": "water sea lake river ocean pond",
-    "56b4e9": "snow ice glacier cloud",
-    "009e73": "forest wood woods tree trees conifers vegetation",
-    "f0e442": "crop crops field fields grass meadow grassland",
-    "e69f00": "soil bare sand beach earth",
-    "d55e00": "roof roofs building buildings urban houses",
-    "999999": "road roads rock street asphalt parking",
+    word: colour
+    for colour, words in (
+        ("0072b2", "water sea lake river ocean pond"),
+        ("56b4e9", "snow ice glacier cloud"),
+        ("009e73", "forest wood woods tree trees conifers vegetation"),
+        ("f0e442", "crop crops field fields grass meadow grassland"),
+        ("e69f00", "soil bare sand beach earth"),
+        ("d55e00", "roof roofs building buildings urban houses"),
+        ("999999", "road roads rock street asphalt parking"),
+    )
+    for word in words.split()
 }
 # Of a file of colours.
 _MOST_BYTES = 16 * 2**20
@@ -56,12 +60,14 @@ def colours_of(classes: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
     """
     colours = {name: chosen[name] for name in classes if name in chosen}
     free = [f"#{colour}" for colour in _OKABE_ITO if f"#{colour}" not in colours.values()]
-    for colour, words in _EXPECTED.items():
-        for name in classes:
-            known = set(words.split()) & set(re.findall("[a-z]+", name.lower()))
-            if known and name not in colours and f"#{colour}" in free:
-                colours[name] = f"#{colour}"
-                free.remove(f"#{colour}")
+    # The last word says what a thing is; a name of one word comes before one of several.
+    words = {name: re.findall("[a-z]+", name.lower())[::-1] for name in classes}
+    for name in sorted(classes, key=lambda name: len(words[name])):
+        expected = [f"#{_EXPECTED[word]}" for word in words[name] if word in _EXPECTED]
+        colour = next((colour for colour in expected if colour in free), None)
+        if name not in colours and colour is not None:
+            colours[name] = colour
+            free.remove(colour)
     number = 0
     for name in classes:
         if name not in colours and free:

@@ -581,7 +581,7 @@ def _write_features(out: Path, frame: Any) -> None:
             if out.suffix.lower() == ".parquet":
                 frame.to_parquet(aside)
             else:
-                frame.to_file(aside, **({"layer": out.stem} if out.suffix == ".gpkg" else {}))
+                frame.to_file(aside, layer=out.stem)
         except OSError:
             raise
         except Exception as error:  # pyogrio's and GDAL's have no common kind

@@ -398,6 +398,9 @@ def test_what_has_an_expected_colour_gets_it():
     assert colours["Wood"] == "#009e73"
     assert colours["snow 2"] == "#56b4e9"
     assert colours["road"] == "#999999"
+    # The last word says what it is, and one word is plainer than two.
+    classes = ["bare wood", "conifers", "forest road", "snow"]
+    assert colours_of(classes, {}) == ["#e69f00", "#009e73", "#999999", "#56b4e9"]
     many = colours_of([str(number) for number in range(254)], {})
     assert len(set(many)) > 200
 
