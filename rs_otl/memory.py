@@ -22,5 +22,7 @@ def _machine_bytes() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
+        if not hasattr(os, "sysconf"):  # Windows: what any machine of this kind has
+            return 4 * GIB
         # Not Linux: half of all memory is a fair guess at what is not in use.
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

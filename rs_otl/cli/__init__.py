@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -83,6 +84,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that it cannot encode is no error
             stream.reconfigure(errors="backslashreplace")
+    # Where there is no home it would say, in two lines, where it keeps its list of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         code = app(prog_name="rs-otl", standalone_mode=False)
         sys.stdout.flush()

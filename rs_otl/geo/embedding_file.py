@@ -96,7 +96,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise InputError(f"{path}: damaged, expected JSON; delete {path.parent} and start again")

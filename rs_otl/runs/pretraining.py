@@ -209,8 +209,10 @@ def pretrain(
                 _remove_unbegun(directory)
             if "DataLoader worker" in str(error):
                 raise _of_worker(error) from error
-            theirs = (InputError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
-            if run.stepped or not resume_training or isinstance(error, theirs):
+            not_its = (InputError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+            if isinstance(error, not_its) or "CPUAllocator" in str(error):
+                raise
+            if run.stepped or not resume_training:
                 raise
             raise refused_by_lightning(checkpoint, error) from error
         if not trainer.is_global_zero:

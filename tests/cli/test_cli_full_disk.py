@@ -125,6 +125,12 @@ def test_embedding_goes_on_when_there_is_room(made, tmp_path, capfd, size):
     here = shutil.copytree(made, tmp_path / "here")
     with largest_file(size):
         refused(COMMANDS["embed"], here, capfd)
+    state = here / "new.tif.part" / "state.json"
+    whole = state.read_bytes()
+    for content in (b"", b"[1]", b"\xff", b"[" * 20_000):
+        state.write_bytes(content)
+        assert "state.json: damaged" in refused([*COMMANDS["embed"], "--resume"], here, capfd)
+    state.write_bytes(whole)
     rs_otl_here(*COMMANDS["embed"], "--resume", cwd=here)
     with rasterio.open(here / "new.tif") as file:
         assert np.isfinite(file.read()).any()
@@ -176,5 +182,9 @@ def test_without_home_in_c_locale_and_with_a_small_shared_memory(made, tmp_path)
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert b"Traceback" not in done.stderr
+    assert [line.split()[0] for line in done.stderr.splitlines()] == [
+        b"recipe",
+        b"images:",
+        b"epoch",
+    ], done.stderr
     assert (tmp_path / "bare" / "encoder").is_dir()
