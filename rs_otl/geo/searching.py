@@ -234,6 +234,7 @@ def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> N
                 "place, not a scene: cut it out, or query by x,y"
             )
         chosen = _bands_of_image(chip, encoder, scenes[0].provenance.bands)
+        chip.refuse_other_values(encoder.config, encoder.source, chosen)
         pixels, valid = chip.read(0, 0, chip.width, chip.height, chosen)
     if not valid.any():
         raise InputError(f"query {path}: holds no data, all is nodata")

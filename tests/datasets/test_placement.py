@@ -15,6 +15,7 @@ AFFINE = {
     "north up": (lambda c, r: (400_000 + 10 * c, 5_000_000 - 10 * r), "EPSG:32633"),
     "rotated": (lambda c, r: (400_000 + 8 * c + 3 * r, 5_000_000 + 3 * c - 8 * r), "EPSG:32633"),
     "degrees": (lambda c, r: (120 + 1e-3 * c + 1e-4 * r, -30 - 1e-3 * r), "EPSG:4326"),
+    "antimeridian": (lambda c, r: ((359.95 + c / 1e3) % 360 - 180, -17 - r / 1e3), "EPSG:4326"),
     "site": (lambda c, r: (0.3 * c, 0.3 * r), None),
 }
 BENT = {

@@ -208,7 +208,10 @@ def test_values_in_other_units_are_refused_before_work(pixels, message, tmp_path
     path = create(tmp_path / "scene.tif", pixels.astype(np.float32))
     with pytest.raises(InputError, match=message):
         embed(path, encoders["scaled"], tmp_path / "out.tif", **GRID)
-    assert [each.name for each in tmp_path.iterdir()] == ["scene.tif"]
+    known = create(tmp_path / "known.tif", (draw(64, 64) / 1000).astype(np.float32))
+    with pytest.raises(InputError, match=message):
+        search(known, path, tmp_path / "hits.geojson", encoder=encoders["scaled"], **GRID)
+    assert {each.name for each in tmp_path.iterdir()} == {"scene.tif", "known.tif"}
 
 
 @pytest.mark.parametrize("name", [b"for\xeat.tif", b"wald\n.tif", b"\xff\xfe.TIF"])
