@@ -9,7 +9,7 @@ from rs_otl.datasets import CachedDataset, Division, SceneTiles
 from rs_otl.errors import note
 from rs_otl.runs.state import read_json
 
-# Left-out images that are named on the terminal; imagery.json names all.
+# Images that are named on the terminal; imagery.json names all.
 _NAMED = 20
 
 
@@ -94,8 +94,11 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
             "images have an identical one in training"
         )
     lines += [
-        f"  identical but with different labels: {a} and {b}" for a, b in duplicates.conflicts
+        f"  identical but with different labels: {a} and {b}"
+        for a, b in duplicates.conflicts[:_NAMED]
     ]
+    if len(duplicates.conflicts) > _NAMED:
+        lines.append(f"  and {len(duplicates.conflicts) - _NAMED:,} more, see imagery.json")
     for line in lines:
         note(line)
 
