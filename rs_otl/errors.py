@@ -22,15 +22,14 @@ def printable(text: str) -> str:
     )
 
 
-def one_line(text: str) -> str:
-    """Make one printable line of bounded length of a text that may echo anything.
+def shortened(text: str, longest: int = 60) -> str:
+    """Leave out the middle of a text of more than ``longest`` characters."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 3 :]}"
 
-    Args:
-        text: The text; of a long one the middle is left out.
-    """
-    if len(text) > LONGEST_LINE:
-        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 3 :]}"
-    return printable(text)
+
+def one_line(text: str) -> str:
+    """Make one printable line of bounded length of a text that may echo anything."""
+    return printable(shortened(text, LONGEST_LINE))
 
 
 def note(text: str) -> None:

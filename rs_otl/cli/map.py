@@ -18,7 +18,7 @@ from rs_otl.cli.options import (
     listed,
     print_json,
 )
-from rs_otl.errors import note
+from rs_otl.errors import note, shortened
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.geo.mapping import MapResult
@@ -145,7 +145,7 @@ def _print_classes(done: "MapResult") -> None:
     cells, hectares = done.cells, done.hectares
     with_data = max(sum(cells.values()), 1)
     for name in done.classes:
-        line = f"{name:<24} {100 * cells[name] / with_data:5.1f} % of the cells"
+        line = f"{shortened(name):<24} {100 * cells[name] / with_data:5.1f} % of the cells"
         if hectares is not None:
             line += f", {hectares[name]:,.2f} ha"
         if done.labels:
@@ -166,7 +166,7 @@ def _print_accuracy(done: "MapResult") -> None:
         return
     wrong = [label for label in done.tested if label.predicted not in (None, label.given)]
     for label in wrong[:_SHOWN]:
-        typer.echo(f"{label.name} looks like {label.predicted} to the others")
+        typer.echo(f"{label.name} looks like {shortened(str(label.predicted))} to the others")
     if len(wrong) > _SHOWN:
         typer.echo(f"and {len(wrong) - _SHOWN:,} more; --tested-labels FILE writes them all")
     typer.echo(

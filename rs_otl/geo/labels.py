@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio import Affine
 
-from rs_otl.errors import InputError, note, printable
+from rs_otl.errors import InputError, note, printable, shortened
 from rs_otl.geo.cells import Cells
 from rs_otl.geo.extent import misplaced, pixels_of
 from rs_otl.geo.grid import TileGrid
@@ -150,7 +150,7 @@ def read_labels(
 
 
 def _label_name(number: int, klass: str) -> str:
-    return f"label {number} ({klass or 'no class'})"
+    return f"label {number} ({shortened(klass) or 'no class'})"
 
 
 def _in_crs_of(scene: Cells, frame: Any, path: Path) -> Any:

@@ -182,6 +182,7 @@ def test_classes_may_have_any_name(names, classes, tmp_path, encoder):
         tmp_path / "points.parquet", "-o", tmp_path / "map.tif",
     )  # fmt: skip
     assert "".join(told.stdout.splitlines()).isprintable()
+    assert max(map(len, told.stdout.splitlines())) < 400
     assert all(line.isprintable() for line in told.stderr.splitlines())
     with rasterio.open(tmp_path / "map.tif") as file:
         assert tuple(json.loads(file.tags()["RS_OTL_CLASSES"])) == classes
