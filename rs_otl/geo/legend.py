@@ -2,6 +2,7 @@
 
 import colorsys
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -243,7 +244,7 @@ def write_map_style(path: Path, classes: Sequence[str], colours: Sequence[str]) 
 
 def write_outline_style(path: Path) -> None:
     """Write the style in which QGIS shows polygons as outlines beside them, if there is none."""
-    if path.with_suffix(".qml").exists():
+    if os.path.lexists(path.with_suffix(".qml")):  # a link that leads nowhere too
         return
     root = ElementTree.Element("qgis", {"version": "3.22.0"})
     renderer = ElementTree.SubElement(root, "renderer-v2", {"type": "singleSymbol"})
