@@ -1,6 +1,5 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
-import contextlib
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -281,7 +280,7 @@ def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
     samples: dict[str, NDArray[Any]] = {}
     for number in np.linspace(0, len(scenes) - 1, min(len(scenes), _COMPARED), dtype=int):
         own = by_scene[scenes[number]]
-        with contextlib.suppress(UnreadableError):
+        with suppress(UnreadableError):
             samples[scenes[number]] = np.concatenate(
                 [
                     _load(str(folder / name), size).ravel()
