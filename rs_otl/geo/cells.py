@@ -424,6 +424,6 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
             )
         if other.features != first.features or other.provenance.components is not None:
             raise InputError(
-                f"{other.name}: principal components are of one file alone; search it alone, or "
+                f"{other.name}: principal components are of one file alone; use it alone, or "
                 "embed without --pca"
             )

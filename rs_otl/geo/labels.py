@@ -1,5 +1,6 @@
 """Labelled points and polygons over a scene."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,18 +213,20 @@ def _read(path: Path, layer: str | None) -> tuple[Any, list[str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected GeoJSON or a GeoPackage of labels")
     parquet = path.suffix.lower() in (".parquet", ".geoparquet")
-    try:
-        layers = None if parquet else geopandas.list_layers(path)
-        frame = geopandas.read_parquet(path) if parquet else None
-    except Exception as error:  # GeoPandas' readers have no common kind
-        raise _unreadable(path, error) from None
-    if frame is None:
-        layer = _layer(path, layers, layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GDAL's: what cannot be used is named later
         try:
-            frame = geopandas.read_file(path, layer=layer)
-        except Exception as error:
+            layers = None if parquet else geopandas.list_layers(path)
+            frame = geopandas.read_parquet(path) if parquet else None
+        except Exception as error:  # GeoPandas' readers have no common kind
             raise _unreadable(path, error) from None
-    elif layer is not None:
+        if frame is None:
+            layer = _layer(path, layers, layer)
+            try:
+                frame = geopandas.read_file(path, layer=layer)
+            except Exception as error:
+                raise _unreadable(path, error) from None
+    if parquet and layer is not None:
         raise InputError(f"{path}: GeoParquet has no layers; leave --layer out")
     if isinstance(frame, geopandas.GeoDataFrame):
         return frame, [str(name) for name in frame.columns if name != frame.geometry.name]

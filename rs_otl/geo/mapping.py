@@ -232,16 +232,21 @@ def map_scene(
     extra = _refuse_outputs(out, len(listed), polygons, save_classifier, areas, tested_labels)
     chosen = {} if colours is None else read_colours(Path(colours))
     kept = None if classifier is None else Classifier.read(Path(classifier))
-    if kept is not None:
-        tile, stride = tile or kept.tile, stride or kept.stride
-        image_size = image_size or kept.image_size
-        if encoder is None and not all(map(is_embedding, listed)):
-            encoder = kept.encoder
-    opened = load_encoder_for(listed, encoder, image_size, precision)
+    opened, sides = None, (tile, stride)
+    if kept is not None and not all(map(is_embedding, listed)):
+        if tile is None:
+            sides = kept.tile, stride or kept.stride
+        opened = _encoder_of(kept, encoder, Path(str(classifier)), image_size, precision)
+    else:
+        opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
-            stack.enter_context(open_cells(source, opened, tile, stride, bands, nodata))
+            stack.enter_context(
+                # Embeddings have a tile and stride of their own.
+                open_cells(source, opened, *own, bands, nodata)
+            )
             for source in listed
+            for own in [(tile, stride) if is_embedding(source) else sides]
         ]
         refuse_mixed(scenes)
         names = _names(out, scenes)
@@ -457,6 +462,26 @@ def _classifier_file(trained: _Trained, cells: Cells) -> Classifier:
     return Classifier.of(trained.linear, trained.classes, trained.colours, made)
 
 
+def _encoder_of(
+    kept: Classifier,
+    encoder: str | Path | Encoder | None,
+    path: Path,
+    image_size: int | None,
+    precision: str,
+) -> Encoder | None:
+    """Load the encoder that a classifier was made with, under its name unless another is given."""
+    try:
+        return load_encoder_for(
+            [], encoder or kept.encoder, image_size or kept.image_size, precision
+        )
+    except InputError as error:
+        if encoder is not None:
+            raise
+        raise InputError(
+            f"{path}: its encoder is not where it was; name it with --encoder ({error})"
+        ) from None
+
+
 def _refuse_another_encoder(kept: Classifier, cells: Cells, path: Path) -> None:
     made = cells.provenance
     if made.weights != kept.fingerprint:
@@ -470,6 +495,8 @@ def _refuse_another_encoder(kept: Classifier, cells: Cells, path: Path) -> None:
             f"{cells.name}: {cells.features} features, {path} expects {len(kept.weights[0])}: "
             "embed without --pca"
         )
+    if made.tile != kept.tile:
+        note(f"{path}: made of tiles of {kept.tile} pixels, those of {cells.name} have {made.tile}")
 
 
 def _write_map(

@@ -192,6 +192,40 @@ def test_classes_may_have_any_name(names, classes, tmp_path, encoder):
     assert tuple(name.text for name in told[1:]) == classes
 
 
+def test_what_a_reader_warns_of_is_skipped_and_named(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes(), "no CRS")
+    ring = [[70, 10], [120, 10], [120, 100], [70, 100]]
+    shapes = [
+        {"type": "Point", "coordinates": [20, 30]},
+        {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        {"type": "Point", "coordinates": []},
+        {"type": "Point", "coordinates": [20, None]},
+        {"type": "Polygon", "coordinates": []},
+        {"type": "GeometryCollection", "geometries": []},
+        {"type": "Sphere"},
+    ]
+    features = [
+        {"type": "Feature", "id": 1, "properties": {"class": klass}, "geometry": shape}
+        for klass, shape in zip("abcdefg", shapes, strict=True)
+    ]
+
+    def run(name, given, check=0):
+        collection = {"type": "FeatureCollection", "features": given}
+        (tmp_path / name).write_text(json.dumps(collection))
+        words = ["--tile", 32, "--labels", tmp_path / name, "-o", tmp_path / f"{name}.tif"]
+        told = rs_otl_here("map", scene, "--encoder", encoder.source, *words, check=check)
+        first, *lines = told.stderr.splitlines()
+        assert first.endswith("no CRS; working in pixels")
+        return lines
+
+    assert [line.split(")")[0] for line in run("odd.geojson", features)] == [
+        f"skipped label {number} ({klass}" for number, klass in enumerate("cdefg", start=3)
+    ]
+    features[1]["geometry"]["coordinates"] = [ring]  # which is not closed
+    (line,) = run("open.geojson", features[:2], check=2)
+    assert "open.geojson: cannot be read" in line
+
+
 FAR = [1e308, -1e308, float("inf"), 1e20, 4e7, float("nan")]
 
 

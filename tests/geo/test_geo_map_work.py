@@ -133,6 +133,32 @@ def test_a_classifier_is_refused_where_it_does_not_fit(folder, tmp_path, encoder
         map_scene(source, None, out)
 
 
+def test_a_classifier_finds_its_encoder_and_its_tile(folder, tmp_path, encoder, capsys):
+    source, kept = folder / "a-embedding.tif", tmp_path / "c.json"
+    map_scene(source, folder / "right.gpkg", tmp_path / "a.tif", save_classifier=kept)
+    # Embeddings have a tile of their own, which is said if it is another.
+    embed(folder / "b.tif", encoder, tmp_path / "b-embedding.tif", tile=48, stride=24)
+    map_scene(tmp_path / "b-embedding.tif", None, tmp_path / "b.tif", classifier=kept)
+    told = capsys.readouterr().err
+    assert "c.json: made of tiles of 32 pixels, those of" in told
+    assert "b-embedding.tif have 48" in told
+    # So has a user's tile the stride that goes with it.
+    both = [folder / "a.tif", source]
+    map_scene(both[0], None, tmp_path / "c.tif", classifier=kept, tile=16)
+    assert read(tmp_path / "c.tif").shape == (16, 24)
+    map_scene(both, None, tmp_path / "both", classifier=kept)
+    np.testing.assert_array_equal(
+        read(tmp_path / "both" / "a.tif"), read(tmp_path / "both" / "a-embedding.tif")
+    )
+    moved = tmp_path / "moved.json"
+    moved.write_text(kept.read_text().replace(encoder.source, "gone"))
+    with pytest.raises(
+        InputError, match=r"moved\.json: its encoder is not where .*--encoder .*gone"
+    ):
+        map_scene(both[0], None, tmp_path / "d.tif", classifier=moved)
+    map_scene(both[0], None, tmp_path / "d.tif", classifier=moved, encoder=encoder)
+
+
 def test_damaged_classifiers_are_one_clear_line(folder, tmp_path):
     source, kept = folder / "a-embedding.tif", tmp_path / "c.json"
     map_scene(source, folder / "right.gpkg", tmp_path / "a.tif", save_classifier=kept)
