@@ -58,6 +58,10 @@ class Recipe(BaseModel):
     """How an encoder is pretrained: keys and values, of which ``rs-otl recipes`` shows the bounds.
 
     The bounds lie beyond any sensible run, and before what no machine can do.
+
+    Attributes:
+        Each key has a docstring of its own, which is also the description of its field in
+        ``Recipe.model_fields``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
