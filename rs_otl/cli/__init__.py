@@ -107,6 +107,8 @@ def main() -> None:
         reason = " ".join(str(error).split())
         if _is_lack_of_memory(error):
             _report(f"not enough memory ({reason:.200}): use smaller images, batches or tiles", 2)
+        if "proj.db" in reason:  # torchgeo looks for it when it is imported
+            _report(f"PROJ's data cannot be read ({reason:.200}): unset PROJ_DATA and PROJ_LIB", 2)
         _report(f"fault: {type(error).__name__}: {reason} (--debug shows where)", 1)
     if code == _INTERRUPTED:  # Typer's code for control-C
         again = command_to_go_on(sys.argv[1:])

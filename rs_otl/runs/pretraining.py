@@ -228,7 +228,7 @@ def pretrain(
 
 
 class _Run(Callback):
-    """Writes into each checkpoint which run it is of, and after the first step that it started.
+    """Writes into each checkpoint which run it is of, and with the first one that it was started.
 
     Args:
         directory: The run's.
@@ -242,14 +242,17 @@ class _Run(Callback):
     def __init__(self, directory: Path, identity: Identity, provenance: Provenance) -> None:
         self.directory = directory
         self.identity = identity
-        self.provenance = provenance
+        self.provenance: Provenance | None = provenance
         self.stepped = False
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the run."""
+        """Add the run; before this, what went wrong has left no trace of the start."""
         checkpoint["run"] = self.identity.model_dump()
+        if self.provenance is not None and trainer.is_global_zero:
+            add_start(self.directory, self.provenance)
+            self.provenance = None
 
     def on_train_batch_end(
         self,
@@ -259,9 +262,7 @@ class _Run(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write the start: now the run has one, and what it was resumed from was sound."""
-        if not self.stepped and trainer.is_global_zero:
-            add_start(self.directory, self.provenance)
+        """See a step."""
         self.stepped = True
 
 
