@@ -83,7 +83,7 @@ class Provenance(BaseModel):
                 continue
             try:
                 values[name] = text if field.annotation is str else json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 values[name] = text
         try:
             return cls.model_validate(values)

@@ -152,6 +152,7 @@ def test_embeddings_that_were_cut_or_damaged_are_refused(tmp_path, encoder):
         (changed("huge.tif", RS_OTL_SCENE_SIZE=size), "by its tags it had"),
         (changed("tile.tif", RS_OTL_TILE="-3"), "tag RS_OTL_TILE: input should be greater"),
         (changed("text.tif", RS_OTL_STRIDE="sixteen"), "tag RS_OTL_STRIDE"),
+        (changed("deep.tif", RS_OTL_SCALE="[" * 100_000), "tag RS_OTL_SCALE"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             map_scene(path, points, tmp_path / "map.tif")
