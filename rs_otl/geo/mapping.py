@@ -1,6 +1,7 @@
 """A handful of labels in, class maps out."""
 
 import csv
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -278,7 +279,8 @@ def map_scene(
                     for name, cells in zip(names, scenes, strict=True)
                 ]
             except InputError as error:
-                raise InputError(str(error).replace(str(folder), str(target))) from error
+                shown = os.path.join(target, "") if target != Path() else ""
+                raise InputError(str(error).replace(f"{folder}{os.sep}", shown)) from error
             _move(folder, out)
     result = MapResult(
         classes=tuple(trained.classes),
