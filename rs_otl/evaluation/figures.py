@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rs_otl.datasets.bands import rgb_positions
+from rs_otl.errors import printable
 from rs_otl.evaluation.report import CLASSIFIERS, Evaluation, EvaluationReport
 from rs_otl.files import atomic_write
 from rs_otl.spec import RGB
@@ -48,7 +49,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     title = f"{evaluation.dataset}, linear, standardised: {evaluation.linear_standardised}"
-    lines = (textwrap.fill(line, int(12 * side)) for line in (title, evaluation.encoder))
+    lines = (textwrap.fill(printable(line), int(12 * side)) for line in (title, evaluation.encoder))
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     if classes <= _NUMBERED:
         for row, column in np.argwhere(counts):
@@ -93,7 +94,7 @@ def draw_per_class(report: EvaluationReport, path: Path) -> None:
     axes.set_xlabel("test images predicted correctly, %")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.set_title(f"{first.dataset}, accuracy by class", parse_math=False)
+    axes.set_title(f"{printable(first.dataset)}, accuracy by class", parse_math=False)
     figure.legend(loc="outside lower center", frameon=False)
     _save(figure, path)
 
@@ -115,7 +116,7 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
     rows = max(1, -(-len(shown) // columns))
     figure = Figure(figsize=(1.9 * columns, 0.6 + 2.25 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    places = {name: place for place, name in enumerate(dataset.paths)}
+    places = {printable(name): place for place, name in enumerate(dataset.paths)}
     bands = rgb_positions(dataset.spec.bands) or [0]
     for axes in panels:
         axes.set_axis_off()
@@ -135,8 +136,9 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
         axes.set_title(f"{true}\nas {predicted}", fontsize=8, parse_math=False)
     more = f", {len(shown)} of them below" if len(shown) < len(wrong) else ""
     figure.suptitle(
-        f"{evaluation.dataset}: {len(wrong):,} of {evaluation.n_test:,} test images wrong{more}\n"
-        f"{textwrap.shorten(evaluation.encoder, 100)}, linear, standardised",
+        f"{printable(evaluation.dataset)}: {len(wrong):,} of {evaluation.n_test:,} test images "
+        f"wrong{more}\n"
+        f"{textwrap.shorten(printable(evaluation.encoder), 100)}, linear, standardised",
         fontsize=10,
         parse_math=False,
     )
@@ -182,13 +184,13 @@ def draw_few_shot(report: EvaluationReport, path: Path) -> None:
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy, %")
-    figure.suptitle(f"{first.dataset}, {first.n_test:,} test images", parse_math=False)
+    figure.suptitle(f"{printable(first.dataset)}, {first.n_test:,} test images", parse_math=False)
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
     _save(figure, path)
 
 
 def _label(evaluation: Evaluation) -> str:
-    return textwrap.fill(evaluation.encoder, 80).replace("$", r"\$")
+    return textwrap.fill(printable(evaluation.encoder), 80).replace("$", r"\$")
 
 
 def _colour(place: int, evaluation: Evaluation) -> str:
@@ -201,7 +203,7 @@ def _names(names: Iterable[str]) -> list[str]:
     cut = _LONGEST_NAME - 1
     return [
         name if len(name) <= _LONGEST_NAME else f"{name[:cut]}\N{HORIZONTAL ELLIPSIS}"
-        for name in names
+        for name in map(printable, names)
     ]
 
 

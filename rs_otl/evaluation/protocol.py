@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, printable
 from rs_otl.evaluation.feature_cache import cached_features, features_key
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.few_shot import few_shot
@@ -99,22 +99,25 @@ def evaluate(
     neighbours = knn_predict(*data, progress=progress)
     linear = linear_predict(*data, seed=seed, progress=progress)
     standardised = linear_predict(*data, standardise=True, seed=seed, progress=progress)
-    few = few_shot(*data, truth, classes, shots, seed=seed, progress=progress)
+    few = few_shot(
+        *data, truth, tuple(map(printable, classes)), shots, seed=seed, progress=progress
+    )
     confusion = multiclass_confusion_matrix(standardised.cpu(), truth, num_classes=len(classes))
     right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return Evaluation(
-        encoder=name or encoder.source,
-        dataset=dataset.name,
+        # JSON has no place for names that are no UTF-8.
+        encoder=printable(name or encoder.source),
+        dataset=printable(dataset.name),
         division=division.number,
         image_size=encoder.config.image_size,
         seed=seed,
         n_train=len(division.train),
         n_test=len(division.test),
-        classes=classes,
+        classes=tuple(map(printable, classes)),
         knn={k: score(predicted) for k, predicted in neighbours.items()},
         linear=score(linear),
         linear_standardised=score(standardised),
-        images=tuple(dataset.paths[i] for i in division.test),
+        images=tuple(printable(dataset.paths[i]) for i in division.test),
         truth=tuple(truth.tolist()),
         predicted={
             "knn": tuple(neighbours[NEIGHBOURS[0]].tolist()),
@@ -123,14 +126,19 @@ def evaluate(
         },
         few_shot=few,
         per_class={
-            title: right[label] / of[label] if of[label] else None
+            printable(title): right[label] / of[label] if of[label] else None
             for label, title in enumerate(classes)
         },
         confusion=tuple(tuple(row) for row in confusion.tolist()),
-        notes=(
-            *_absent(labels, classes, division),
-            *_short(few, len(classes)),
-            *_notes(dataset, division),
+        notes=tuple(
+            map(
+                printable,
+                (
+                    *_absent(labels, classes, division),
+                    *_short(few, len(classes)),
+                    *_notes(dataset, division),
+                ),
+            )
         ),
     )
 

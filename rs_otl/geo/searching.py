@@ -330,7 +330,8 @@ def _best(
         if to_degrees is not None:
             outlines = cells.outlines(places)
             degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
-            on_earth = np.isfinite(degrees).all((0, 2))
+            # A scene in degrees may claim any latitude; rounding is no reason at a pole.
+            on_earth = np.isfinite(degrees).all((0, 2)) & (np.abs(degrees[1]) < 90 + 1e-6).all(1)
             off_earth += int((~on_earth).sum())
             places, values = places[on_earth], values[on_earth]
         nearest, positions = most_similar(values, query, keep)
@@ -404,6 +405,7 @@ def _feature(
         outline = shapely.Polygon(corners)
     else:
         longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
+        latitude = latitude.clip(-90, 90)
         assert cells.crs is not None
         # Without jumps of 360 degrees between the corners.
         near = corners[:, 0] if cells.crs.is_geographic else longitude[0]

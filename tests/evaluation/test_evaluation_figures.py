@@ -88,6 +88,13 @@ def test_mistakes_are_drawn_with_what_they_were_taken_for(bands, tmp_path, pile)
             assert picture.height > (500 if wrong else 200)
 
 
+def test_names_that_do_not_print_are_drawn_escaped(tmp_path):
+    report = report_of(("caf\udce9", "a\x1b[31m"))
+    draw_confusion(report.encoders[0], tmp_path / "confusion.png")
+    draw_per_class(report, tmp_path / "classes.png")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("classes", [5, 12, 30, 45])
 def test_nothing_is_clipped(classes, tmp_path):
     """The border stays white: no label reaches past it."""

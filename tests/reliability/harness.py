@@ -222,7 +222,10 @@ def run_case(worker: Worker, case: Case, folder: Path, seconds: float) -> tuple[
         if left:
             wrong.append(f"left in the folder for temporary files: {', '.join(left[:3])}")
         if outcome.code == 0 and case.verify is not None:
-            wrong += filter(None, [case.verify(work, outcome.stderr)])
+            try:
+                wrong += filter(None, [case.verify(work, outcome.stderr)])
+            except Exception as error:  # of the check, not of the program
+                wrong.append(f"not checked: {type(error).__name__}: {error}")
     return outcome, wrong
 
 

@@ -163,7 +163,7 @@ def _georeference_is_kept(work: Path, said: str) -> str | None:
         return None
     outputs = [work / "e.tif"] if (work / "e.tif").exists() else sorted((work / "chips").glob("*"))
     outputs = [path for path in outputs if path.suffix == ".tif"]
-    if not outputs:
+    if not outputs or not (work / "scene.tif").exists():  # of another format
         return None
     with rasterio.open(work / "scene.tif") as scene, rasterio.open(outputs[0]) as output:
         if scene.crs and not output.crs and not output.gcps[1]:
