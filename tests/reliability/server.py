@@ -235,7 +235,8 @@ def _call(fault: io.TextIOWrapper) -> int:
     atexit._run_exitfuncs()
     fault.flush()
     try:
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # by the program, which could not write to it
+            sys.stdout.flush()
     except OSError as error:
         print(f"Exception ignored in: {error!r}", file=sys.stderr)
         return 120
