@@ -123,7 +123,14 @@ def narrow_streams(numbers: random.Random, materials: Materials, work: Path) -> 
     codes = (0, 1, 2) if words[0] == "doctor" else (0, 2)
     if how == "full":
         # Python's own answer to a stdout that cannot be written at its end is 120.
-        return Case(words, "stdout on a full disk", codes=(*codes, 120), stdout="/dev/full")
+        # The work is done by then, and its outputs are complete.
+        return Case(
+            words,
+            "stdout on a full disk",
+            codes=(*codes, 120),
+            leaves=("new*", "runs*"),
+            stdout="/dev/full",
+        )
     (work / "images" / "class0").rename(work / "images" / "été 中")
     if words[0] == "augmentations":
         words[1] = "images/été 中/00.png"
