@@ -1,6 +1,7 @@
 """Encoders trained and judged for the tables, each once, whatever tables it stands in."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rs_otl.datasets import CATALOGUE, data_root, divide, load_dataset
@@ -57,17 +58,12 @@ def runs_of(table: EncoderTable, seeds: int, root: Path | None) -> Iterator[Trai
     """
     for column in table.columns:
         for seed in range(seeds):
-            trained = seeded(column.trained, seed)
+            trained = replace(column.trained, seed=seed)
             if missing_data(trained, root):
                 continue
             if trained.start:
                 yield trained.start
             yield trained
-
-
-def seeded(trained: Trained, seed: int) -> Trained:
-    """Return the same encoder of another seed."""
-    return Trained(trained.dataset, trained.supervised, trained.source, trained.division, seed)
 
 
 def run_folder(trained: Trained, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import csv
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,6 @@ from rs_otl.reproduce.encoders import (
     read_evaluation,
     recipe_of,
     runs_of,
-    seeded,
 )
 from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
 from rs_otl.reproduce.published import ENCODER_TABLES, SCORES, Claim, Column, EncoderTable, Trained
@@ -188,7 +188,7 @@ def _result(
             column.title: [
                 one
                 for seed in range(seeds)
-                if (one := read_evaluation(seeded(column.trained, seed), folder)) is not None
+                if (one := read_evaluation(replace(column.trained, seed=seed), folder)) is not None
             ]
             for column in table.columns
         }
