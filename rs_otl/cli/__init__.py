@@ -14,6 +14,7 @@ from rs_otl import __version__
 from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
 from rs_otl.cli.datasets import datasets
+from rs_otl.cli.demo import demo
 from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
@@ -53,6 +54,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     search,
     view,
     tile,
+    demo,
     augmentations,
     reproduce,
     doctor,

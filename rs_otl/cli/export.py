@@ -29,7 +29,7 @@ def export(
         bool,
         typer.Option(
             "--verify",
-            help="Load it with every installed tool and compare; exit 1 if one differs. "
+            help="Load it with every installed tool and compare; exit 2 if one differs. "
             "Without --to: verify an encoder exported before.",
         ),
     ] = False,
@@ -48,6 +48,11 @@ def export(
 
     if to is None:
         directory = load_encoder(source).path or Path(source)
+        if not directory.is_dir():
+            raise InputError(
+                f"{directory}: a checkpoint file, expected an exported directory to verify; "
+                "--to DIR exports it"
+            )
     else:
         directory = to
         exported = export_run(source, to, onnx)
@@ -60,5 +65,9 @@ def export(
         typer.echo(json.dumps(report))
     elif verify:
         print_checks(checks, Console())
-    if any(check.result == "unequal" for check in checks):
-        raise typer.Exit(1)
+    unequal = sum(check.result == "unequal" for check in checks)
+    if unequal:
+        raise InputError(
+            f"{directory}: {unequal} of {len(checks)} loaders would not use the encoder that "
+            "rs-otl loads; export it again from the run it came from"
+        )

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,10 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
             if names
             else "holds no raster",
         )
+    # GDAL reads a JPEG's EXIF block when it is first asked for anything beside pixels, and fails
+    # once if the block is damaged; the pixels are sound.
+    with suppress(*RASTER_ERRORS), gdal():
+        _ = dataset.colorinterp
     return dataset
 
 

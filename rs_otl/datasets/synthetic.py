@@ -16,6 +16,7 @@ from rs_otl.datasets.base import ImageDataset, Root, Transforms
 from rs_otl.datasets.catalogue import CATALOGUE
 
 SIDE = 64
+LANDSCAPE = ("fields", "forest", "industrial", "meadow", "residential", "water")
 
 Array = NDArray[Any]
 Random = np.random.Generator
@@ -112,9 +113,43 @@ def draw_scene(path: str) -> NDArray[np.uint8]:
     return _photographed(rng, draw(rng, u, v))
 
 
-def _ground(rng: Random) -> tuple[Array, Array]:
-    """Coordinates of the pixels on the ground, turned and scaled at random, (64, 64) each."""
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+def draw_landscape(side: int = 1024, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Draw a scene of many land covers, and say what is where.
+
+    Args:
+        side: Height and width in pixels.
+        seed: Another seed draws another place.
+
+    Returns:
+        Pixels (4, side, side) uint8: red, green, blue, near infrared; and the index in
+        :data:`LANDSCAPE` of what covers each pixel, (side, side).
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side].astype(float)
+    # Parcels around jittered places; noise bends their borders.
+    across = max(3, side // 170)
+    places = (
+        np.mgrid[:across, :across].reshape(2, -1).T + rng.uniform(0.1, 0.9, (across**2, 2))
+    ) * (side / across)
+    covers = rng.permutation(np.arange(len(places)) % len(LANDSCAPE))
+    bend_y, bend_x = 9 * _noise(rng, y, 1.9), 9 * _noise(rng, y, 1.9)
+    nearest = np.full(y.shape, np.inf)
+    cover = np.zeros(y.shape, np.intp)
+    for (row, column), kind in zip(places, covers, strict=True):
+        distance = np.hypot(y + bend_y - row, x + bend_x - column)
+        cover = np.where(distance < nearest, kind, cover)
+        nearest = np.minimum(distance, nearest)
+    scene = np.zeros((4, side, side))
+    for kind, name in enumerate(LANDSCAPE):
+        u, v = _ground(rng, side)
+        drawn = _open_water(rng, u) if name == "water" else _DRAW[name](rng, u, v)
+        scene = np.where(cover == kind, drawn, scene)
+    return _photographed(rng, scene), cover
+
+
+def _ground(rng: Random, side: int = SIDE) -> tuple[Array, Array]:
+    """Coordinates of the pixels on the ground, turned and scaled at random, a square each."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
     angle, scale = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.45)
     shift = rng.uniform(500, 900, 2)  # keeps cell numbers positive
     u = (np.cos(angle) * x + np.sin(angle) * y) * scale + shift[0]
@@ -123,9 +158,9 @@ def _ground(rng: Random) -> tuple[Array, Array]:
 
 
 def _photographed(rng: Random, ground: Array) -> NDArray[np.uint8]:
-    """Light, season, haze and noise of the camera over (4, 64, 64) reflectances."""
+    """Light, season, haze and noise of the camera over (4, height, width) reflectances."""
     ground = ground * rng.lognormal(0, 0.05, (4, 1, 1)) * rng.lognormal(0, 0.16)
-    ground = ground * (1 + 0.06 * _noise(rng, 1.6))
+    ground = ground * (1 + 0.06 * _noise(rng, ground[0], 1.6))
     haze = rng.uniform(0, 0.2) * np.array([0.8, 0.9, 1.0, 0.3])[:, None, None]
     ground = ground * (1 - haze) + 0.6 * haze
     ground = np.clip(ground, 0, 1) ** rng.uniform(0.7, 1.1)
@@ -133,18 +168,19 @@ def _photographed(rng: Random, ground: Array) -> NDArray[np.uint8]:
     return np.rint(np.clip(ground, 0, 1) * 255).astype(np.uint8)
 
 
-def _noise(rng: Random, slope: float, along: float = 1.0) -> Array:
-    """Fractal noise, mean 0 and deviation 1, (64, 64); a steeper slope is smoother.
+def _noise(rng: Random, like: Array, slope: float, along: float = 1.0) -> Array:
+    """Fractal noise, mean 0 and deviation 1, of the shape of ``like``; a steeper slope is smoother.
 
     ``along`` above 1 stretches it in one random direction.
     """
-    fy, fx = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.rfftfreq(SIDE), indexing="ij")
+    height, width = like.shape
+    fy, fx = np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij")
     angle = rng.uniform(0, np.pi)
     a = (np.cos(angle) * fx + np.sin(angle) * fy) * along
     b = np.cos(angle) * fy - np.sin(angle) * fx
     amplitude = (a**2 + b**2 + 1 / SIDE**2) ** (-slope / 2)
     amplitude[0, 0] = 0
-    field = np.fft.irfft2(amplitude * np.fft.rfft2(rng.standard_normal((SIDE, SIDE))), (SIDE, SIDE))
+    field = np.fft.irfft2(amplitude * np.fft.rfft2(rng.standard_normal(like.shape)), like.shape)
     return field / field.std()
 
 
@@ -204,12 +240,12 @@ def _wooded(rng: Random, ground: Array, crowns: Array) -> Array:
 
 def _land(rng: Random, u: Array, v: Array) -> Array:
     """Open country to run things through: patches of two grounds and, often, some trees."""
-    patches = _inside(4 * (_noise(rng, 1.5) - rng.normal(0, 0.7)))
+    patches = _inside(4 * (_noise(rng, u, 1.5) - rng.normal(0, 0.7)))
     land = _over(_material(rng, *_LAND), _material(rng, *_LAND), patches)
-    land = land * (1 + rng.uniform(0.03, 0.12) * _noise(rng, rng.uniform(0.4, 1.2)))
+    land = land * (1 + rng.uniform(0.03, 0.12) * _noise(rng, u, rng.uniform(0.4, 1.2)))
     if rng.random() < 0.6:
         crowns = _trees(rng, u, v, rng.uniform(4, 8), 0.45, rng.uniform(0.05, 0.9))
-        crowns[0] *= _noise(rng, 1.5) > rng.uniform(-0.5, 1.2)
+        crowns[0] *= _noise(rng, u, 1.5) > rng.uniform(-0.5, 1.2)
         land = _wooded(rng, land, crowns)
     return land
 
@@ -224,7 +260,7 @@ def _parcels(rng: Random, u: Array, v: Array) -> Array:
     along = np.where(rng.random((64, 64))[i, j] < 0.7, u, v)
     period = rng.uniform(2.2, 6, (64, 64))[i, j]
     furrows = np.sin(2 * np.pi * along / period) * rng.uniform(0, 0.22, (64, 64))[i, j]
-    land = land * (1 + furrows + 0.05 * _noise(rng, 1.0))
+    land = land * (1 + furrows + 0.05 * _noise(rng, u, 1.0))
     edge = np.maximum(np.abs(pu) - du / 2, np.abs(pv) - dv / 2)
     border = _inside(-edge - rng.uniform(0.2, 1.2))
     return _over(land, _material(rng, "tree", "grass", "soil", "straw"), border)
@@ -232,7 +268,7 @@ def _parcels(rng: Random, u: Array, v: Array) -> Array:
 
 def _bare(rng: Random, u: Array, v: Array) -> Array:
     """Ridges or dunes under low light, with a few shrubs."""
-    height = _noise(rng, rng.uniform(1.3, 1.9), rng.uniform(1, 5))
+    height = _noise(rng, u, rng.uniform(1.3, 1.9), rng.uniform(1, 5))
     if rng.random() < 0.6:
         height = -np.abs(height)
     dy, dx = np.gradient(height)
@@ -250,17 +286,17 @@ def _bare(rng: Random, u: Array, v: Array) -> Array:
 
 def _forest(rng: Random, u: Array, v: Array) -> Array:
     """Crowns of all sizes, closed but for clearings."""
-    floor = _material(rng, "grass", "dark soil", "tree") * (0.7 + 0.1 * _noise(rng, 0.8))
+    floor = _material(rng, "grass", "dark soil", "tree") * (0.7 + 0.1 * _noise(rng, u, 0.8))
     forest = _wooded(rng, floor * 0.7, _trees(rng, u, v, rng.uniform(3, 5), 0.5, 1.0))
     forest = _wooded(rng, forest, _trees(rng, u, v, rng.uniform(5, 9), 0.5, rng.uniform(0.3, 0.9)))
-    forest = forest * (1 + rng.uniform(0.03, 0.15) * _noise(rng, 1.6))
-    clearings = _inside(6 * (_noise(rng, 1.7) + rng.uniform(0.9, 2.5)))
-    return _over(forest, _material(rng, *_LAND) * (1 + 0.06 * _noise(rng, 1.0)), clearings)
+    forest = forest * (1 + rng.uniform(0.03, 0.15) * _noise(rng, u, 1.6))
+    clearings = _inside(6 * (_noise(rng, u, 1.7) + rng.uniform(0.9, 2.5)))
+    return _over(forest, _material(rng, *_LAND) * (1 + 0.06 * _noise(rng, u, 1.0)), clearings)
 
 
 def _orchard(rng: Random, u: Array, v: Array) -> Array:
     """Crowns in rows, some missing, inside a field that may end in the picture."""
-    ground = _material(rng, *_LAND) * (1 + 0.07 * _noise(rng, 1.0))
+    ground = _material(rng, *_LAND) * (1 + 0.07 * _noise(rng, u, 1.0))
     crowns = _trees(rng, u, v * rng.uniform(0.7, 1.0), rng.uniform(4.5, 8), 0.07, 0.94)
     if rng.random() < 0.5:
         beyond = (u - u.mean()) * rng.choice([-1, 1]) > rng.uniform(8, 24)
@@ -272,8 +308,8 @@ def _orchard(rng: Random, u: Array, v: Array) -> Array:
 def _meadow(rng: Random, u: Array, v: Array) -> Array:
     """Grass in mottles, a path now and then, single trees."""
     second = _material(rng, "grass", "grass", "straw", "crop")
-    meadow = _over(_material(rng, "grass"), second, _inside(1.5 * _noise(rng, 1.4)))
-    meadow = meadow * (1 + rng.uniform(0.05, 0.16) * _noise(rng, rng.uniform(0.3, 1.3)))
+    meadow = _over(_material(rng, "grass"), second, _inside(1.5 * _noise(rng, u, 1.4)))
+    meadow = meadow * (1 + rng.uniform(0.05, 0.16) * _noise(rng, u, rng.uniform(0.3, 1.3)))
     if rng.random() < 0.5:
         path = _inside(np.abs(_course(rng, u, v, 0.35)) - rng.uniform(0.4, 1.0))
         meadow = _over(meadow, _material(rng, "soil", "sand"), path)
@@ -292,11 +328,11 @@ def _course(rng: Random, u: Array, v: Array, bends: float) -> Array:
 
 def _river(rng: Random, u: Array, v: Array) -> Array:
     """A winding water, its banks bare or wooded."""
-    distance = np.abs(_course(rng, u, v, rng.uniform(0.5, 1.3)) + 0.8 * _noise(rng, 1.6))
+    distance = np.abs(_course(rng, u, v, rng.uniform(0.5, 1.3)) + 0.8 * _noise(rng, u, 1.6))
     width = rng.uniform(2.5, 9)
     bank = _material(rng, "sand", "tree", "grass", "soil")
     scene = _over(_land(rng, u, v), bank, _inside(distance - width - rng.uniform(0, 3)))
-    water = _material(rng, *_WATER) * (1 + 0.05 * _noise(rng, 1.2))
+    water = _material(rng, *_WATER) * (1 + 0.05 * _noise(rng, u, 1.2))
     return _over(scene, water, _inside(distance - width))
 
 
@@ -312,7 +348,9 @@ def _road(rng: Random, u: Array, v: Array) -> Array:
     for line in lines:
         scene = _over(scene, verge, _inside(np.abs(line) - width - 1.5))
     for line in lines:
-        scene = _over(scene, surface * (1 + 0.04 * _noise(rng, 1)), _inside(np.abs(line) - width))
+        scene = _over(
+            scene, surface * (1 + 0.04 * _noise(rng, u, 1)), _inside(np.abs(line) - width)
+        )
         if width > 3:
             scene = _over(scene, _material(rng, "white roof"), 0.7 * _inside(np.abs(line) - 0.1))
     i, j, pu, pv = _cells(u, lines[0] - width / 2, 5.0, width)
@@ -361,8 +399,10 @@ def _built(
 def _residential(rng: Random, u: Array, v: Array) -> Array:
     """Houses with gardens along a grid of streets."""
     lot = rng.uniform(6.5, 11)
-    ground = _over(_material(rng, "grass", "soil"), _material(rng, *_LAND), _inside(_noise(rng, 1)))
-    ground = ground * (1 + 0.08 * _noise(rng, 0.8))
+    ground = _over(
+        _material(rng, "grass", "soil"), _material(rng, *_LAND), _inside(_noise(rng, u, 1))
+    )
+    ground = ground * (1 + 0.08 * _noise(rng, u, 0.8))
     ground = _wooded(rng, ground, _trees(rng, u, v, rng.uniform(3, 6), 0.5, rng.uniform(0.1, 0.7)))
     rows, columns = rng.integers(2, 4), rng.integers(3, 8)
     width = rng.uniform(1.0, 2.0)
@@ -376,20 +416,25 @@ def _industrial(rng: Random, u: Array, v: Array) -> Array:
     """Halls and yards, parked cars between."""
     yard = _material(rng, "asphalt", "concrete", "soil", "grass")
     second = _material(rng, "asphalt", "concrete", "grass")
-    yard = _over(yard, second, _inside(3 * _noise(rng, 1.7)))
-    scene = yard * (1 + 0.05 * _noise(rng, 0.8))
+    yard = _over(yard, second, _inside(3 * _noise(rng, u, 1.7)))
+    scene = yard * (1 + 0.05 * _noise(rng, u, 0.8))
     scene = _built(rng, u, v, scene, 3.2, (0.4, 0.7), rng.uniform(0, 0.4), _HALLS + _HOUSES, 0.4)
     return _built(
         rng, u, v, scene, rng.uniform(17, 34), (0.5, 0.9), rng.uniform(0.7, 1), _HALLS, 2.2
     )
 
 
+def _open_water(rng: Random, u: Array) -> Array:
+    """Waves and glint."""
+    water = _material(rng, *_WATER) * (1 + rng.uniform(0.02, 0.1) * _noise(rng, u, 1.6))
+    ripples = _noise(rng, u, 0.6, rng.uniform(2, 6))
+    return water + rng.uniform(0, 0.03) * ripples + 0.12 * (ripples > rng.uniform(2.2, 4))
+
+
 def _water(rng: Random, u: Array, v: Array) -> Array:
-    """Open water with waves and glint, its shore at the edge of the picture or beyond."""
-    water = _material(rng, *_WATER) * (1 + rng.uniform(0.02, 0.1) * _noise(rng, 1.6))
-    ripples = _noise(rng, 0.6, rng.uniform(2, 6))
-    water = water + rng.uniform(0, 0.03) * ripples + 0.12 * (ripples > rng.uniform(2.2, 4))
-    depth = v - v.mean() + 4 * _noise(rng, 1.8) + rng.uniform(5, 45)
+    """Open water, its shore at the edge of the picture or beyond."""
+    water = _open_water(rng, u)
+    depth = v - v.mean() + 4 * _noise(rng, u, 1.8) + rng.uniform(5, 45)
     beach = _material(rng, "sand", "rock", "grass", "tree")
     shore = _over(_land(rng, u, v), beach, _inside(-depth - rng.uniform(0, 4)))
     return _over(shore, water, _inside(-depth))

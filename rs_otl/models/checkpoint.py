@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from torch import nn
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.models.architecture import build_encoder
 from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, band_names, validated
 
@@ -116,6 +116,11 @@ def read_tensors(path: Path) -> dict[Any, Any]:
 def _describe(settings: _Settings, path: Path) -> EncoderConfig:
     """Describe an encoder by the settings of the task that trained it."""
     channels = settings.in_channels
+    if settings.mean is None or settings.std is None:
+        note(
+            f"{path}: says no mean and std: images are divided by 255 and not normalised, as "
+            "torchgeo's trainers have it; hyper_parameters of these names would be used"
+        )
     values = {
         "encoder": settings.model,
         "image_size": settings.size,

@@ -56,7 +56,8 @@ def test_verify_alone_checks_an_export_and_fails_if_a_tool_loads_other_weights(e
     checkpoint = torch.load(directory / "encoder.pth", weights_only=True)
     checkpoint["state_dict_ema"]["conv1.weight"] += 1
     torch.save(checkpoint, directory / "encoder.pth")
-    done = rs_otl_here("export", directory, "--verify", "--json", check=1)
+    done = rs_otl_here("export", directory, "--verify", "--json", check=2)
+    assert "loaders would not use the encoder" in done.stderr
     report = json.loads(done.stdout)
     assert report["encoder"] == str(directory)
     results = {check["loader"]: check["result"] for check in report["checks"]}

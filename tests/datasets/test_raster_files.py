@@ -204,3 +204,19 @@ def test_larger_than_an_image_can_be_is_refused_from_the_header(tmp_path):
     with Scene(tmp_path / "a.tif") as scene:  # of a scene only windows are read
         assert scene.collar() is None
         assert scene.read(100, 100, 64, 64)[0].shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("block", [b"\xcb\x25garbage", b"II*\0\xff\xff\xff\x7f", b"MM\0*", b""])
+def test_a_damaged_exif_block_leaves_the_pixels_readable(tmp_path, block):
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(draw(16, 16).astype(np.uint8).transpose(1, 2, 0).copy()).save(
+        path, exif=b"Exif\0\0" + block
+    )
+    Image.fromarray(draw(16, 16).astype(np.uint8).transpose(1, 2, 0).copy()).save(
+        tmp_path / "sound.jpg"
+    )
+    with Scene(tmp_path / "sound.jpg") as scene:
+        pixels, _ = scene.read(0, 0, 16, 16)
+    with Scene(path) as scene:
+        values, _ = scene.read(0, 0, 16, 16)
+    np.testing.assert_array_equal(values, pixels)

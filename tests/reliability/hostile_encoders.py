@@ -67,9 +67,7 @@ def _case(numbers: random.Random, materials: Materials, work: Path, name: str, n
         "verify": ["export", name, "--verify"],
         "init": ["pretrain", "images", "--init", name, "--out", "new", *settings()],
     }[how]
-    # An encoder that other tools load unequally is what --verify is for.
-    codes = (0, 1, 2) if how == "verify" else (0, 2)
-    return Case(words, note, codes=codes)
+    return Case(words, note)
 
 
 def _keys(values: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -41,8 +41,7 @@ def full_disk(numbers: random.Random, materials: Materials, work: Path) -> Case:
         leaves = ("new", "new/*", "runs", "runs/*")
     elif words[0] == "embed":
         leaves = (f"{out}.part", f"{out}.part/*")
-    codes = (0, 1, 2) if words[0] == "doctor" else (0, 2)
-    return Case(words, f"no file above {size:,} bytes", codes=codes, leaves=leaves, file_bytes=size)
+    return Case(words, f"no file above {size:,} bytes", leaves=leaves, file_bytes=size)
 
 
 def read_only(numbers: random.Random, materials: Materials, work: Path) -> Case:
@@ -57,8 +56,7 @@ def read_only(numbers: random.Random, materials: Materials, work: Path) -> Case:
         (work / out).mkdir(0o555)
     else:
         work.chmod(0o555)
-    codes = (0, 1, 2) if words[0] == "doctor" else (0, 2)
-    return Case(words, f"read-only {how}", codes=codes, environment=environment, unprivileged=True)
+    return Case(words, f"read-only {how}", environment=environment, unprivileged=True)
 
 
 def variables(numbers: random.Random, materials: Materials, work: Path) -> Case:
@@ -86,8 +84,7 @@ def variables(numbers: random.Random, materials: Materials, work: Path) -> Case:
     )
     chosen = numbers.choice(values)
     note = " ".join(f"{name}={value!r}" for name, value in chosen.items())
-    codes = (0, 1, 2) if words[0] == "doctor" else (0, 2)
-    return Case(words, note, codes=codes, environment=chosen)
+    return Case(words, note, environment=chosen)
 
 
 def start_up(numbers: random.Random, materials: Materials, work: Path) -> Case:
@@ -120,14 +117,13 @@ def start_up(numbers: random.Random, materials: Materials, work: Path) -> Case:
 def narrow_streams(numbers: random.Random, materials: Materials, work: Path) -> Case:
     words, _ = _sound(numbers, materials, work)
     how = numbers.choice(("ASCII", "ASCII", "Latin-1", "full"))
-    codes = (0, 1, 2) if words[0] == "doctor" else (0, 2)
     if how == "full":
         # Python's own answer to a stdout that cannot be written at its end is 120.
         # The work is done by then, and its outputs are complete.
         return Case(
             words,
             "stdout on a full disk",
-            codes=(*codes, 120),
+            codes=(0, 2, 120),
             leaves=("new*", "runs*"),
             stdout="/dev/full",
         )
@@ -135,7 +131,7 @@ def narrow_streams(numbers: random.Random, materials: Materials, work: Path) -> 
     if words[0] == "augmentations":
         words[1] = "images/été 中/00.png"
     encoding = {"ASCII": "ascii", "Latin-1": "latin-1"}[how]
-    return Case(words, f"streams in {how}", codes=codes, encoding=encoding)
+    return Case(words, f"streams in {how}", encoding=encoding)
 
 
 DRAWS = (

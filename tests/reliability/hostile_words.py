@@ -100,9 +100,8 @@ def _command(numbers: random.Random, materials: Materials) -> str:
 
 
 def _case(words: list[str], note: str, **more: object) -> Case:
-    # Encoders are cached by name where they are evaluated; doctor says 1 for a problem.
-    codes = (0, 1, 2) if words[:1] == ["doctor"] else (0, 2)
-    return Case(words, note, codes=codes, **more)  # type: ignore[arg-type]
+    # Encoders are cached by name where they are evaluated.
+    return Case(words, note, **more)  # type: ignore[arg-type]
 
 
 def odd_value(numbers: random.Random, materials: Materials, work: Path) -> Case:

@@ -1,0 +1,79 @@
+"""A drawn scene and a few labelled places on it, to try maps and searches on."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.crs import CRS
+from scipy.ndimage import distance_transform_edt
+
+from rs_otl.datasets.synthetic import LANDSCAPE, draw_landscape
+from rs_otl.files import atomic_write, refuse_output, unwritten
+from rs_otl.geo.formats import write_cog
+
+SIDE = 1024
+_SEED = 0
+_METRES = 1.0
+# Somewhere in zone 32 north; the place means nothing.
+_CRS, _LEFT, _TOP = "EPSG:32632", 600_000, 5_400_000
+_LABELS = 3  # of each class
+_APART = 120  # pixels between labels of a class, so that they come from several parcels
+
+
+def demo(out: str | Path = "demo") -> Path:
+    """Draw a scene, and label some places on it.
+
+    Args:
+        out: Folder to make.
+
+    Returns:
+        The folder. It holds ``scene.tif``, 1,024 x 1,024 pixels of 1 m in red, green, blue and near
+        infrared, and ``labels.geojson``, three points of each of six land covers.
+
+    Raises:
+        InputError: The folder exists, or cannot be written.
+    """
+    folder = Path(out)
+    refuse_output(folder)
+    pixels, cover = draw_landscape(SIDE, _SEED)
+    transform = Affine(_METRES, 0, _LEFT, 0, -_METRES, _TOP)
+    rows, columns, classes = _places(cover)
+    x, y = transform * (columns + 0.5, rows + 0.5)
+    labels = gpd.GeoDataFrame(
+        {"class": classes}, geometry=gpd.points_from_xy(x, y), crs=_CRS
+    ).to_crs("EPSG:4326")
+    try:
+        with atomic_write(folder, new=True) as aside:
+            aside.mkdir()
+            write_cog(
+                aside / "scene.tif",
+                pixels.transpose(1, 0, 2),
+                pixels.shape,
+                "uint8",
+                None,
+                CRS.from_user_input(_CRS),
+                transform,
+                ("red", "green", "blue", "nir"),
+                {"TIFFTAG_IMAGEDESCRIPTION": "drawn by rs-otl demo; no real place"},
+            )
+            labels.to_file(aside / "labels.geojson", driver="GeoJSON", engine="pyogrio")
+    except OSError as error:
+        raise unwritten(folder, error) from error
+    return folder
+
+
+def _places(cover: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Choose the places that lie deepest in their land cover: rows, columns and classes."""
+    chosen: list[tuple[int, int]] = []
+    y, x = np.mgrid[: cover.shape[0], : cover.shape[1]]
+    for kind in range(len(LANDSCAPE)):
+        # The scene's edge counts as a border: a tile around a label lies inside.
+        depth = distance_transform_edt(np.pad(cover == kind, 1))[1:-1, 1:-1]
+        for _ in range(_LABELS):
+            row, column = np.unravel_index(depth.argmax(), depth.shape)
+            chosen.append((int(row), int(column)))
+            depth = np.where(np.hypot(y - row, x - column) < _APART, 0, depth)
+    places = np.array(chosen)
+    return places[:, 0], places[:, 1], [name for name in LANDSCAPE for _ in range(_LABELS)]
