@@ -12,12 +12,17 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Pretrain, evaluate and export on the built-in synthetic set.
+# Pretrain, evaluate and export on the built-in synthetic set; then a map from a few labels on a
+# drawn scene, with ImageNet weights.
 demo: install
-	rm -rf runs/demo
+	rm -rf runs/demo runs/scene
 	$(BIN)/rs-otl pretrain synthetic --out runs/demo
 	$(BIN)/rs-otl evaluate runs/demo --on synthetic
 	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
+	$(BIN)/rs-otl demo runs/scene
+	$(BIN)/rs-otl embed runs/scene/scene.tif --encoder timm/tf_efficientnet_lite0 --image-size 64 --stride 16 -o runs/scene/embedding.tif
+	$(BIN)/rs-otl map runs/scene/embedding.tif --labels runs/scene/labels.geojson -o runs/scene/map.tif
+	$(BIN)/rs-otl view runs/scene/scene.tif --embeddings runs/scene/embedding.tif --map runs/scene/map.tif -o runs/scene/page.html
 
 # Two processes of one thread each: more threads than cores slow each other down. Files in order:
 # pytest-xdist's own order starts slow files with few tests last.

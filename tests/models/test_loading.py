@@ -85,7 +85,7 @@ def test_other_bands_or_units_are_refused_with_both_named(directory):
 
 
 @pytest.mark.parametrize("prefix", ["encoder.", "backbone.", "model."])
-def test_checkpoints_of_tasks_give_their_encoder(prefix, encoder, tmp_path):
+def test_checkpoints_of_tasks_give_their_encoder(prefix, encoder, tmp_path, capsys):
     path = _save(tmp_path / "task.ckpt", encoder, prefix, model="resnet18", in_channels=3)
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["state_dict"] |= {"heads.weight": torch.rand(2), f"{prefix}fc.bias": torch.rand(9)}
@@ -94,9 +94,10 @@ def test_checkpoints_of_tasks_give_their_encoder(prefix, encoder, tmp_path):
     _equal(loaded.module, encoder)
     config = loaded.config
     assert (config.encoder, config.spec.bands) == ("resnet18", RGB)
+    assert "says no mean and std" in capsys.readouterr().err
 
 
-def test_a_run_of_ours_says_how_its_images_were_normalised(tmp_path):
+def test_a_run_of_ours_says_how_its_images_were_normalised(tmp_path, capsys):
     task = OTLTask(clusters=4, size=48, in_channels=4, mean=(0.4,) * 4, std=(0.2,) * 4, rgb=False)
     path = tmp_path / "last.ckpt"
     torch.save({"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}, path)
@@ -104,6 +105,7 @@ def test_a_run_of_ours_says_how_its_images_were_normalised(tmp_path):
     _equal(loaded.module, task.encoder)
     assert loaded.config.image_size == 48
     assert loaded.config.spec.mean == (0.4,) * 4
+    assert not capsys.readouterr().err
 
 
 def test_a_checkpoint_that_lacks_tensors_or_is_of_another_kind_is_refused(encoder, tmp_path):
