@@ -24,6 +24,7 @@ from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
 from rs_otl.cli.recipes import recipes
 from rs_otl.cli.reproduce import reproduce
+from rs_otl.cli.runs import runs
 from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
@@ -45,6 +46,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     datasets,
     recipes,
+    runs,
     pretrain,
     transfer,
     evaluate,

@@ -17,16 +17,19 @@ A training run holds::
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
 from rs_otl.runs.exporting import export_run
+from rs_otl.runs.listing import Run, list_runs
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.pretraining import is_first, pretrain
 from rs_otl.runs.summary import next_command
 from rs_otl.runs.transferring import transfer
 
 __all__ = [
+    "Run",
     "draw_views",
     "evaluate_encoders",
     "export_run",
     "is_first",
+    "list_runs",
     "next_command",
     "pretrain",
     "run_directory",

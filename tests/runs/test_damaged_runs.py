@@ -13,6 +13,7 @@ from command_line import draw_folder, rs_otl_here, settings
 from lightning.pytorch import Callback
 
 from rs_otl.errors import InputError
+from rs_otl.files import locked
 from rs_otl.recipe import recipe_for
 from rs_otl.runs import pretrain
 from rs_otl.runs.state import read_run_checkpoint
@@ -286,3 +287,30 @@ def test_a_decoding_process_that_is_ended_is_one_line(stopped, tmp_path):
         pytest.raises(InputError, match=r"Bus error\. Advice\.\): .* workers = 0"),
     ):
         pretrain(recipe, out=tmp_path / "run")
+
+
+def test_runs_are_listed_with_how_far_they_are_and_broken_ones_are_named(stopped, tmp_path):
+    stopped_run = shutil.copytree(stopped / "run", tmp_path / "runs" / "here" / "stopped")
+    finished = shutil.copytree(stopped / "run", tmp_path / "runs" / "there" / "deep" / "finished")
+    (finished / "encoder").mkdir()
+    broken = tmp_path / "runs" / "broken"
+    broken.mkdir()
+    (broken / "recipe.yaml").write_text("epochs: [")
+
+    done = rs_otl_here("runs", "--json", cwd=tmp_path)
+    listed = {run["run"]: run for run in json.loads(done.stdout)}
+    assert set(listed) == {"runs/here/stopped", "runs/there/deep/finished"}
+    assert "runs/broken" in done.stderr
+    run = listed["runs/here/stopped"]
+    assert (run["state"], run["epochs"], run["of"]) == ("stopped", 1, 2)
+    assert run["bytes"] == sum(len(content) for content in state(stopped_run).values())
+    assert listed["runs/there/deep/finished"]["state"] == "finished"
+
+    table = rs_otl_here("runs", cwd=tmp_path).stdout
+    assert "1 of 2" in table
+    assert "rs-otl pretrain DATASET --resume --out runs/here/stopped" in table
+
+    with locked(stopped_run):
+        held = json.loads(rs_otl_here("runs", "runs/here", "--json", cwd=tmp_path).stdout)
+    assert [run["state"] for run in held] == ["running"]
+    assert "no such folder" in rs_otl_here("runs", "elsewhere", cwd=tmp_path, check=2).stderr
