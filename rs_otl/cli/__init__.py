@@ -23,6 +23,7 @@ from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
 from rs_otl.cli.recipes import recipes
+from rs_otl.cli.report import report
 from rs_otl.cli.reproduce import reproduce
 from rs_otl.cli.runs import runs
 from rs_otl.cli.search import search
@@ -50,6 +51,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     pretrain,
     transfer,
     evaluate,
+    report,
     export,
     embed,
     map_,

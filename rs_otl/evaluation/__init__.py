@@ -7,6 +7,7 @@ from rs_otl.evaluation.figures import (
     draw_few_shot,
     draw_mistakes,
     draw_per_class,
+    picture_of,
 )
 from rs_otl.evaluation.intervals import bootstrap_interval, paired_interval, t_interval
 from rs_otl.evaluation.knn import knn_predict
@@ -35,5 +36,6 @@ __all__ = [
     "knn_predict",
     "linear_predict",
     "paired_interval",
+    "picture_of",
     "t_interval",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from rs_otl.datasets.bands import rgb_positions
 from rs_otl.errors import printable
@@ -117,15 +118,11 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
     figure = Figure(figsize=(1.9 * columns, 0.6 + 2.25 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     places = {printable(name): place for place, name in enumerate(dataset.paths)}
-    bands = rgb_positions(dataset.spec.bands) or [0]
     for axes in panels:
         axes.set_axis_off()
     for axes, index in zip(panels, shown, strict=False):
-        pixels = dataset[places[evaluation.images[index]]]["image"].numpy()[bands]
-        if dataset.spec.bands != RGB:  # reflectances fill little of [0, 1]
-            low, high = np.percentile(pixels, [2, 98])
-            pixels = (pixels - low) / max(high - low, 1e-9)
-        axes.imshow(pixels.clip(0, 1).transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+        pixels = picture_of(dataset, places[evaluation.images[index]])
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
         true, predicted = _names(
             evaluation.classes[label]
             for label in (
@@ -143,6 +140,25 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
         parse_math=False,
     )
     _save(figure, path)
+
+
+def picture_of(dataset: "CachedDataset", index: int) -> NDArray[np.float32]:
+    """Return an image to look at.
+
+    Args:
+        dataset: Where it is from.
+        index: Its position there.
+
+    Returns:
+        (height, width, 3) in [0, 1], or (height, width, 1) of a data set without red, green and
+        blue; stretched between its 2nd and 98th percentile if it has other bands too.
+    """
+    bands = rgb_positions(dataset.spec.bands) or [0]
+    pixels: NDArray[np.float32] = dataset[index]["image"].numpy()[bands]
+    if dataset.spec.bands != RGB:  # reflectances fill little of [0, 1]
+        low, high = np.percentile(pixels, [2, 98])
+        pixels = (pixels - low) / max(high - low, 1e-9)
+    return pixels.clip(0, 1).transpose(1, 2, 0)
 
 
 def draw_few_shot(report: EvaluationReport, path: Path) -> None:

@@ -216,14 +216,18 @@ class EvaluationReport(_Value):
             ]
         )
 
-    def _repr_html_(self) -> str:
-        """Show the table of scores in a notebook."""
-        rows = [
-            {"encoder": one.encoder} | {name: str(score) for name, score in _all_scores(one)}
+    def rows(self) -> list[tuple[str, dict[str, str]]]:
+        """Return each encoder's name and its scores with their intervals, as text by name."""
+        return [
+            (one.encoder, {name: str(score) for name, score in _all_scores(one)})
             for one in self.encoders
         ]
+
+    def _repr_html_(self) -> str:
+        """Show the table of scores in a notebook."""
         from pandas import DataFrame
 
+        rows = [{"encoder": name} | scores for name, scores in self.rows()]
         return str(DataFrame(rows).to_html(index=False))
 
     def write(self, path: Path) -> None:

@@ -20,6 +20,7 @@ from rs_otl.runs.exporting import export_run
 from rs_otl.runs.listing import Run, list_runs
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.pretraining import is_first, pretrain
+from rs_otl.runs.reporting import report
 from rs_otl.runs.summary import next_command
 from rs_otl.runs.transferring import transfer
 
@@ -32,6 +33,7 @@ __all__ = [
     "list_runs",
     "next_command",
     "pretrain",
+    "report",
     "run_directory",
     "transfer",
 ]

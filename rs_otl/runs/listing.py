@@ -60,13 +60,21 @@ def list_runs(folder: str | Path = RUNS) -> list[Run]:
     runs = []
     for path in sorted(top.rglob("recipe.yaml")):
         try:
-            runs.append(_read(path.parent))
+            runs.append(describe_run(path.parent))
         except InputError as error:
             note(f"skipped a run: {error}")
     return sorted(runs, key=lambda run: -run.changed)
 
 
-def _read(directory: Path) -> Run:
+def describe_run(directory: Path) -> Run:
+    """Say how far a run is and what came of it.
+
+    Args:
+        directory: The run's.
+
+    Raises:
+        InputError: There is no run, or a file of it is damaged.
+    """
     recipe = own_recipe(directory)
     epochs = read_metrics(directory)
     scores = {}
