@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from command_line import draw_folder, rs_otl, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("transfer")
     draw_folder(place / "much")
     draw_folder(place / "little", classes=2, images=12)
-    rs_otl("pretrain", place / "much", *settings("epochs=1"), cwd=place)
+    rs_otl_here("pretrain", place / "much", *settings("epochs=1"), cwd=place)
     return place
 
 
@@ -22,7 +22,7 @@ def place(tmp_path_factory):
 def transferred(place):
     """What a transfer printed, and its directory."""
     arguments = ["--from", "much", "--to", place / "little", "--shots", "1,2"]
-    done = rs_otl("transfer", *arguments, *settings("epochs=1"), cwd=place)
+    done = rs_otl_here("transfer", *arguments, *settings("epochs=1"), cwd=place)
     return done, place / "runs" / "transfer" / "little"
 
 
@@ -59,7 +59,7 @@ def test_a_stopped_transfer_goes_on_where_it_was(transferred, place, tmp_path):
     for lost in ("supervised", "evaluation.json"):
         (copy / lost).rename(tmp_path / lost)
     arguments = ["--from", "much", "--to", place / "little", "--shots", "1,2", "--resume"]
-    done = rs_otl("transfer", *arguments, "--out", copy, cwd=place)
+    done = rs_otl_here("transfer", *arguments, "--out", copy, cwd=place)
     assert "is finished: nothing to resume" in done.stderr
     scores = [[row["knn"] for row in _report(path)["encoders"]] for path in (directory, copy)]
     assert scores[0] == scores[1]
@@ -76,7 +76,7 @@ def test_frozen_only_evaluates_and_finetune_trains_with_labels(place, tmp_path):
     assert len(_report(tmp_path / "frozen")["encoders"]) >= 2
 
     tuned = tmp_path / "tuned"
-    rs_otl("transfer", *arguments, "--finetune", "--out", tuned, *settings("epochs=1"))
+    rs_otl_here("transfer", *arguments, "--finetune", "--out", tuned, *settings("epochs=1"))
     assert yaml.safe_load((tuned / "recipe.yaml").read_text())["supervised"] is True
     rows = [row["encoder"] for row in _report(tuned)["encoders"]]
     assert rows[:2] == ["fine-tuned", "source, frozen"]
@@ -91,7 +91,7 @@ def test_supervised_pretraining_is_a_run_of_its_own_kind(place):
 def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(place, tmp_path):
     run = place / "runs" / "pretrain" / "much"
     sources = [run, run / "checkpoints" / "last.ckpt", "timm/resnet10t"]
-    done = rs_otl("evaluate", *sources, "--on", place / "little", "--out", tmp_path / "e", "--json")
+    done = rs_otl_here("evaluate", *sources, "--on", place / "little", "--out", tmp_path / "e", "--json")
     report = json.loads(done.stdout)
     assert report == _report(tmp_path / "e")
     one, other = report["encoders"][:2]
