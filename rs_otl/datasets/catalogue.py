@@ -179,6 +179,13 @@ class Entry:
         classes = {} if layout is None else layout.classes
         return {name: _count(classes.get(name, ())) for name in self.counts}
 
+    def is_present(self, root: Path) -> bool:
+        """Whether there is an image of it below ``root``."""
+        if self.packed_in(root) is not None:
+            return True
+        layout = self.layout(root)
+        return layout is not None and any(_count(paths) for paths in layout.classes.values())
+
     def packed_in(self, root: Path) -> Path | None:
         """Find the folder that the files with all its images are relative to, if they are there."""
         for folder in (root, *(root / name for name in self.folders)):
