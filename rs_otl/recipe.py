@@ -67,7 +67,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dataset: Name
-    """Data set of the catalogue, or a folder of images or scenes."""
+    """Data set of the catalogue, or some of its images (``cifar10@500``), or a folder of images or
+    scenes."""
     encoder: Name = "resnet18"
     """timm architecture."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
@@ -104,6 +105,9 @@ class Recipe(BaseModel):
     """``simple`` or ``strong`` views."""
     operations: Annotated[int, Field(ge=1, le=100)] = 10
     """Operations of a strong view."""
+    orientations: Literal[1, 2, 8] | None = None
+    """Orientations of a view: 1 upright; 2 also mirrored, for photographs; 8 also in quarter turns;
+    null for 8 of simple and 2 of strong views."""
     relabel_every: Count = 1
     """Epochs that labels are kept for."""
     relabel: Literal["fresh", "reuse"] = "fresh"
@@ -137,7 +141,8 @@ class Recipe(BaseModel):
     """Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``, the
     name of torchgeo weights, or a data set (its latest run); null for random weights."""
     division: Count = 1
-    """Number of the random 80/20 division; the 80 % are trained on."""
+    """Number of the random 80/20 division; the 80 % are trained on. CIFAR, SVHN and ImageNet have
+    their official one alone."""
     keep_duplicates_together: bool = True
     """Keep identical images on one side of the division."""
     knn_every: Count = 10
@@ -362,7 +367,8 @@ def recipe_for(
     """
     name = recipe
     if name is None:
-        name = f"pretrain/{dataset}" if f"pretrain/{dataset}" in shipped_recipes() else "quick"
+        own = f"pretrain/{dataset.partition('@')[0]}"  # the same for a selection of its images
+        name = own if own in shipped_recipes() else "quick"
     path = find_recipe(name)
     values = read_recipe(path) | {"dataset": dataset}
     shipped = make_recipe(values, str(path))
@@ -465,7 +471,7 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema:
-        return ", ".join(schema["enum"])
+        return ", ".join(map(str, schema["enum"]))
     kind = schema["type"]
     if kind == "array":
         return f"list of {_allowed(schema['items'])}"

@@ -38,6 +38,38 @@ def test_the_paper_recipes_are_those_of_section_4_3(dataset):
     assert dataset in CATALOGUE
 
 
+@pytest.mark.parametrize(
+    ("dataset", "epochs", "milestones", "every", "clusters"),
+    [
+        ("cifar10", 1600, (960, 1280), 4, 128),
+        ("cifar100", 1600, (960, 1280), 4, 512),
+        ("svhn", 400, (240, 320), 1, 128),
+        ("imagenet", 450, (160, 300, 380), 1, 3000),
+    ],
+)
+def test_the_recipes_of_photographs_are_those_of_the_authors_programs(
+    dataset, epochs, milestones, every, clusters
+):
+    recipe, name = recipe_for(f"{dataset}@uneven-100")
+    assert name == f"pretrain/{dataset}"
+    assert recipe.dataset == f"{dataset}@uneven-100"
+    assert (recipe.epochs, recipe.milestones, recipe.relabel_every) == (epochs, milestones, every)
+    assert (recipe.lr, recipe.momentum, recipe.weight_decay) == (0.05, 0, 5e-4)
+    assert recipe.milestone_lrs[:2] == (0.005, 0.0005)
+    assert (recipe.encoder, recipe.image_size, recipe.clusters) == ("alexnet_bn", 224, clusters)
+    assert (recipe.views, recipe.views_apart, recipe.reduction) == (2, True, "sum")
+    assert len(recipe.label_batch_sizes) == 4
+    assert recipe.orientations == (1 if dataset == "svhn" else 2)
+
+
+def test_resnet_50_has_appendix_ds_schedule():
+    recipe, _ = recipe_for("cifar10", "resnet50")
+    assert (recipe.encoder, recipe.image_size, recipe.clusters) == ("resnet50", 32, 128)
+    assert (recipe.epochs, recipe.lr) == (300, 0.01)
+    assert (recipe.milestones, recipe.milestone_lrs) == ((160, 240), (0.001, 0.0005))
+    assert (recipe.augment, recipe.operations) == ("strong", 8)
+
+
 def test_anything_without_a_recipe_of_its_own_takes_the_quick_one():
     recipe, name = recipe_for("some/folder")
     assert name == "quick"

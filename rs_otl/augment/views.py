@@ -121,7 +121,8 @@ class _Views(nn.Module, Generic[Draw]):
 class SimpleViews(_Views[SimpleDraw]):
     """Resized crop, flips and quarter turns, colour, grey; then normalised.
 
-    Overhead imagery has no up, so all eight orientations are drawn alike. Brightness, then
+    Overhead imagery has no up, so all eight orientations are drawn alike, unless ``orientations``
+    says otherwise. Brightness, then
     contrast, then saturation change by factors in 0.6..1.4; a fifth of the images become grey.
     All is float32, images of uint8 on the CPU going through ``rs_otl.augment.compiled``.
 
@@ -131,7 +132,20 @@ class SimpleViews(_Views[SimpleDraw]):
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue: grey is then their luminance, else the
             mean over the bands.
+        orientations: 8; 2 for images with an up, which are then only mirrored; 1 for those that
+            must not be, such as digits.
     """
+
+    def __init__(
+        self,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        rgb: bool,
+        orientations: int = 8,
+    ) -> None:
+        super().__init__(size, mean, std, rgb)
+        self.orientations = orientations
 
     def sample(self, n: int) -> SimpleDraw:
         """Draw what n views need, from torch's global CPU generator.
@@ -139,7 +153,7 @@ class SimpleViews(_Views[SimpleDraw]):
         On the CPU, so that a seed gives the same views on every device.
         """
         return SimpleDraw(
-            crops=random_crops(n, orientations=8),
+            crops=random_crops(n, self.orientations),
             factors=torch.empty(n, 3).uniform_(*COLOR_FACTOR),
             grey=torch.rand(n) < GREY_PROBABILITY,
         )
@@ -180,6 +194,7 @@ class StrongViews(_Views[StrongDraw]):
         rgb: Whether the bands are red, green and blue: grey is then their luminance, else the
             mean over the bands.
         operations: Operations drawn for each view, at least 1.
+        orientations: 2, 1 for images that must not be mirrored, or 8 with quarter turns.
     """
 
     def __init__(
@@ -189,18 +204,20 @@ class StrongViews(_Views[StrongDraw]):
         std: Sequence[float],
         rgb: bool,
         operations: int = STRONG_STEPS,
+        orientations: int = 2,
     ) -> None:
         super().__init__(size, mean, std, rgb)
         if operations < 1:
             raise InputError(f"operations = {operations}: expected a number of at least 1")
         self.operations = operations
+        self.orientations = orientations
 
     def sample(self, n: int) -> StrongDraw:
         """Draw what n views need, from torch's global CPU generator.
 
         On the CPU, so that a seed gives the same views on every device.
         """
-        crops = random_crops(n, orientations=2)
+        crops = random_crops(n, self.orientations)
         kinds, values = random_operations(n, self.operations)
         longest = max(1, min(HOLE_SIDE, self.size // 4))
         side = torch.randint(1, longest + 1, (n, 1))
@@ -228,6 +245,7 @@ def augmentation(
     std: Sequence[float],
     rgb: bool,
     operations: int = STRONG_STEPS,
+    orientations: int | None = None,
 ) -> SimpleViews | StrongViews:
     """Make the views called ``name``.
 
@@ -238,18 +256,22 @@ def augmentation(
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue.
         operations: Operations of a strong view; simple ones have none to count.
+        orientations: Orientations of a view: 1, 2 or 8; by default 8 for simple, 2 for strong
+            views.
 
     Returns:
         A module without parameters or state: (n, C, S, S), uint8 or in [0, 1], to
         (n, C, size, size), normalised.
 
     Raises:
-        InputError: If there are no views of that name.
+        InputError: If there are no views of that name, or no such number of orientations.
     """
+    if orientations not in (None, 1, 2, 8):
+        raise InputError(f"orientations = {orientations}: expected 1, 2 or 8")
     if name == "simple":
-        return SimpleViews(size, mean, std, rgb)
+        return SimpleViews(size, mean, std, rgb, orientations or 8)
     if name == "strong":
-        return StrongViews(size, mean, std, rgb, operations)
+        return StrongViews(size, mean, std, rgb, operations, orientations or 2)
     near = difflib.get_close_matches(name, ("simple", "strong"), n=1, cutoff=0)
     raise InputError(f"no augmentation '{name}': use simple or strong (nearest: {near[0]})")
 

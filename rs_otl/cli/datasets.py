@@ -62,7 +62,7 @@ def _facts(entry: Entry, root: Path) -> dict[str, Any]:
     return {
         "name": entry.name,
         "title": entry.title,
-        "classes": dict(entry.counts),
+        "classes": {name: count or None for name, count in entry.counts.items()},
         "images": entry.images,
         "size": entry.size,
         "bands": list(entry.bands),
@@ -144,7 +144,9 @@ def _text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return f"{len(value)}: " + ", ".join(f"{key} ({what})" for key, what in value.items())
+        return f"{len(value)}: " + ", ".join(
+            f"{key} ({what})" if what is not None else key for key, what in value.items()
+        )
     if isinstance(value, list) and isinstance(value[0], list):
         return f"{len(value)}: " + "; ".join(" = ".join(group) for group in value)
     return ", ".join(value) if isinstance(value, list) else str(value)

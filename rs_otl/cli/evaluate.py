@@ -27,6 +27,10 @@ def evaluate(
     ],
     on: Annotated[str, typer.Option(help="Data set of the catalogue, or a folder of classes.")],
     shots: Shots = None,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="Probe every stage of the encoders by a linear classifier."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -72,6 +76,7 @@ def evaluate(
         division,
         keep_duplicates_together,
         shots=wanted,
+        layers=layers,
         image_size=image_size,
         seed=seed,
         overwrite=overwrite,

@@ -1,4 +1,4 @@
-"""Data sets: torchgeo's kind of classes, a cache over any of them, random divisions, batches.
+"""Data sets: torchgeo's kind of classes, a cache over any of them, divisions, batches.
 
 Names are imported when first used, so that the catalogue can be listed without torch.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rs_otl.datasets.folder import ImageFolder
     from rs_otl.datasets.hmhr import HMHR
     from rs_otl.datasets.patternnet import PatternNet
+    from rs_otl.datasets.pictures import CIFAR10, CIFAR100, SVHN, ImageNet
     from rs_otl.datasets.resisc45 import RESISC45
     from rs_otl.datasets.scenes import SceneTiles
     from rs_otl.datasets.siri_whu import SIRIWHU
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "AID": "aid",
     "CATALOGUE": "catalogue",
+    "CIFAR10": "pictures",
+    "CIFAR100": "pictures",
     "CachedDataset": "cached",
     "Division": "divisions",
     "Duplicates": "divisions",
@@ -35,12 +38,14 @@ _MODULES = {
     "EuroSATRGB": "eurosat",
     "HMHR": "hmhr",
     "ImageFolder": "folder",
+    "ImageNet": "pictures",
     "IndexedDataset": "datamodule",
     "LeftOut": "base",
     "OTLDataModule": "datamodule",
     "PatternNet": "patternnet",
     "RESISC45": "resisc45",
     "SIRIWHU": "siri_whu",
+    "SVHN": "pictures",
     "SceneTiles": "scenes",
     "Synthetic": "synthetic",
     "UCMerced": "ucmerced",
@@ -55,9 +60,12 @@ _MODULES = {
 __all__ = [
     "AID",
     "CATALOGUE",
+    "CIFAR10",
+    "CIFAR100",
     "HMHR",
     "RESISC45",
     "SIRIWHU",
+    "SVHN",
     "CachedDataset",
     "Division",
     "Duplicates",
@@ -65,6 +73,7 @@ __all__ = [
     "EuroSAT",
     "EuroSATRGB",
     "ImageFolder",
+    "ImageNet",
     "IndexedDataset",
     "LeftOut",
     "OTLDataModule",

@@ -52,6 +52,8 @@ class ImageDataset(NonGeoClassificationDataset):
         left_out: Files known to be unusable before they are decoded, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
         note: How folders were understood, in one line, where it is not plain to see.
+        in_test: Whether each image is one of the official test images; ``None`` where there are
+            none, and the data set is divided at random.
     """
 
     samples: list[tuple[str, int]]
@@ -71,6 +73,7 @@ class ImageDataset(NonGeoClassificationDataset):
         left_out: Sequence[LeftOut] = (),
         missing: str | None = None,
         note: str | None = None,
+        in_test: Sequence[bool] | None = None,
     ) -> None:
         """Take over what was listed.
 
@@ -81,14 +84,15 @@ class ImageDataset(NonGeoClassificationDataset):
             paths: Of the images, relative to ``root``, sorted.
             labels: Of the images; ``None`` without classes.
             classes: Class names in the order of the labels.
-            split: ``"train"`` or ``"test"`` for one side of the paper's first random division
-                (:func:`rs_otl.datasets.divide`), which decodes each image once to keep identical
-                ones on one side; ``None`` for all images.
+            split: ``"train"`` or ``"test"`` for one side of the official division, or else of the
+                paper's first random one (:func:`rs_otl.datasets.divide`), which decodes each image
+                once to keep identical ones on one side; ``None`` for all images.
             transforms: Takes a sample and returns a changed one.
             loader: Takes a path joined to ``root`` and returns (H, W, C), raw values.
             left_out: Files that cannot be used, and why.
             missing: What a partial copy lacks.
             note: How folders were understood, where it is not plain to see.
+            in_test: Which images are official test images; ``None`` without any.
 
         Raises:
             InputError: ``split`` is another word, or no image can be decoded to be divided.
@@ -111,8 +115,9 @@ class ImageDataset(NonGeoClassificationDataset):
         self.left_out = list(left_out)
         self.missing = missing
         self.note = note
+        self.in_test = None if in_test is None else np.array(in_test, bool)
         if split is not None:
-            self._keep(split)
+            self._keep_split(split)
 
     def find_classes(self, directory: Root) -> tuple[list[str], dict[str, int]]:
         """Give the classes, whatever folders there are."""
@@ -146,17 +151,25 @@ class ImageDataset(NonGeoClassificationDataset):
             return image.repeat(bands, 1, 1), label
         return torch.from_numpy(match_bands(image.numpy(), bands, self.samples[index][0])), label
 
-    def _keep(self, split: str) -> None:
-        """Keep one side of the paper's first random division."""
+    def _keep_split(self, split: str) -> None:
+        """Keep one side of the official division, or else of the paper's first random one."""
+        if self.in_test is not None:
+            self.keep(np.flatnonzero(self.in_test == (split == "test")))
+            return
         from rs_otl.datasets.cached import CachedDataset
         from rs_otl.datasets.divisions import divide
 
         dataset = CachedDataset(self, self.info.spec(), 1, cache="none")
-        kept = dataset.indices[getattr(divide(dataset), split)]
         self.left_out = dataset.left_out
-        self.paths = [self.paths[i] for i in kept]
-        self.samples = self.imgs = [self.samples[i] for i in kept]
-        self.targets = [self.targets[i] for i in kept]
+        self.keep(dataset.indices[getattr(divide(dataset), split)])
+
+    def keep(self, positions: Sequence[int] | NDArray[np.int64]) -> None:
+        """Forget all images but those at some positions."""
+        self.paths = [self.paths[i] for i in positions]
+        self.samples = self.imgs = [self.samples[i] for i in positions]
+        self.targets = [self.targets[i] for i in positions]
+        if self.in_test is not None:
+            self.in_test = self.in_test[positions]
 
     def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
         """Draw a sample.
@@ -216,8 +229,8 @@ class CatalogueDataset(ImageDataset):
 
         Args:
             root: Folder that holds the data sets.
-            split: ``"train"`` or ``"test"`` of the paper's first random division; ``None`` for
-                all images, official splits or not.
+            split: ``"train"`` or ``"test"`` of the paper's first random division, or the official
+                one of CIFAR, SVHN and ImageNet; ``None`` for all images.
             transforms: Takes a sample and returns a changed one.
             download: Fetch the archive if neither it nor the images are below ``root``.
             checksum: Verify the archive that is fetched.
@@ -280,6 +293,7 @@ class CatalogueDataset(ImageDataset):
             ],
             entry.missing(dict(zip(entry.classes, present, strict=True))),
             layout.note,
+            entry.splits and [path.startswith(f"{entry.splits[1]}/") for path, _ in listed],
         )
 
     @classmethod

@@ -22,7 +22,7 @@ from rs_otl.datasets._decode import (
 from rs_otl.datasets._memory import allocate, default_cache_bytes
 from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
-from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
+from rs_otl.datasets.catalogue import CATALOGUE, base_name, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
 from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.raster import UnreadableError
@@ -34,6 +34,7 @@ from rs_otl.datasets.samples import (
     read_sample,
 )
 from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
+from rs_otl.datasets.selection import select
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
@@ -66,6 +67,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         labels: (N,) int64; ``None`` without labels.
         paths: N paths with forward slashes, or positions where the data set has no files.
         hashes: (N,) uint64, equal for images whose pixels are equal before resizing.
+        in_test: (N,) bool, the official test images; ``None`` where there are none.
         left_out: Images that cannot be used, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
     """
@@ -146,6 +148,8 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         self.indices = np.array(usable, np.int64)
         self.paths = [self._names[position] for position in usable]
         self.hashes = hashes[: len(usable)]
+        official = getattr(dataset, "in_test", None)
+        self.in_test: NDArray[np.bool_] | None = None if official is None else official[usable]
         self._cache = None if squares is None else squares[: len(usable)]
         self.labels: NDArray[np.int64] | None = labels[: len(usable)]
         self.classes: tuple[str, ...] | None = None
@@ -298,8 +302,9 @@ def load_dataset(
     That, and how sub-folders were understood where it is not plain to see, is said on stderr.
 
     Args:
-        name_or_path: Name in the catalogue, ``torchgeo/`` and the name of one of torchgeo's
-            classification data sets, or a folder.
+        name_or_path: Name in the catalogue, alone or with a selection of its images such as
+            ``cifar10@uneven-100`` (:func:`rs_otl.datasets.selection.select`), ``torchgeo/`` and
+            the name of one of torchgeo's classification data sets, or a folder.
         size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
         root: Folder that data sets with a name lie in; by default ``$RS_OTL_DATA``, else
             ``./data``.
@@ -357,8 +362,9 @@ def _open(
         return open_torchgeo(name_or_path, data_root(root))
     folder = Path(name_or_path)
     dataset: ImageDataset
-    if name_or_path in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
+    if base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
+        select(dataset, name_or_path)
     else:
         listing = list_folder(folder)
         refuse_files_per_band(folder, listing.paths)

@@ -63,7 +63,7 @@ class Entry:
         name: What it is called on the command line.
         title: What its authors call it.
         counts: Class name (as its folder is called) to official number of images, in the order
-            of the labels.
+            of the labels; 0 where only their sum is published.
         size: Official side of an image in pixels.
         bands: Band names, in the order of the channels.
         units: What a raw value counts.
@@ -80,6 +80,11 @@ class Entry:
         downloads: Whether that class knows a stable address and a checksum.
         mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
         std: Published standard deviation likewise.
+        splits: Folders of its official training and test images; ``None`` where it is divided at
+            random.
+        packed: Files below the data root that hold all its images, as its authors publish them.
+        training: Official number of training images, where there are ``splits``.
+        total: Official number of images, where ``counts`` does not say.
     """
 
     name: str
@@ -101,6 +106,10 @@ class Entry:
     scale: float = 255
     mean: tuple[float, ...] | None = PAPER_MEAN
     std: tuple[float, ...] | None = PAPER_STD
+    splits: tuple[str, str] | None = None
+    packed: tuple[str, ...] = ()
+    training: int = 0
+    total: int = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -110,7 +119,7 @@ class Entry:
     @property
     def images(self) -> int:
         """Official number of images."""
-        return sum(self.counts.values())
+        return self.total or sum(self.counts.values())
 
     def info(self, bands: Sequence[str] | None = None) -> ImageInfo:
         """Describe the images.
@@ -138,8 +147,11 @@ class Entry:
         copies may be nested deeper, or divided into ``train`` and ``test``.
 
         Returns:
-            ``None`` if there are none.
+            ``None`` if there are none. For a data set with official splits, the folder that holds
+            them; without class folders where it is packed into files.
         """
+        if self.splits is not None:
+            return self._split_layout(root)
         official = [root / folder for folder in self.folders if (root / folder).is_dir()]
         for folder in official:
             classes = self._class_folders(folder)
@@ -161,9 +173,39 @@ class Entry:
 
     def present(self, root: Path) -> dict[str, int]:
         """Count the image files of each class below ``root``, without opening any."""
+        if self.packed_in(root) is not None:
+            return dict(self.counts)
         layout = self.layout(root)
         classes = {} if layout is None else layout.classes
         return {name: _count(classes.get(name, ())) for name in self.counts}
+
+    def is_present(self, root: Path) -> bool:
+        """Whether there is an image of it below ``root``."""
+        if self.packed_in(root) is not None:
+            return True
+        layout = self.layout(root)
+        return layout is not None and any(_count(paths) for paths in layout.classes.values())
+
+    def packed_in(self, root: Path) -> Path | None:
+        """Find the folder that the files with all its images are relative to, if they are there."""
+        for folder in (root, *(root / name for name in self.folders)):
+            if self.packed and all((folder / name).is_file() for name in self.packed):
+                return folder
+        return None
+
+    def _split_layout(self, root: Path) -> Layout | None:
+        """Find the folder of its official splits, or of the files that hold all images."""
+        if (folder := self.packed_in(root)) is not None:
+            return Layout((folder / self.packed[0]).parent, {})
+        called = [path for path in sub_folders(root) if self._is_called(path.name)]
+        for folder in (*(root / name for name in self.folders), *called, root):
+            classes: defaultdict[str, list[Path]] = defaultdict(list)
+            for split in self.splits or ():
+                for name, paths in self._class_folders(folder / split).items():
+                    classes[name] += paths
+            if len(classes) >= (_SHARE * len(self.counts) if folder == root else 1):
+                return Layout(folder, {name: classes[name] for name in self.counts})
+        return None
 
     def _class_folders(self, folder: Path) -> dict[str, list[Path]]:
         """Return the sub-folders that are classes, in the order of the labels."""
@@ -253,6 +295,9 @@ class Entry:
             For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``, with a
             few classes of many; ``None`` if nothing is missing.
         """
+        if self.total:
+            there = sum(present.values())
+            return f"{there:,} of {self.images:,} images" if there < self.total else None
         lacking = [
             f"{name} lacks {count - present.get(name, 0):,}"
             for name, count in self.counts.items()
@@ -304,6 +349,12 @@ class Entry:
         return f"no images of {self.title} in {looked}, expected {self.files}. {self.obtain}"
 
 
+def base_name(name: str) -> str:
+    """Return the name of the data set that a name with a selection is of: ``cifar10@100``."""
+    base = name.partition("@")[0]
+    return base if base in CATALOGUE else name
+
+
 def data_root(root: str | Path | None = None) -> Path:
     """Folder that data sets are looked for in: ``root``, else ``$RS_OTL_DATA``, else ``./data``."""
     return Path(root or os.environ.get("RS_OTL_DATA") or "data")
@@ -337,6 +388,21 @@ _EUROSAT_CITATION = (
     "Helber et al., EuroSAT: A novel dataset and deep learning benchmark for land use and land "
     "cover classification, IEEE JSTARS 12(7), 2019, doi:10.1109/JSTARS.2019.2918242"
 )
+
+_CIFAR_CITATION = (
+    "Krizhevsky, Learning multiple layers of features from tiny images, University of Toronto, 2009"
+)
+_CIFAR100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch "
+    "crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo "
+    "keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse "
+    "mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy "
+    "porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper "
+    "snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+_PHOTOGRAPHS = "none"
 
 _ENTRIES = (
     Entry(
@@ -545,6 +611,100 @@ _ENTRIES = (
         dataset="HMHR",
     ),
     Entry(
+        name="cifar10",
+        title="CIFAR-10",
+        counts=_equal(6_000, "airplane automobile bird cat deer dog frog horse ship truck"),
+        size=32,
+        resolution=_PHOTOGRAPHS,
+        licence=_NO_LICENCE,
+        citation=_CIFAR_CITATION,
+        folders=("cifar10",),
+        known_as=("cifar10",),
+        files="train/<class>/* and test/<class>/*",
+        obtain=_download(
+            "cifar10", "cifar-10-python.tar.gz (163 MB) from www.cs.toronto.edu/~kriz/cifar.html"
+        ),
+        dataset="CIFAR10",
+        downloads=True,
+        splits=("train", "test"),
+        packed=(
+            *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
+            "cifar-10-batches-py/test_batch",
+            "cifar-10-batches-py/batches.meta",
+        ),
+        training=50_000,
+    ),
+    Entry(
+        name="cifar100",
+        title="CIFAR-100",
+        counts=_equal(600, _CIFAR100),
+        size=32,
+        resolution=_PHOTOGRAPHS,
+        licence=_NO_LICENCE,
+        citation=_CIFAR_CITATION,
+        folders=("cifar100",),
+        known_as=("cifar100",),
+        files="train/<class>/* and test/<class>/*",
+        obtain=_download(
+            "cifar100", "cifar-100-python.tar.gz (161 MB) from www.cs.toronto.edu/~kriz/cifar.html"
+        ),
+        dataset="CIFAR100",
+        downloads=True,
+        splits=("train", "test"),
+        packed=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
+        training=50_000,
+    ),
+    Entry(
+        name="svhn",
+        title="SVHN (Street View House Numbers, cropped digits)",
+        counts=dict(
+            zip(
+                "0123456789",
+                (6_692, 18_960, 14_734, 11_379, 9_981, 9_266, 7_704, 7_614, 6_705, 6_254),
+                strict=True,
+            )
+        ),
+        size=32,
+        resolution=_PHOTOGRAPHS,
+        licence="non-commercial use",
+        citation="Netzer et al., Reading digits in natural images with unsupervised feature "
+        "learning, NIPS workshop 2011",
+        folders=("svhn",),
+        known_as=("svhn",),
+        files="train/<digit>/* and test/<digit>/*",
+        obtain=_download(
+            "svhn",
+            "train_32x32.mat and test_32x32.mat (246 MB) from ufldl.stanford.edu/housenumbers",
+        ),
+        dataset="SVHN",
+        downloads=True,
+        splits=("train", "test"),
+        packed=("train_32x32.mat", "test_32x32.mat"),
+        training=73_257,
+    ),
+    Entry(
+        name="imagenet",
+        title="ImageNet (ILSVRC 2012)",
+        counts=dict.fromkeys(
+            Path(__file__).with_name("imagenet_classes.txt").read_text("ascii").split(), 0
+        ),
+        size=500,
+        resolution=_PHOTOGRAPHS,
+        licence="non-commercial research",
+        citation="Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV "
+        "115(3), 2015, doi:10.1007/s11263-015-0816-y",
+        folders=("imagenet", "ImageNet", "ILSVRC2012"),
+        known_as=("imagenet", "ilsvrc"),
+        files="train/<nNNNNNNNN>/*.JPEG and val/<nNNNNNNNN>/*.JPEG",
+        obtain="Get ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+        "ILSVRC2012_devkit_t12.tar.gz (154 GB) from image-net.org and unpack them there with "
+        "torchvision.datasets.ImageNet",
+        dataset="ImageNet",
+        splits=("train", "val"),
+        training=1_281_167,
+        total=1_331_167,
+    ),
+    Entry(
         name="synthetic",
         title="Synthetic scenes",
         counts=_equal(
@@ -574,6 +734,7 @@ def entry_named(name: str) -> Entry:
     Raises:
         InputError: There is none of that name; the message has the nearest.
     """
+    name = base_name(name)
     if name not in CATALOGUE:
         close = difflib.get_close_matches(name.lower(), CATALOGUE, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(CATALOGUE)}"

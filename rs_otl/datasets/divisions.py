@@ -1,4 +1,7 @@
-"""The paper's protocol: random divisions of a data set, 80 % to train on and 20 % to test on."""
+"""The paper's protocol: random divisions of a data set, 80 % to train on and 20 % to test on.
+
+Data sets with official test images (CIFAR, SVHN, ImageNet) are divided by these.
+"""
 
 import itertools
 from collections import defaultdict
@@ -28,7 +31,7 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Division:
-    """One random division.
+    """A division, random or official.
 
     Attributes:
         number: Which one; the same number of the same images is the same division.
@@ -51,7 +54,8 @@ def divide(
 ) -> Division:
     """Divide images at random, as section 4.3 of the paper does, into training and test images.
 
-    Labels play no part in it.
+    Labels play no part in it. A data set with official test images has that one division,
+    whatever the other arguments.
 
     Args:
         dataset: N images.
@@ -64,13 +68,21 @@ def divide(
         The division, with its duplicates.
 
     Raises:
-        InputError: An argument is out of range, or there are fewer than two different images.
+        InputError: An argument is out of range, there are fewer than two different images, or
+            another division than the official one is asked for.
     """
     if number < 1:
         raise InputError(f"divisions are numbered from 1, not {number}")
     if not 0 < test_fraction < 1:
         raise InputError(f"the test fraction must lie between 0 and 1, not be {test_fraction}")
     alike = _identical(dataset.hashes)
+    if dataset.in_test is not None:
+        if number > 1:
+            raise InputError(
+                f"{dataset.name} has test images of its own, so there is one division; expected 1, "
+                f"not {number}"
+            )
+        return _division(dataset, 1, alike, dataset.in_test)
     if len(dataset) < 2 or (keep_duplicates_together and len(alike) < 2):
         raise InputError(f"{dataset.name}: a division needs at least two different images")
     units = alike if keep_duplicates_together else [[i] for i in range(len(dataset))]
@@ -84,6 +96,12 @@ def divide(
             taken += len(unit)
     if not test.any():
         test[min(units, key=len)] = True
+    return _division(dataset, number, alike, test)
+
+
+def _division(
+    dataset: CachedDataset, number: int, alike: list[list[int]], test: NDArray[np.bool_]
+) -> Division:
     return Division(
         number=number,
         train=np.flatnonzero(~test),

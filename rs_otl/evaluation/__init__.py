@@ -11,16 +11,25 @@ from rs_otl.evaluation.figures import (
 )
 from rs_otl.evaluation.intervals import bootstrap_interval, paired_interval, t_interval
 from rs_otl.evaluation.knn import knn_predict
+from rs_otl.evaluation.layers import stage_features, stages
 from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.online import OnlineKNN
 from rs_otl.evaluation.protocol import evaluate
-from rs_otl.evaluation.report import Difference, Evaluation, EvaluationReport, FewShot, Score
+from rs_otl.evaluation.report import (
+    Difference,
+    Evaluation,
+    EvaluationReport,
+    FewShot,
+    Layer,
+    Score,
+)
 
 __all__ = [
     "Difference",
     "Evaluation",
     "EvaluationReport",
     "FewShot",
+    "Layer",
     "OnlineKNN",
     "Score",
     "bootstrap_interval",
@@ -37,5 +46,7 @@ __all__ = [
     "linear_predict",
     "paired_interval",
     "picture_of",
+    "stage_features",
+    "stages",
     "t_interval",
 ]

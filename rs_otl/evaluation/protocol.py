@@ -17,12 +17,16 @@ from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.few_shot import few_shot
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
+from rs_otl.evaluation.layers import stage_features, stages
 from rs_otl.evaluation.linear import linear_predict
-from rs_otl.evaluation.report import Evaluation, FewShot, Score
+from rs_otl.evaluation.report import Evaluation, FewShot, Layer, Score
 from rs_otl.models import Encoder
 
 if TYPE_CHECKING:  # nothing here reads images
     from rs_otl.datasets import CachedDataset, Division
+
+# Neighbours that vote by the last stage (section 4 of the paper).
+_LAST_K = 50
 
 
 def evaluate(
@@ -32,6 +36,7 @@ def evaluate(
     *,
     name: str | None = None,
     shots: Sequence[int] = (),
+    layers: Sequence[int] = (),
     seed: int = 0,
     progress: bool = False,
     features_folder: Path | None = None,
@@ -47,6 +52,8 @@ def evaluate(
         division: Which of them to learn from and to test on.
         name: What the encoder is, in words; by default its ``source``.
         shots: Numbers of labelled images per class for few-shot scores.
+        layers: Stages to probe as well, by their position in :func:`rs_otl.evaluation.stages`; -1
+            is the last. Each needs memory for about 9,000 numbers an image.
         seed: Seed of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
         features_folder: Where features are kept, so that those of an encoder and images are
@@ -57,7 +64,8 @@ def evaluate(
 
     Raises:
         InputError: If the data set has no labels or one class, or other bands or units than the
-            encoder was trained on, or a side of the division is empty.
+            encoder was trained on, a side of the division is empty, or the encoder has no stages
+            to probe.
     """
     encoder.check(dataset.spec.bands, dataset.spec.units)
     labels, classes = dataset.labels, dataset.classes
@@ -99,6 +107,25 @@ def evaluate(
     neighbours = knn_predict(*data, progress=progress)
     linear = linear_predict(*data, seed=seed, progress=progress)
     standardised = linear_predict(*data, standardise=True, seed=seed, progress=progress)
+    names = stages(encoder) if layers else ()
+    probed = []
+    for stage in sorted(range(len(names))[layer] for layer in layers):
+        train, test = (
+            stage_features(encoder, dataset, side, stage, progress).to(encoder.device)
+            for side in (division.train, division.test)
+        )
+        by_stage = (train, train_labels, test)
+        last = stage == len(names) - 1
+        probed.append(
+            Layer(
+                name=names[stage],
+                numbers=train.shape[1],
+                linear=score(
+                    linear_predict(*by_stage, standardise=True, seed=seed, progress=progress)
+                ),
+                knn=score(knn_predict(*by_stage, k=[_LAST_K])[_LAST_K]) if last else None,
+            )
+        )
     few = few_shot(
         *data, truth, tuple(map(printable, classes)), shots, seed=seed, progress=progress
     )
@@ -140,6 +167,7 @@ def evaluate(
                 ),
             )
         ),
+        layers=tuple(probed),
     )
 
 

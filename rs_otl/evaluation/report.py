@@ -86,6 +86,22 @@ class FewShot(_Value):
     short: tuple[str, ...]
 
 
+class Layer(_Value):
+    """What a stage of an encoder holds.
+
+    Attributes:
+        name: Of the stage, in timm's words.
+        numbers: Size of its pooled map.
+        linear: Linear classifier on these numbers, standardised.
+        knn: Weighted nearest neighbours, k = 50, by them; for the last stage alone.
+    """
+
+    name: str
+    numbers: int
+    linear: Score
+    knn: Score | None = None
+
+
 class Evaluation(_Value):
     """How well the features of a frozen encoder separate the classes of a data set.
 
@@ -111,6 +127,7 @@ class Evaluation(_Value):
         confusion: Test images by true class (row) and class predicted by
             ``linear_standardised`` (column).
         notes: What a reader of the scores must know.
+        layers: Stages that were probed, from the first on.
     """
 
     encoder: str
@@ -131,6 +148,7 @@ class Evaluation(_Value):
     per_class: dict[str, float | None]
     confusion: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
 
     def correct(self, score: Paired) -> NDArray[np.bool_]:
         """Return which test images were predicted correctly, ``(n_test,)``."""
@@ -248,6 +266,8 @@ class EvaluationReport(_Value):
         console.print(self._scores())
         if self.encoders[0].few_shot:
             console.print(self._few_shots())
+        if any(one.layers for one in self.encoders):
+            console.print(self._layers())
         if len(self.encoders) > 1:
             console.print(self._differences())
         for name, reason in self.skipped.items():
@@ -286,6 +306,20 @@ class EvaluationReport(_Value):
                 table.add_row(f"  {title}", *cells)
         return table
 
+    def _layers(self) -> Table:
+        table = _table(
+            "Stage by stage",
+            "accuracy in %, and half its 95 % interval over test images",
+            ["numbers", "linear, stand.", "kNN, k = 50"],
+        )
+        for row in self.encoders:
+            table.add_row(f"[bold]{escape(row.encoder)}[/bold]")
+            for layer in row.layers:
+                knn = "" if layer.knn is None else _cell(layer.knn.accuracy, layer.knn, " ")
+                linear = _cell(layer.linear.accuracy, layer.linear, " ")
+                table.add_row(f"  {escape(layer.name)}", f"{layer.numbers:,}", linear, knn)
+        return table
+
     def _differences(self) -> Table:
         few = self.encoders[0].few_shot
         means = ", class mean of K images" if few else ""
@@ -311,6 +345,7 @@ def _all_scores(evaluation: Evaluation) -> Iterator[tuple[str, Score]]:
     yield from ((f"knn, k = {k}", score) for k, score in evaluation.knn.items())
     yield "linear", evaluation.linear
     yield "linear_standardised", evaluation.linear_standardised
+    yield from ((f"linear_standardised, {one.name}", one.linear) for one in evaluation.layers)
     for few in evaluation.few_shot:
         yield from ((f"{name}, K = {few.shots}", score) for name, score in few.scores.items())
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.datasets.catalogue import CATALOGUE, base_name
 from rs_otl.export.facts import licence_note, training_note
 from rs_otl.export.loaders import loaders
 from rs_otl.spec import EncoderConfig
@@ -54,7 +54,7 @@ def model_card(
         Markdown with a YAML header.
     """
     spec = config.spec
-    entry = CATALOGUE.get(config.dataset)
+    entry = CATALOGUE.get(base_name(config.dataset))
     data = ModelCardData(
         library_name="timm",
         tags=["timm", "torchgeo", "remote-sensing", "image-feature-extraction", "rs-otl"],
@@ -103,7 +103,7 @@ def model_card(
 
 
 def _eval_result(score: CardScore) -> EvalResult:
-    entry = CATALOGUE.get(score.dataset)
+    entry = CATALOGUE.get(base_name(score.dataset))
     return EvalResult(
         task_type="image-classification",
         task_name=f"{score.measure} on frozen features",

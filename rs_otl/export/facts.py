@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.datasets.catalogue import CATALOGUE, base_name
 from rs_otl.spec import EncoderConfig
 
 
@@ -33,7 +33,7 @@ def licence_note(config: EncoderConfig) -> str:
     Args:
         config: Of the encoder.
     """
-    entry = CATALOGUE.get(config.dataset)
+    entry = CATALOGUE.get(base_name(config.dataset))
     images = entry.licence if entry else "not known to rs-otl"
     return (
         "The code that trained it is under the MIT licence; the licence of the weights is not "

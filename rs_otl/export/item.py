@@ -22,7 +22,7 @@ from pystac.extensions.mlm import (
 )
 from pystac.extensions.raster import DataType
 
-from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.datasets.catalogue import CATALOGUE, base_name
 from rs_otl.export.facts import licence_note, training_note
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig, load_size
@@ -134,7 +134,7 @@ def _bands(config: EncoderConfig) -> list[dict[str, Any]]:
 
 
 def _training_data(config: EncoderConfig) -> dict[str, Any]:
-    entry = CATALOGUE.get(config.dataset)
+    entry = CATALOGUE.get(base_name(config.dataset))
     known = {"title": entry.title, "citation": entry.citation} if entry else {}
     return {"name": config.dataset} | known
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
+from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
 
 
 def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
@@ -51,6 +52,12 @@ def check_size(encoder: nn.Module, size: int) -> None:
         raise InputError(
             f"{pretrained['architecture']} takes images of {expected} pixels only, not of {size}: "
             f"expected image_size={expected}, or an encoder without a fixed size"
+        )
+    smallest = (pretrained.get("min_input_size") or (0,))[-1]
+    if size < smallest:
+        raise InputError(
+            f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
+            f"{size}: expected image_size={smallest} or more, or another encoder"
         )
 
 

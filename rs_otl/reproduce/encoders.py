@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
-from rs_otl.datasets import CATALOGUE, data_root, divide, load_dataset
+from rs_otl.datasets import CATALOGUE, CachedDataset, data_root, divide, load_dataset
 from rs_otl.errors import InputError
 from rs_otl.evaluation import Evaluation, evaluate
 from rs_otl.files import atomic_write
@@ -16,6 +17,12 @@ from rs_otl.spec import load_size
 
 # The same code at a size for two cores.
 _QUICK = ("epochs=15", "knn_every=5")
+# Photographs are small and many: a part of them (images of each class), at their own size. An
+# encoder then takes about four minutes on one core.
+_QUICK_PHOTOGRAPHS = (
+    *("encoder=resnet18", "image_size=32", "epochs=8", "batch_size=64", "lr=0.08", "knn_every=8"),
+)
+_QUICK_IMAGES = {"cifar10": 200, "cifar100": 25, "svhn": 200, "imagenet": 10}
 
 
 def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
@@ -23,15 +30,23 @@ def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
 
     Args:
         trained: Which encoder.
-        scale: ``"paper"``: the recipe of the paper's section 4.3; ``"quick"``: the quick recipe
-            for 15 epochs at 64 px.
+        scale: ``"paper"``: the recipe of the paper's section 4.3 or appendix D; ``"quick"``: the
+            quick recipe for 15 epochs at 64 px; of photographs a part, for 8 epochs at 32 px.
         folder: Where the encoders are, that it starts from among them.
     """
     start = trained.start
-    name = "quick" if scale == "quick" else f"pretrain/{trained.dataset}"
-    if scale == "paper" and trained.dataset in ("hmhr", "siri-whu", "ucmerced") and start is None:
-        name = "pretrain/aid"  # the paper's schedule from random weights
-    recipe, _ = recipe_for(trained.dataset, name, _QUICK if scale == "quick" else ())
+    if CATALOGUE[trained.dataset].splits is not None:
+        name, overrides = trained.recipe or f"pretrain/{trained.dataset}", trained.overrides
+        if scale == "quick":
+            cosine = ("milestones=[]", "milestone_lrs=[]")
+            turns = ("orientations=1" if trained.dataset == "svhn" else "orientations=2",)
+            name, overrides = "quick", (*turns, *overrides, *cosine, *_QUICK_PHOTOGRAPHS)
+    else:
+        name = "quick" if scale == "quick" else f"pretrain/{trained.dataset}"
+        if scale == "paper" and trained.dataset in ("hmhr", "siri-whu", "ucmerced") and not start:
+            name = "pretrain/aid"  # the paper's schedule from random weights
+        overrides = _QUICK if scale == "quick" else ()
+    recipe, _ = recipe_for(images_of(trained, scale, trained.selection), name, overrides)
     return recipe.model_copy(
         update={
             "init": None if start is None else str(run_folder(start, folder) / "encoder"),
@@ -42,10 +57,29 @@ def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
     )
 
 
+def images_of(trained: Trained, scale: str, selection: str = "") -> str:
+    """Return the name of the data set at a scale: at ``quick``, a part of the photographs.
+
+    Args:
+        trained: Of which encoder.
+        scale: See :func:`recipe_of`.
+        selection: Of the paper, such as ``"uneven-100"``, of 5,000 images a class; at ``quick`` it
+            shrinks with them.
+    """
+    parts = [selection] if selection else []
+    if scale == "quick" and trained.dataset in _QUICK_IMAGES:
+        images, entry = _QUICK_IMAGES[trained.dataset], CATALOGUE[trained.dataset]
+        if selection:
+            kind, step = selection.split("-")
+            parts = [f"{kind}-{int(step) * images * len(entry.classes) // entry.training}"]
+        parts.insert(0, str(images))
+    return "@".join([trained.dataset, ",".join(parts)]) if parts else trained.dataset
+
+
 def missing_data(trained: Trained, root: Path | None) -> list[str]:
     """Return the data sets that an encoder needs and that are not below ``root``."""
     needed = [trained.dataset] + ([trained.source] if trained.source else [])
-    return [name for name in needed if not any(CATALOGUE[name].present(data_root(root)).values())]
+    return [name for name in needed if not CATALOGUE[name].is_present(data_root(root))]
 
 
 def runs_of(table: EncoderTable, seeds: int, root: Path | None) -> Iterator[Trained]:
@@ -112,17 +146,24 @@ def make_evaluation(
         progress=progress,
     )
     encoder = load_encoder(run, device="auto")
-    images = load_dataset(
-        trained.dataset, load_size(encoder.config.image_size), root, progress=progress
+    images = _images(
+        images_of(trained, scale), load_size(encoder.config.image_size), root, progress
     )
     made = evaluate(
         encoder,
         images,
         divide(images, recipe.division, recipe.keep_duplicates_together),
         name=trained.name,
+        layers=trained.layers,
         progress=progress,
     )
     (folder / "scores").mkdir(exist_ok=True)
     with atomic_write(folder / "scores" / f"{trained.name}.json") as aside:
         aside.write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return made
+
+
+@lru_cache(maxsize=1)
+def _images(name: str, size: int, root: Path | None, progress: bool) -> CachedDataset:
+    """Load images once for the encoders that are judged on them, one after the other."""
+    return load_dataset(name, size, root, progress=progress)

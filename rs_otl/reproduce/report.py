@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from rs_otl.errors import InputError, note
-from rs_otl.evaluation import Evaluation, EvaluationReport, t_interval
+from rs_otl.evaluation import Evaluation, EvaluationReport, Score, t_interval
+from rs_otl.evaluation.report import Paired
 from rs_otl.files import atomic_write
 from rs_otl.reproduce.encoders import (
     make_evaluation,
@@ -21,11 +22,19 @@ from rs_otl.reproduce.encoders import (
     runs_of,
 )
 from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
-from rs_otl.reproduce.published import ENCODER_TABLES, SCORES, Claim, Column, EncoderTable, Trained
+from rs_otl.reproduce.published import ENCODER_TABLES, Claim, Column, EncoderTable, Trained
 
 SCALES = ("quick", "paper")
 # Keys of a recipe whose difference from the paper's is told.
-_TOLD = ("image_size", "views", "augment", "epochs", "batch_size", "hidden", "reduction", "lr")
+_TOLD = (
+    *("dataset", "encoder", "image_size", "views", "views_apart", "label_batch_sizes", "augment"),
+    *("clusters", "epochs", "relabel_every", "batch_size", "hidden", "reduction", "lr", "momentum"),
+)
+# What decides a claim, and its name.
+_DECIDING: dict[Paired, str] = {
+    "knn": "kNN, k = 10",
+    "linear_standardised": "linear, standardised",
+}
 
 
 class Cell(NamedTuple):
@@ -193,13 +202,14 @@ def _result(
             for column in table.columns
         }
         for column in table.columns:
-            result.cells.extend(_cells(name, column, made[column.title], root))
+            result.cells.extend(_cells(name, table.rows, column, made[column.title], root))
         for claim in table.claims:
             if made[claim.one] and made[claim.other]:
                 result.verdicts.append(_verdict(name, claim, made[claim.one], made[claim.other]))
         column = next((c for c in table.columns if made[c.title]), table.columns[0])
         notes = [note for one in made[column.title][:1] for note in one.notes]
-        result.settings[name] = "; ".join([*_settings(column.trained, scale, folder), *notes])
+        told = [*_settings(column.trained, scale, folder), *notes, table.note]
+        result.settings[name] = "; ".join(filter(None, told))
     for name, values in numbers.items():
         entry = LABEL_ENTRIES[name]
         result.cells.extend(
@@ -211,17 +221,19 @@ def _result(
     return result
 
 
-def _cells(name: str, column: Column, made: list[Evaluation], root: Path | None) -> Iterable[Cell]:
+def _cells(
+    name: str, rows: Sequence[str], column: Column, made: list[Evaluation], root: Path | None
+) -> Iterable[Cell]:
     note = ""
     if not made:
         missing = missing_data(column.trained, root)
         note = f"needs {' and '.join(missing)}" if missing else "not made yet"
-    for place, row in enumerate(SCORES):
+    for place, row in enumerate(rows):
         published = None if column.published is None else column.published[place]
         if not made:
             yield Cell(name, row, column.title, published, None, note=note)
             continue
-        scores = [[*one.knn.values(), one.linear][place] for one in made]
+        scores = [_score(one, row) for one in made]
         values = np.array([100 * score.accuracy for score in scores])
         low, high = 100 * scores[0].low, 100 * scores[0].high
         if len(values) > 1:
@@ -229,12 +241,24 @@ def _cells(name: str, column: Column, made: list[Evaluation], root: Path | None)
         yield Cell(name, row, column.title, published, float(values.mean()), low, high)
 
 
+def _score(evaluation: Evaluation, row: str) -> Score:
+    """Return the score that a row is about."""
+    kind, _, of = row.partition(", ")
+    if kind == "kNN":
+        return evaluation.knn[int(of.removeprefix("k = "))]
+    if not of:
+        return evaluation.linear
+    # Of five stages the one of that number; where one alone was probed, that one.
+    place = int(of.removeprefix("conv")) - 1
+    return evaluation.layers[place if len(evaluation.layers) > 1 else -1].linear
+
+
 def _verdict(name: str, claim: Claim, one: list[Evaluation], other: list[Evaluation]) -> Verdict:
     """Compare two columns on the same test images, seed by seed."""
     figures, lows, highs = [], [], []
-    for score, title in (("knn", "kNN, k = 10"), ("linear_standardised", "linear, standardised")):
+    for score in claim.scores:
         pairs = [
-            EvaluationReport(encoders=pair).difference(1, score)  # type: ignore[arg-type]
+            EvaluationReport(encoders=pair).difference(1, score)
             for pair in zip(one, other, strict=False)
         ]
         values = np.array([pair.difference for pair in pairs])
@@ -242,12 +266,15 @@ def _verdict(name: str, claim: Claim, one: list[Evaluation], other: list[Evaluat
         if len(values) > 1:
             low, high = t_interval(values)
         figures.append(
-            f"{title} {100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+            f"{_DECIDING[score]} {100 * values.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         )
         lows.append(low)
         highs.append(high)
-    if claim.kind == "better":
-        verdict = "found" if min(lows) > 0 else "not found" if max(highs) < 0 else "within noise"
+    if claim.kind != "near":
+        least = -claim.margin / 100
+        verdict = (
+            "found" if min(lows) > least else "not found" if max(highs) < least else "within noise"
+        )
     else:
         verdict = "found" if min(highs) >= 0 else "not found"
     text = f"{claim.text}: {claim.one} against {claim.other}"

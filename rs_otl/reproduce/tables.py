@@ -9,13 +9,13 @@ import torch
 from rs_otl.datasets import CATALOGUE, data_root
 from rs_otl.models.encoder import resolve_device
 from rs_otl.recipe import Recipe
-from rs_otl.reproduce.encoders import missing_data, read_evaluation, recipe_of, runs_of
+from rs_otl.reproduce.encoders import images_of, missing_data, read_evaluation, recipe_of, runs_of
 from rs_otl.reproduce.labels import LABEL_ENTRIES
 from rs_otl.reproduce.published import ENCODER_TABLES, Trained
 from rs_otl.trainers import OTLTask
 
 _STEPS = 3
-_VIEWS = 16  # images in a measured pass
+_VIEWS = 32  # images in a measured pass
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,14 @@ def entries(
     folder, data = Path(out) / scale, None if root is None else Path(root)
     listed = []
     rates: dict[tuple[str, int], float] = {}
+    counts: dict[str, int] = {}
     for name, table in ENCODER_TABLES.items():
         missing = {
             lacking for column in table.columns for lacking in missing_data(column.trained, data)
         }
         runs = list(dict.fromkeys(runs_of(table, seeds, data)))
         waiting = [run for run in runs if read_evaluation(run, folder) is None]
-        seconds = sum(_estimate(run, scale, folder, data, rates) for run in waiting)
+        seconds = sum(_estimate(run, scale, folder, data, rates, counts) for run in waiting)
         done = len(runs) - len(waiting)
         listed.append(Entry(name, table.title, tuple(sorted(missing)), len(runs), done, seconds))
     listed += [Entry(name, entry.title, (), 0, 0, 0) for name, entry in LABEL_ENTRIES.items()]
@@ -77,16 +78,30 @@ def _estimate(
     folder: Path,
     root: Path | None,
     rates: dict[tuple[str, int], float],
+    counts: dict[str, int],
 ) -> float:
     """Return about how many seconds a run takes."""
     recipe = recipe_of(trained, scale, folder)
     key = (recipe.encoder, recipe.image_size)
     if key not in rates:
         rates[key] = _seconds_per_view(recipe)
-    images = 0.8 * sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
+    if trained.dataset not in counts:
+        counts[trained.dataset] = sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
+    images, tests = _sides(trained, scale, counts[trained.dataset])
     # A label pass has no backward pass: a third of the cost of the steps.
     passes = 1 if recipe.supervised else 4 / 3
-    return images * recipe.views * recipe.epochs * passes * rates[key]
+    training = images * recipe.views * recipe.epochs * passes
+    scores = 2 * (images + tests) / 3  # after the training, and for the table
+    return (training + scores) * rates[key]
+
+
+def _sides(trained: Trained, scale: str, images: int) -> tuple[float, float]:
+    """Return about how many of the images at hand an encoder is trained on and tested on."""
+    entry = CATALOGUE[trained.dataset]
+    share = entry.training / entry.images if entry.splits else 0.8
+    train, test = share * images, (1 - share) * images
+    each = images_of(trained, scale).partition("@")[2]
+    return (int(each) * len(entry.classes) if each else train), test
 
 
 def _seconds_per_view(recipe: Recipe) -> float:

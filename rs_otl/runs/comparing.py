@@ -14,6 +14,7 @@ from rs_otl.evaluation import (
     draw_mistakes,
     draw_per_class,
     evaluate,
+    stages,
 )
 from rs_otl.files import locked, refuse_existing
 from rs_otl.models import (
@@ -43,6 +44,7 @@ def evaluate_encoders(
     division: int | None = None,
     keep_duplicates_together: bool | None = None,
     shots: Sequence[int] = (),
+    layers: bool = False,
     image_size: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -65,6 +67,7 @@ def evaluate_encoders(
         keep_duplicates_together: Keep identical images on one side of it; by default as in that
             run, or true.
         shots: Numbers of labelled images per class for few-shot scores; none by default.
+        layers: Whether to probe every stage of the encoders.
         image_size: Side of the images that encoders see; by default each encoder's own, and the
             first one's for weights by name.
         seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
@@ -75,8 +78,9 @@ def evaluate_encoders(
         The report, and the directory that it was written to.
 
     Raises:
-        InputError: If the first encoder or any run's cannot be loaded, the data set has no
-            labels or other bands than the first encoder, or there is an evaluation already.
+        InputError: If the first encoder or any run's cannot be loaded or has no stages to probe,
+            the data set has no labels or other bands than the first encoder, or there is an
+            evaluation already.
     """
     dataset = str(dataset)
     sources = [sources] if isinstance(sources, Source) else list(sources)
@@ -106,6 +110,7 @@ def evaluate_encoders(
             division=recipe.division if division is None else division,
             keep_duplicates_together=together,
             shots=shots,
+            layers=layers,
             image_size=image_size,
             seed=seed,
             overwrite=overwrite,
@@ -126,6 +131,7 @@ def compare(
     seed: int,
     overwrite: bool,
     progress: bool,
+    layers: bool = False,
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
 
@@ -156,6 +162,7 @@ def compare(
         loaded_images, divided = images(encoder.config.image_size)
         try:
             encoder.check(loaded_images.spec.bands, loaded_images.spec.units)
+            probed = range(len(stages(encoder))) if layers else ()
         except InputError as error:
             if not evaluations:  # the encoder in question
                 raise
@@ -168,6 +175,7 @@ def compare(
                 divided,
                 name=name,
                 shots=shots,
+                layers=probed,
                 seed=seed,
                 progress=progress,
                 features_folder=RUNS / "features",

@@ -51,6 +51,7 @@ _TASK_KEYS = {
     "milestones",
     "momentum",
     "operations",
+    "orientations",
     "reduction",
     "seed",
     "views",

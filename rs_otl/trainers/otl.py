@@ -92,6 +92,8 @@ class OTLTask(BaseTask):
             logged loss is the mean in both cases, ln k for a network that guesses.
         augment: ``"simple"`` or ``"strong"`` views, see :mod:`rs_otl.augment`.
         operations: Operations of a strong view; the paper has 10 in section 4.3, 8 in appendix D.
+        orientations: Orientations of a view: 1 upright, 2 also mirrored, 8 also in quarter turns;
+            by default 8 for simple and 2 for strong views.
         size: Side of a view in pixels.
         mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
             module, else the paper's for three bands and 0.5 for others.
@@ -159,6 +161,7 @@ class OTLTask(BaseTask):
         reduction: str = "sum",
         augment: str = "strong",
         operations: int = 10,
+        orientations: int | None = None,
         size: int = 224,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -293,6 +296,7 @@ class OTLTask(BaseTask):
                 std,
                 settings["rgb"],
                 settings["operations"],
+                settings["orientations"],
             ).to(self.device)
         self.plain_view = evaluation_transforms(settings["size"], mean, std)
 

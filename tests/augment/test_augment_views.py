@@ -184,6 +184,16 @@ def test_simple_views_show_all_eight_orientations():
     assert min(counts) > 25  # 50 expected, standard deviation 6.6
 
 
+@pytest.mark.parametrize("name", ["simple", "strong"])
+@pytest.mark.parametrize("orientations", [1, 2, 8])
+def test_orientations_are_as_many_as_asked_for(name, orientations):
+    views = augmentation(name, 16, [0.5] * 3, [0.2] * 3, rgb=True, orientations=orientations)
+    signs = views.sample(300).crops[:, :, :2].sign()
+    assert len(torch.unique(signs, dim=0)) == orientations
+    with pytest.raises(InputError, match="orientations = 4: expected 1, 2 or 8"):
+        augmentation(name, 16, [0.5] * 3, [0.2] * 3, rgb=True, orientations=4)
+
+
 def test_strong_views_are_never_turned():
     turns = views("strong").sample(200).crops[:, :, :2].sign()
     assert (turns == torch.eye(2)).all((1, 2)).sum() > 60

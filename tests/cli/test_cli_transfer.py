@@ -91,7 +91,9 @@ def test_supervised_pretraining_is_a_run_of_its_own_kind(place):
 def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(place, tmp_path):
     run = place / "runs" / "pretrain" / "much"
     sources = [run, run / "checkpoints" / "last.ckpt", "timm/resnet10t"]
-    done = rs_otl_here("evaluate", *sources, "--on", place / "little", "--out", tmp_path / "e", "--json")
+    done = rs_otl_here(
+        "evaluate", *sources, "--on", place / "little", "--out", tmp_path / "e", "--json"
+    )
     report = json.loads(done.stdout)
     assert report == _report(tmp_path / "e")
     one, other = report["encoders"][:2]

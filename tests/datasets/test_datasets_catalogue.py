@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts import write_official
+from layouts import OFFICIAL, write_official
 
 import rs_otl.datasets
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.errors import InputError
 from rs_otl.spec import ImageSpec
 
-ON_DISK = [name for name, entry in CATALOGUE.items() if entry.folders]
+ON_DISK = list(OFFICIAL)
 
 
 def test_numbers_are_the_published_ones():
@@ -28,6 +28,10 @@ def test_numbers_are_the_published_ones():
         "aid": (30, 10_000, 600),
         "siri-whu": (12, 2_400, 200),
         "hmhr": (5, 533, 256),
+        "cifar10": (10, 60_000, 32),
+        "cifar100": (100, 60_000, 32),
+        "svhn": (10, 99_289, 32),
+        "imagenet": (1_000, 1_331_167, 500),
         "synthetic": (10, 1_600, 64),
     }
     found = {

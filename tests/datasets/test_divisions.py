@@ -22,6 +22,7 @@ def _made(hashes, labels=None):
         hashes=np.array(hashes, np.uint64),
         labels=None if labels is None else np.array(labels),
         paths=[f"{number}.jpg" for number in range(len(hashes))],
+        in_test=None,
     )
 
 

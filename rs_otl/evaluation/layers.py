@@ -1,0 +1,84 @@
+"""Linear probes of an encoder's stages."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rs_otl.errors import InputError
+from rs_otl.evaluation.features import extract_features
+from rs_otl.models import Encoder
+
+if TYPE_CHECKING:
+    from rs_otl.datasets import CachedDataset
+
+# Numbers that a map is pooled to, about: 9,216 to 9,600 for the five of AlexNet.
+_NUMBERS = 9216
+
+
+def stages(encoder: Encoder) -> tuple[str, ...]:
+    """Name the stages of an encoder, as timm's ``feature_info`` lists them.
+
+    Raises:
+        InputError: If timm cannot give their maps.
+    """
+    module: Any = encoder.module
+    if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
+        raise InputError(
+            f"{encoder.source}: {encoder.config.encoder} gives no maps of its stages; expected an "
+            "encoder with timm's forward_intermediates, such as a ResNet"
+        )
+    return tuple(str(stage["module"]) for stage in module.feature_info)
+
+
+def stage_features(
+    encoder: Encoder,
+    dataset: "CachedDataset",
+    indices: Sequence[int] | NDArray[np.int64],
+    stage: int,
+    progress: bool = False,
+) -> Tensor:
+    """Extract what a stage gives, pooled to about 9,000 numbers as in self-labelling.
+
+    The maximum over each part of the map (Asano et al., ICLR 2020, after Zhang et al., CVPR 2017):
+    10 x 10 parts of 96 channels, 6 x 6 of 256, 5 x 5 of 384; never more parts than the map has.
+
+    Args:
+        encoder: The encoder; see :func:`stages`.
+        dataset: As for :func:`rs_otl.evaluation.extract_features`, like all that follow.
+        indices: The n images.
+        stage: Position in :func:`stages`.
+        progress: Whether to show a bar on standard error.
+
+    Returns:
+        ``(n, D)`` float32, on the CPU.
+    """
+    part = Encoder(
+        _Stage(encoder.module, stage),
+        encoder.config,
+        encoder.source,
+        precision=encoder.precision,
+    )
+    return extract_features(part, dataset, indices, progress)
+
+
+class _Stage(nn.Module):
+    """From normalised images to the pooled map of a stage."""
+
+    def __init__(self, module: nn.Module, stage: int) -> None:
+        super().__init__()
+        self.module = module
+        self.stage = stage
+
+    def forward(self, images: Tensor) -> Tensor:
+        module = cast(Any, self.module)
+        (maps,) = module.forward_intermediates(
+            images, [self.stage], stop_early=True, intermediates_only=True
+        )
+        side = max(1, round(math.sqrt(_NUMBERS / maps.shape[1])))
+        height, width = (min(side, extent) for extent in maps.shape[2:])
+        return F.adaptive_max_pool2d(maps.float(), (height, width)).flatten(1)
