@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
-from rs_otl.spec import RGB, ImageSpec, band_names
+from rs_otl.spec import RGB, Band, ImageSpec, Quantity, band_names
 
 ALPHA_NAMES = ("alpha", "mask")
 
-_UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 # Sentinel-2's red, green and blue.
 _SENTINEL_RGB = ("b04", "b03", "b02")
 _PERCENTILE = 99.9
@@ -33,11 +32,14 @@ class ImageInfo:
         bands: Band names.
         units: What a raw value counts.
         is_16bit: Whether images are kept as 16 bits instead of 8.
-        scale: Raw value that becomes 1.0 in images of more than 8 bits. In 8-bit images it is
-            always 255.
+        scale: How much above ``offset`` the raw value lies that becomes 1.0 in images of more than
+            8 bits. In 8-bit images it is always 255.
         resolution: Ground size of a pixel in metres, as text.
         mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
         std: Published standard deviation likewise.
+        offset: Raw value that becomes 0 in images of more than 8 bits.
+        quantity: What a raw value measures.
+        known: What is known of each band beside its name.
     """
 
     bands: tuple[str, ...]
@@ -47,6 +49,9 @@ class ImageInfo:
     resolution: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    offset: float = 0.0
+    quantity: Quantity = Quantity.COUNTS
+    known: tuple[Band, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: ImageSpec) -> "ImageInfo":
@@ -57,8 +62,12 @@ class ImageInfo:
             resolution=spec.resolution,
             mean=spec.mean,
             std=spec.std,
+            quantity=spec.quantity,
+            known=spec.known,
         )
-        return info if spec.scale == 255 else replace(info, is_16bit=True, scale=spec.scale)
+        if spec.bounds == (0, 255) and spec.quantity is Quantity.COUNTS:
+            return info
+        return replace(info, is_16bit=True, scale=spec.scale, offset=spec.offset)
 
     def spec(self) -> ImageSpec:
         """Return the same as a specification, with mean 0 and deviation 1 where none are known."""
@@ -69,6 +78,9 @@ class ImageInfo:
             resolution=self.resolution,
             mean=self.mean or (0,) * len(self.bands),
             std=self.std or (1,) * len(self.bands),
+            offset=self.offset if self.is_16bit else 0,
+            quantity=self.quantity,
+            known=self.known,
         )
 
 
@@ -86,7 +98,10 @@ def name_bands(
         are red, green and blue; else red, green, blue for three bands and ``band-N`` for other
         counts. And whether the file itself names them.
     """
-    names = tuple((name or "").strip().lower() for name in descriptions)
+    # GDAL's driver for Sentinel-2 says "B4, central wavelength 665 nm".
+    names = tuple(
+        (name or "").strip().lower().partition(", central wavelength")[0] for name in descriptions
+    )
     # What is no line of text, or too long for one, names nothing.
     if all(0 < len(name) <= 200 and name.isprintable() for name in names) and (
         len(set(names)) == len(names)
@@ -106,11 +121,6 @@ def rgb_positions(bands: Sequence[str]) -> list[int] | None:
         if set(wanted) <= set(names):
             return [names.index(name) for name in wanted]
     return [0, 1, 2] if len(bands) >= len(RGB) else None
-
-
-def units_of(dtype: np.dtype[Any]) -> str:
-    """Say what values of a type count."""
-    return _UNITS.get(dtype.name, "floating-point values")
 
 
 def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:

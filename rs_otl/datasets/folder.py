@@ -17,7 +17,7 @@ from rs_otl.datasets._decode import (
     quiet_reading,
     read_header,
 )
-from rs_otl.datasets.bands import ImageInfo, alpha_is_imagery, top_value, units_of
+from rs_otl.datasets.bands import ImageInfo, alpha_is_imagery, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
 from rs_otl.datasets.files import (
     SUFFIXES,
@@ -26,7 +26,7 @@ from rs_otl.datasets.files import (
     is_plain,
     says_when_or_where,
 )
-from rs_otl.datasets.raster import UnreadableError
+from rs_otl.datasets.raster import UnreadableError, units_of
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked

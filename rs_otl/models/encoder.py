@@ -14,6 +14,8 @@ from rs_otl.errors import InputError
 from rs_otl.spec import EncoderConfig, load_size
 
 PRECISIONS = ("auto", "float32", "bf16")
+# They came with a later version: what was made before is still known by the same fingerprint.
+_ONLY_DESCRIBE = {"quantity", "known", "offset"}
 # Pixels in a batch: on a CPU what its caches hold, on a GPU what keeps it busy.
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**23}
 
@@ -95,7 +97,7 @@ class Encoder(nn.Module):
             float32 on the encoder's device.
         """
         scaled = raw.to(self.device, torch.float32, copy=True)
-        return scaled.div_(self.config.spec.scale).clamp_(0, 1)
+        return scaled.sub_(self.config.spec.offset).div_(self.config.spec.scale).clamp_(0, 1)
 
     def preprocess(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """Resize, centre crop and normalise images: the paper's test view (section 4.3).
@@ -207,7 +209,11 @@ class Encoder(nn.Module):
         Returns:
             16 hexadecimal digits.
         """
-        facts = self.config.model_dump_json(include={"encoder", "image_size", "spec"})
+        facts = self.config.model_dump_json(
+            include={"encoder", "image_size", "spec"}, exclude={"spec": _ONLY_DESCRIBE}
+        )
+        if self.config.spec.offset:
+            facts += str(self.config.spec.offset)
         digest = hashlib.blake2b(facts.encode(), digest_size=8)
         for name, tensor in self.module.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
