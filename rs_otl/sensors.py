@@ -112,6 +112,8 @@ _COMMON = {band.common_name for bands in SENSORS.values() for band in bands} - {
 
 def sensor_of(text: str) -> str | None:
     """Tell which sensor of the table took a product, by its name."""
+    if text in SENSORS:
+        return text
     return next((name for pattern, name in _PRODUCTS if re.search(pattern, text, re.I)), None)
 
 
@@ -228,6 +230,6 @@ def _distance(band: Band, other: Band) -> float:
 def _differ(band: Band, other: Band) -> bool:
     if band.wavelength and other.wavelength:
         return _distance(band, other) > _NEAR
-    # Of two cameras red is red, whatever its centre; nir08 and rededge071 are kinds of nir, rededge.
+    # Of two cameras red is red, whatever its centre; nir08 is a kind of nir.
     first, second = band.common_name or "", other.common_name or ""
     return not (first.startswith(second) or second.startswith(first))

@@ -112,9 +112,9 @@ class Values(BaseModel):
     Attributes:
         scale: What stored values are multiplied with; ``None`` for what the file says.
         offset: What is then added; likewise.
-        quantity: What the result measures. Reflectance is a fraction where values are floating-point
-            numbers or scaled, and x 10,000 in whole numbers as they are; counts are the stored
-            values.
+        quantity: What the result measures. Reflectance is a fraction where values are
+            floating-point numbers or scaled, and x 10,000 in whole numbers as they are; counts are
+            the stored values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -180,7 +180,7 @@ class ImageSpec(BaseModel):
         return self.offset, self.offset + self.scale
 
     def measures_as(self, units: str, quantity: Quantity) -> bool:
-        """Whether raw values of other images mean the same: one quantity, and one depth of counts."""
+        """Whether raw values of other images mean the same: one quantity, one depth of counts."""
         if Quantity.COUNTS in (self.quantity, quantity):
             return self.quantity == quantity and self.units == units
         return self.quantity == quantity

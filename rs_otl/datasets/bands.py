@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
+from rs_otl.sensors import described, match
 from rs_otl.spec import RGB, Band, ImageSpec, Quantity, band_names
 
 ALPHA_NAMES = ("alpha", "mask")
@@ -114,6 +115,43 @@ def name_bands(
     return band_names(len(descriptions)), False
 
 
+def choose_bands(
+    wanted: Sequence[str], known: Sequence[Band], named: bool, source: str
+) -> tuple[list[int], tuple[str, ...]]:
+    """Find the bands that a user names with ``--bands``.
+
+    Args:
+        wanted: Numbers from 1, names, aliases or common names. Bands that nothing names are named
+            so, if there are as many.
+        known: The bands that there are.
+        named: Whether the file names them.
+        source: What they are of, for the error.
+
+    Returns:
+        Their positions and names.
+
+    Raises:
+        InputError: There is no such band.
+    """
+    if not named and len(wanted) == len(known) and not any(name.isdigit() for name in wanted):
+        missing = [name for name in wanted if match(described([name]), known).positions == [None]]
+        if missing:
+            return list(range(len(known))), tuple(name.lower() for name in wanted)
+    positions = []
+    for name in wanted:
+        if name.isdigit() and 1 <= int(name) <= len(known):
+            positions.append(int(name) - 1)
+            continue
+        (position,) = match(described([name]), known).positions
+        if position is None:
+            raise InputError(
+                f"--bands {name}: {source} has no such band; expected numbers from 1 to "
+                f"{len(known)} or of {', '.join(band.name for band in known)}"
+            )
+        positions.append(position)
+    return positions, tuple(known[position].name for position in positions)
+
+
 def rgb_positions(bands: Sequence[str]) -> list[int] | None:
     """Find red, green and blue: by name, else the first three bands; ``None`` below three."""
     names = [name.lower() for name in bands]
@@ -150,24 +188,39 @@ def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
     return len(all_steps) > _ALPHA_SHARE * total and float(np.median(all_steps)) > _FADING
 
 
-def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:
-    """Return the raw value that becomes 1.0: the 99.9th percentile, unmoved by a few bright pixels.
+def value_range(
+    samples: Iterable[NDArray[Any]], source: object, quantity: Quantity = Quantity.COUNTS
+) -> tuple[float, float]:
+    """Return the raw values that become 0 and 1, unmoved by a few extreme pixels.
 
     Args:
         samples: Pixels of some images, at least one.
         source: What they are of, for the error.
+        quantity: What they measure.
 
     Returns:
-        At least 0.
+        0 and the 99.9th percentile; of decibels, and of reflectance of which more than a hundredth
+        lies below 0, the 0.1th and the 99.9th.
 
     Raises:
-        InputError: More than a hundredth of the values lie below 0.
+        InputError: More than a hundredth of counts lies below 0.
     """
     values = np.concatenate([sample.ravel() for sample in samples])
     negative = float((values < 0).mean())
-    if negative > _NEGATIVE_SHARE:
+    low = 0.0
+    if quantity is Quantity.DECIBELS or (
+        negative > _NEGATIVE_SHARE and quantity is not Quantity.COUNTS
+    ):
+        low = float(np.percentile(values, 100 - _PERCENTILE))
+    elif negative > _NEGATIVE_SHARE:
         raise InputError(
             f"{source}: {negative:.0%} of the values lie below 0, down to {values.min():.4g}; "
-            "expected raw values that count up from 0, neither normalised nor in decibels"
+            "expected raw values that count up from 0, neither normalised nor in decibels; if they "
+            "are backscatter in dB, --units db says so, and --scale and --offset change others"
         )
-    return max(0.0, float(np.percentile(values, _PERCENTILE)))
+    return low, max(low, float(np.percentile(values, _PERCENTILE)))
+
+
+def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:
+    """Return the raw value that becomes 1.0 in counts; see :func:`value_range`."""
+    return value_range(samples, source)[1]

@@ -24,7 +24,6 @@ from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
-from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.samples import (
     TORCHGEO,
@@ -37,7 +36,7 @@ from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
-from rs_otl.spec import ImageSpec
+from rs_otl.spec import ImageSpec, Values
 
 # Images handed to the threads at a time, which bounds how many wait in memory.
 _CHUNK = 64
@@ -244,7 +243,8 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         digest = pixel_hash(pixels)
         pixels = match_bands(pixels, len(self.spec.bands), path)
         if resize:
-            pixels = to_square(pixels, self.size, self._info.is_16bit, self._info.scale)
+            info = self._info
+            pixels = to_square(pixels, self.size, info.is_16bit, info.scale, info.offset)
         return pixels, digest, label
 
     def _read_all(self, resize: bool) -> Iterator[tuple[NDArray[Any], int, int] | UnreadableError]:
@@ -285,6 +285,8 @@ def load_dataset(
     cache: str = "ram",
     cache_folder: Path | None = None,
     check: Callable[[int], None] | None = None,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
 ) -> CachedDataset:
     """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
@@ -309,6 +311,10 @@ def load_dataset(
         cache_folder: Where a file of them is made.
         check: Called with the number of images before any is decoded, to refuse what would not
             fit.
+        values: What stored values of a folder stand for, where files do not say it, or say it
+            wrong.
+        bands: The bands of a folder that are wanted, in this order, by name or number from 1; names
+            of all bands where files have none.
 
     Returns:
         The usable images. Those of the catalogue and of folders are sorted by path.
@@ -319,7 +325,7 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    dataset = _open(name_or_path, size, root, progress)
+    dataset = _open(name_or_path, size, root, progress, values=values, bands=bands)
     if check is not None:
         check(len(cast(Sized, dataset)))
     return CachedDataset(
@@ -352,25 +358,32 @@ def _open(
     root: str | Path | None,
     progress: bool,
     most_tiles: int = MOST_TILES,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
 ) -> Dataset[Any]:
+    folder = Path(name_or_path)
+    known = name_or_path.startswith(TORCHGEO) or name_or_path in CATALOGUE
+    if known and (values is not None or bands is not None):
+        raise InputError(
+            f"{name_or_path}: --bands, --scale, --offset and --units are for folders; it says "
+            "itself what its bands and values are"
+        )
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
-    folder = Path(name_or_path)
     dataset: ImageDataset
     if name_or_path in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
     else:
         listing = list_folder(folder)
-        refuse_files_per_band(folder, listing.paths)
         if is_scene_folder(folder, listing):
-            dataset = SceneTiles(folder, size=size, most=most_tiles)
+            dataset = SceneTiles(folder, size=size, most=most_tiles, values=values, bands=bands)
             scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
             note(
                 f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
                 f"pixels from {scenes:,} of them"
             )
         else:
-            dataset = ImageFolder(folder, progress=progress)
+            dataset = ImageFolder(folder, progress=progress, values=values, bands=bands)
     if dataset.note:
         note(dataset.note)
     return dataset

@@ -291,6 +291,12 @@ class Layout:
             offsets[:] = given.offset
         if quantity is not None and quantity.is_reflectance:
             whole = stored.kind in "iu"
+            if stored.itemsize == 1 and (scales == 1).all():
+                raise UnreadableError(
+                    path,
+                    "stores 8 bits, which are no reflectance as they are; --scale says what 1 count "
+                    "is, for example --scale 0.004, or --units counts takes them as a picture",
+                )
             if scales.max() <= _FRACTION or (not whole and (scales == 1).all()):
                 scales, offsets = scales * 10_000, offsets * 10_000
         said = (tuple(indexes), stored)

@@ -17,8 +17,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from rs_otl.datasets.bands import alpha_is_imagery, name_bands
+from rs_otl.datasets.bands import alpha_is_imagery, choose_bands, name_bands
 from rs_otl.datasets.placement import placed
+from rs_otl.datasets.products import Product, open_product, product_at
 from rs_otl.datasets.raster import (
     RASTER_ERRORS,
     Layout,
@@ -83,7 +84,8 @@ class Scene:
         """Open a scene.
 
         Args:
-            source: A path, an open rasterio dataset, which stays the caller's to close, or an
+            source: A path, of a raster or of a product with a file for each band (its folder or
+                zip, or its files' name with ``*`` for the band); an open rasterio dataset, which stays the caller's to close, or an
                 ``xarray.DataArray`` of the dimensions (band, y, x) with rioxarray's accessor.
             nodata: The stored value that means there is no data where all bands have it, beside
                 what the file itself says.
@@ -93,10 +95,16 @@ class Scene:
             InputError: It is no raster, is empty, holds complex numbers, or is placed by points
                 or a transform that place nothing.
         """
+        product: Product | None = None
         with ExitStack() as opened:
             if isinstance(source, str | Path):
                 self.name = str(source)
-                dataset = opened.enter_context(_opened(Path(source)))
+                product = product_at(Path(source))
+                dataset = (
+                    opened.enter_context(_opened(Path(source)))
+                    if product is None
+                    else open_product(product, opened)
+                )
             elif hasattr(source, "read_masks"):
                 self.name, dataset = source.name, source
             else:
@@ -107,6 +115,9 @@ class Scene:
             self._source = dataset
             indexes, self._alpha_is_band = _imagery(dataset, self.name)
             self._given = values or Values()
+            if product is not None and self._given.quantity is None:
+                self._given = self._given.model_copy(update={"quantity": product.quantity})
+            self._files = [] if product is None else list(product.sources)
             self._layout = Layout.of(dataset, indexes, self.name, self._given)
             if nodata is not None and not in_dtype_range(nodata, self._layout.stored):
                 raise InputError(
@@ -124,7 +135,7 @@ class Scene:
             self.width, self.height = self.dataset.width, self.dataset.height
             self.bands, self.named = name_bands(self._layout.descriptions, self._layout.colours)
             self.known: tuple[Band, ...] = (
-                described(self.bands, Path(self.name).name)
+                described(self.bands, product.sensor if product else Path(self.name).name)
                 if self.named
                 else tuple(Band(name=name) for name in self.bands)
             )
@@ -146,6 +157,11 @@ class Scene:
     def quantity(self) -> Quantity | None:
         """What a raw value measures; ``None`` where nothing says it."""
         return self._layout.quantity
+
+    @property
+    def values(self) -> Values:
+        """What stored values have been taken to stand for, beside what the file says."""
+        return self._given
 
     @property
     def georeferenced(self) -> bool:
@@ -180,8 +196,9 @@ class Scene:
         """
         dataset = self._source
         facts = [str(dataset.profile), str(dataset.tags()), str(dataset.overviews(1))]
-        path = Path(dataset.name)
-        if path.is_file():
+        for path in self._files or [Path(dataset.name)]:
+            if not path.is_file():
+                continue
             status = path.stat()
             facts += [str(status.st_size), str(status.st_mtime_ns)]
         return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
@@ -377,9 +394,14 @@ class Scene:
                     f"--bands {','.join(chosen)}: expected {len(spec.bands)} bands of {self.name}, "
                     f"for the encoder's {', '.join(spec.bands)}"
                 )
-            return [self._position(name) for name in chosen]
-        positions, words = match(bands_of(spec), self.known)
-        found = [position for position in positions if position is not None]
+            positions, names = choose_bands(chosen, self.known, self.named, self.name)
+            if set(names) <= set(self.bands):
+                return positions
+            # The file names none, and the user all.
+            self.bands, self.named = names, True
+            self.known = described(names, Path(self.name).name)
+        matched, words = match(bands_of(spec), self.known)
+        found = [position for position in matched if position is not None]
         if len(found) == len(spec.bands):
             if words is not None:
                 note(f"{self.name}: the encoder's bands {words}")
@@ -387,7 +409,7 @@ class Scene:
         nameless = all(name.startswith("band") for name in (*spec.bands, *self.bands))
         if nameless and len(spec.bands) == len(self.bands):
             return list(range(len(spec.bands)))
-        lacking = [name for name, at in zip(spec.bands, positions, strict=True) if at is None]
+        lacking = [name for name, at in zip(spec.bands, matched, strict=True) if at is None]
         raise InputError(
             f"{source} was trained on the bands {', '.join(spec.bands)}, {self.name} has "
             f"{', '.join(self.bands)}, without {', '.join(lacking)}: --bands says which of the "
@@ -489,16 +511,6 @@ class Scene:
                 f"{span}; {trained}: expected the same units; --scale sets the factor that is "
                 "applied when the scene is read"
             )
-
-    def _position(self, name: str) -> int:
-        if name.lower() in self.bands:
-            return self.bands.index(name.lower())
-        if name.isdigit() and 1 <= int(name) <= len(self.bands):
-            return int(name) - 1
-        raise InputError(
-            f"--bands {name}: {self.name} has no such band; expected numbers from 1 to "
-            f"{len(self.bands)} or of {', '.join(self.bands)}"
-        )
 
 
 def _of_sentinel_2(spec: ImageSpec) -> bool:

@@ -8,7 +8,6 @@ from geo_scenes import draw, make_encoder, write
 
 from rs_otl import geo
 from rs_otl.datasets import CATALOGUE
-from rs_otl.datasets.scene import Scene
 from rs_otl.models import load_encoder
 
 SENTINEL = CATALOGUE["eurosat-ms"]
@@ -25,8 +24,8 @@ def sentinel(tmp_path_factory):
     "names",
     [
         SENTINEL.bands,
-        "B1 B2 B3 B4 B5 B6 B7 B8 B8a B9 B10 B11 B12".split(),
-        "B8A B12 B11 B10 B09 B08 B07 B06 B05 B04 B03 B02 B01".split(),
+        [*(f"B{number}" for number in range(1, 9)), "B8a", "B9", "B10", "B11", "B12"],
+        ["B8A", *(f"B{number:02}" for number in range(12, 0, -1))],
         [f"{name}, central wavelength 1 nm" for name in SENTINEL.bands],
     ],
 )
