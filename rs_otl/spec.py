@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -122,6 +123,13 @@ class Values(BaseModel):
     scale: FiniteFloat | None = None
     offset: FiniteFloat | None = None
     quantity: Quantity | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, scale: float | None) -> float | None:
+        if scale == 0:
+            raise ValueError("a scale of 0 would make all values equal: expected another number")
+        return scale
 
 
 class ImageSpec(BaseModel):

@@ -1,4 +1,4 @@
-"""Satellite products that come as one file for each band, or with their units in files beside.
+"""Satellite products: a file for each band, or units in files beside.
 
 Sentinel-2 (a SAFE folder or its zip, or loose JP2s), Landsat Collection 2, HLS, Sentinel-1 as a file
 for each polarisation, PlanetScope, and anything else with a band's number or colour in the names of

@@ -294,8 +294,8 @@ class Layout:
             if stored.itemsize == 1 and (scales == 1).all():
                 raise UnreadableError(
                     path,
-                    "stores 8 bits, which are no reflectance as they are; --scale says what 1 count "
-                    "is, for example --scale 0.004, or --units counts takes them as a picture",
+                    "stores 8 bits, no reflectance as they are; --scale says what 1 count is, for "
+                    "example --scale 0.004, or --units counts takes them as a picture",
                 )
             if scales.max() <= _FRACTION or (not whole and (scales == 1).all()):
                 scales, offsets = scales * 10_000, offsets * 10_000

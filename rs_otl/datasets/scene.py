@@ -85,8 +85,9 @@ class Scene:
 
         Args:
             source: A path, of a raster or of a product with a file for each band (its folder or
-                zip, or its files' name with ``*`` for the band); an open rasterio dataset, which stays the caller's to close, or an
-                ``xarray.DataArray`` of the dimensions (band, y, x) with rioxarray's accessor.
+                zip, or its files' name with ``*`` for the band); an open rasterio dataset, which
+                stays the caller's to close; or an ``xarray.DataArray`` of the dimensions (band, y,
+                x) with rioxarray's accessor.
             nodata: The stored value that means there is no data where all bands have it, beside
                 what the file itself says.
             values: What stored values stand for, where the file does not say it, or says it wrong.

@@ -55,10 +55,10 @@ class _Opening(NamedTuple):
     def scene(self, path: str | Path) -> Scene:
         return Scene(path, values=self.values)
 
-    def chosen(self, scene: Scene) -> tuple[list[int], tuple[str, ...]]:
-        """Return positions and names of the bands wanted."""
+    def chosen(self, scene: Scene) -> tuple[list[int] | None, tuple[str, ...]]:
+        """Return positions, ``None`` for all, and names of the bands wanted."""
         if self.bands is None:
-            return list(range(len(scene.bands))), scene.bands
+            return None, scene.bands
         return choose_bands(self.bands, scene.known, scene.named, scene.name)
 
 
@@ -180,11 +180,11 @@ def _choose_tiles(
         try:
             with opening.scene(folder / path) as scene:
                 positions, names = opening.chosen(scene)
-                known = (
-                    tuple(scene.known[position] for position in positions)
-                    if set(names) <= set(scene.bands)
-                    else described(names, scene.name)
-                )
+                known = described(names, scene.name) if scene.named else ()
+                if set(names) <= set(scene.bands) and scene.named:
+                    known = tuple(scene.known[scene.bands.index(name)] for name in names)
+                elif positions is not None:  # the user names them
+                    known = described(names, scene.name)
                 headers[path] = _SceneHeader(
                     names,
                     scene.units,
@@ -275,7 +275,8 @@ def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
     try:
         with opening.scene(file) as scene:
             positions, _ = opening.chosen(scene)
-            pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size, positions)
+            which = () if positions is None else (positions,)
+            pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size, *which)
     except InputError as error:
         raise UnreadableError(Path(file), str(error)) from error
     if not valid.all():

@@ -144,6 +144,8 @@ def pretrain(
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
             cache_folder=directory,
             check=lambda files: refuse_too_much(recipe, bands, files // 2, processes),
+            values=recipe.values,
+            bands=recipe.bands,
         )
         division = divide(images, recipe.division, recipe.keep_duplicates_together)
         if is_first():
