@@ -165,6 +165,11 @@ class Scene:
         return self._given
 
     @property
+    def is_product(self) -> bool:
+        """Whether it is read from several files, or has its units from others beside it."""
+        return bool(self._files)
+
+    @property
     def georeferenced(self) -> bool:
         """Whether the file says where it lies, if only by a transform."""
         return self.crs is not None or self.transform != Affine.identity()

@@ -1,9 +1,10 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
 import functools
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,9 @@ _LARGE = 1024
 _LOOKED_AT = 16
 
 
+_last = threading.local()
+
+
 class _SceneHeader(NamedTuple):
     bands: tuple[str, ...]
     units: str
@@ -54,6 +58,21 @@ class _Opening(NamedTuple):
 
     def scene(self, path: str | Path) -> Scene:
         return Scene(path, values=self.values)
+
+    @contextmanager
+    def last(self, path: str) -> Iterator[Scene]:
+        """Open a scene; a product stays open in this thread, as it takes many files to open."""
+        if getattr(_last, "key", None) != (path, self):
+            if (before := _last.__dict__.pop("scene", None)) is not None:
+                before.__exit__()
+            _last.key = None
+            scene = self.scene(path)
+            if not scene.is_product:
+                with scene:
+                    yield scene
+                return
+            _last.key, _last.scene = (path, self), scene
+        yield _last.scene
 
     def chosen(self, scene: Scene) -> tuple[list[int] | None, tuple[str, ...]]:
         """Return positions, ``None`` for all, and names of the bands wanted."""
@@ -151,7 +170,7 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
     """Whether images are scenes.
 
     They are if more than half of the files are georeferenced TIFFs or JPEG 2000 files of at least
-    256 pixels on the shorter side.
+    256 pixels on the shorter side, or a satellite's products of any size.
 
     Args:
         folder: The folder.
@@ -163,7 +182,8 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
         if path.lower().endswith(_SUFFIXES):
             try:
                 with Scene(folder / path) as scene:
-                    large += scene.georeferenced and min(scene.width, scene.height) >= smallest
+                    sized = min(scene.width, scene.height) >= smallest
+                    large += scene.is_product or (scene.georeferenced and sized)
             except InputError:
                 continue
     return large * 2 > len(paths)
@@ -273,7 +293,7 @@ def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
     """Read a tile by its path: (size, size, C), uint8, uint16 or float32."""
     file, row, column = path.rsplit(":", 2)
     try:
-        with opening.scene(file) as scene:
+        with opening.last(file) as scene:
             positions, _ = opening.chosen(scene)
             which = () if positions is None else (positions,)
             pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size, *which)
