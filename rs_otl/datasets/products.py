@@ -1,8 +1,9 @@
 """Satellite products: a file for each band, or units in files beside.
 
-Sentinel-2 (a SAFE folder or its zip, or loose JP2s), Landsat Collection 2, HLS, Sentinel-1 as a file
-for each polarisation, PlanetScope, and anything else with a band's number or colour in the names of
-its files. A product opens as one raster: a virtual one of GDAL, on the grid of the finest band.
+Sentinel-2 (a SAFE folder or its zip, or loose JP2s), Landsat's Collection 2, HLS, Sentinel-1 as a
+file for each polarisation, PlanetScope, and anything else with a band's number or colour in the
+names of its files. A product opens as one raster: a virtual one of GDAL, on the grid of the finest
+band.
 """
 
 import math
@@ -14,9 +15,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 import rasterio
+from rasterio import Affine
+from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
 from rs_otl.datasets._decode import quiet_reading, read_header
@@ -54,6 +58,8 @@ _LANDSAT_SURFACE = (2.75e-5, -0.2)
 _LARGEST_TEXT = 64 * 2**20
 _ABOVE = 5
 _LISTED = 4
+# Edges of bands may differ so much, in pixels, by rounding.
+_NEARLY = 1e-3
 _DATA_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
     "int32": "Int32", "float32": "Float32", "float64": "Float64",
@@ -165,7 +171,7 @@ def product_at(path: Path) -> Product | None:
         folder, start = path.parent, re.sub(r"(?i)_MTL\.\w+$", "", path.name)
     elif "*" in path.name and not path.exists():
         folder, wanted = path.parent, path.name
-    elif path.is_file() and not (path.suffix.lower() == ".zip"):
+    elif path.is_file() and path.suffix.lower() != ".zip":
         return _planet(path)
     if not (folder.is_dir() or folder.is_file()):
         return None
@@ -195,7 +201,7 @@ def product_at(path: Path) -> Product | None:
     )
 
 
-def products_of(folder: Path, paths: Sequence[str]) -> dict[str, list[str]]:
+def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
     """Find the products of which each band is a file, where most images of a folder are such.
 
     They would pass for scenes of a single band each.
@@ -205,18 +211,18 @@ def products_of(folder: Path, paths: Sequence[str]) -> dict[str, list[str]]:
         paths: Of its images, relative to it.
 
     Returns:
-        What :func:`product_at` knows a product by, relative to the folder, to its files.
+        What :func:`product_at` knows the products by, relative to the folder, sorted.
     """
     products = {key: bands for key, bands in _grouped(paths).items() if len(bands) > 1}
     starts = tuple({re.sub(r"B?\*[^*]*$", "", key) for key in products})
     # Quality, angles and previews belong to them.
     parts = sum(_plain(path).startswith(starts) for path in paths)
     if not products or parts * 2 <= len(paths):
-        return {}
+        return []
     first = next(iter(products.values()))
     if not _have_one_band(folder, [files[0] for files in first.values()]):
-        return {}
-    return {key: sorted(sum(bands.values(), [])) for key, bands in products.items()}
+        return []
+    return sorted(products)
 
 
 def _grouped(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -386,6 +392,43 @@ def _planet(path: Path) -> Product | None:
     return Product(str(path), sensor, tuple(files), quantity, 0, (path,))
 
 
+class _Header(NamedTuple):
+    transform: Affine
+    width: int
+    height: int
+    crs: CRS | None
+    dtype: str
+    nodata: float | None
+    scale: float
+    offset: float
+
+
+def _header(product: Product, file: _File) -> _Header:
+    """Read what a band's file says of it."""
+    try:
+        with quiet_georeference(), gdal(), rasterio.open(file.path) as source:
+            at = file.index - 1
+            header = _Header(
+                source.transform,
+                source.width,
+                source.height,
+                source.crs,
+                source.dtypes[at],
+                source.nodatavals[at],
+                source.scales[at],
+                source.offsets[at],
+            )
+    except RASTER_ERRORS as error:
+        reason = f"band {file.band} cannot be opened ({reason_of(error, Path(file.path))})"
+        raise UnreadableError(Path(product.name), reason) from None
+    if header.dtype not in _DATA_TYPES or header.transform.b or header.transform.d:
+        raise InputError(
+            f"{product.name}: band {file.band} holds {header.dtype} or lies askew; expected "
+            "imagery with its rows along one axis"
+        )
+    return header
+
+
 def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
     """Open a product as one raster, on the grid of its finest band.
 
@@ -399,64 +442,44 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
     Raises:
         InputError: A band cannot be opened, has several bands, or lies in another CRS.
     """
-    headers = []
-    for file in product.files:
-        try:
-            with quiet_georeference(), gdal(), rasterio.open(file.path) as source:
-                if source.count < file.index or source.transform.b or source.transform.d:
-                    raise InputError(f"{file.path}: expected a band with its rows along one axis")
-                headers.append(
-                    (source.transform, source.width, source.height, source.crs,
-                     source.dtypes[file.index - 1], source.nodatavals[file.index - 1],
-                     source.scales[file.index - 1], source.offsets[file.index - 1])
-                )  # fmt: skip
-        except RASTER_ERRORS as error:
-            reason = f"band {file.band} cannot be opened ({reason_of(error, Path(file.path))})"
-            raise UnreadableError(Path(product.name), reason) from None
-    if len({str(header[3]) for header in headers}) > 1:
+    headers = [_header(product, file) for file in product.files]
+    if len({str(header.crs) for header in headers}) > 1:
         raise InputError(f"{product.name}: bands in several CRS, expected one")
-    finest = min(range(len(headers)), key=lambda number: abs(headers[number][0].a))
-    grid = headers[finest][0]
-
-    def box(number: int) -> tuple[float, float, float, float]:
-        """Return left, top, right and bottom in pixels of the finest band."""
-        transform, width, height = headers[number][:3]
-        left, top = ~grid * (transform.c, transform.f)
-        right, bottom = ~grid * (transform * (width, height))
-        return left, top, right, bottom
-
-    boxes = [box(number) for number in range(len(headers))]
-    left, top = (math.ceil(max(edges[i] for edges in boxes) - 1e-3) for i in (0, 1))
-    right, bottom = (math.floor(min(edges[i] for edges in boxes) + 1e-3) for i in (2, 3))
+    finest = min(headers, key=lambda header: abs(header.transform.a))
+    grid, crs = finest.transform, finest.crs
+    boxes = []  # left, top, right and bottom in pixels of the finest band
+    for header in headers:
+        corner = header.transform.c, header.transform.f
+        opposite = header.transform * (header.width, header.height)
+        boxes.append((*(~grid * corner), *(~grid * opposite)))
+    left, top = (math.ceil(max(edges[i] for edges in boxes) - _NEARLY) for i in (0, 1))
+    right, bottom = (math.floor(min(edges[i] for edges in boxes) + _NEARLY) for i in (2, 3))
     if right <= left or bottom <= top:
         raise InputError(f"{product.name}: its bands do not overlap")
-    corner = grid * grid.translation(left, top)
+    shifted = grid * grid.translation(left, top)
     bands = []
     for number, (file, header, edges) in enumerate(
         zip(product.files, headers, boxes, strict=True), start=1
     ):
-        transform, width, height, crs, dtype, nodata, scale, offset = header
-        if dtype not in _DATA_TYPES:
-            raise InputError(f"{product.name}: band {file.band} holds {dtype}, expected imagery")
-        across, down = transform.a / grid.a, transform.e / grid.e
+        across, down = header.transform.a / grid.a, header.transform.e / grid.e
         source = (
             f'<SrcRect xOff="{(left - edges[0]) / across!r}" yOff="{(top - edges[1]) / down!r}" '
             f'xSize="{(right - left) / across!r}" ySize="{(bottom - top) / down!r}"/>'
             f'<DstRect xOff="0" yOff="0" xSize="{right - left}" ySize="{bottom - top}"/>'
         )
+        scale, offset = header.scale, header.offset
         if file.scale is not None:
             scale, offset = file.scale, file.offset
-        nodata = product.nodata if nodata is None else nodata
+        nodata = product.nodata if header.nodata is None else header.nodata
         said = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
         bands.append(
-            f'<VRTRasterBand dataType="{_DATA_TYPES[dtype]}" band="{number}">'
+            f'<VRTRasterBand dataType="{_DATA_TYPES[header.dtype]}" band="{number}">'
             f"<Description>{escape(file.band)}</Description>{said}<Offset>{offset!r}</Offset>"
             f"<Scale>{scale!r}</Scale><ColorInterp>Undefined</ColorInterp><SimpleSource>"
             f'<SourceFilename relativeToVRT="0">{escape(file.path)}</SourceFilename>'
             f"<SourceBand>{file.index}</SourceBand>{source}</SimpleSource></VRTRasterBand>"
         )
-    placed = corner.to_gdal()
-    crs = headers[finest][3]
+    placed = shifted.to_gdal()
     srs = "" if crs is None else f"<SRS>{escape(crs.to_wkt())}</SRS>"
     text = (
         f'<VRTDataset rasterXSize="{right - left}" rasterYSize="{bottom - top}">{srs}'

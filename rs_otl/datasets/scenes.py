@@ -141,7 +141,8 @@ class SceneTiles(ImageDataset):
             transforms=transforms,
             loader=functools.partial(_load, size=size, opening=opening),
             left_out=left_out + listing.others,
-            note=listing.note,
+            # Folders within products are no classes to speak of.
+            note=None if products_of(folder, sorted(listing.paths)) else listing.note,
         )
         self.size = size
 
@@ -149,7 +150,7 @@ class SceneTiles(ImageDataset):
 def scene_paths(folder: Path, listing: Listing) -> list[str]:
     """List the scenes of a folder: its images, or products of which each band is one."""
     paths = sorted([*listing.paths, *listing.outside])
-    return sorted(products_of(folder, paths)) or paths
+    return products_of(folder, paths) or paths
 
 
 def is_scene_folder(folder: Path, listing: Listing) -> bool:

@@ -167,6 +167,8 @@ class SceneCells(Cells):
             scale=config.spec.scale,
             mean=config.spec.mean,
             std=config.spec.std,
+            offset=config.spec.offset,
+            units=config.spec.units,
         )
         return cls(
             scene.name,

@@ -27,8 +27,8 @@ from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
-from rs_otl.spec import Values
 from rs_otl.progress import tracked
+from rs_otl.spec import Values
 
 # Tiles that similarities are computed of at once.
 _BLOCK = 16_384

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from rs_otl.errors import InputError
-from rs_otl.spec import EncoderConfig, load_size
+from rs_otl.errors import InputError, note
+from rs_otl.sensors import bands_of, match
+from rs_otl.spec import EncoderConfig, ImageSpec, load_size
 
 PRECISIONS = ("auto", "float32", "bf16")
 # They came with a later version: what was made before is still known by the same fingerprint.
@@ -199,6 +200,41 @@ class Encoder(nn.Module):
                 f"{self.source} was trained on {spec.units}, the images are in {units}: "
                 "expected the same units"
             )
+
+    def bands_among(self, spec: ImageSpec) -> list[int]:
+        """Find the encoder's bands among those of images of the same units.
+
+        Args:
+            spec: What the images are.
+
+        Returns:
+            Positions in ``spec.bands``, one for each of the encoder's. What was not found by name
+            is said on stderr.
+
+        Raises:
+            InputError: They have other units, or lack a band; it names both sides.
+        """
+        own = self.config.spec
+        if not own.measures_as(spec.units, spec.quantity):
+            raise InputError(
+                f"{self.source} was trained on {own.units}, the images are in {spec.units}: "
+                f"expected the same units; --units, with --scale and --offset, says what values of "
+                "a folder are"
+            )
+        if spec.bands == own.bands:
+            return list(range(len(own.bands)))
+        positions, words = match(bands_of(own), bands_of(spec))
+        found = [position for position in positions if position is not None]
+        if len(found) < len(own.bands):
+            lacking = [name for name, at in zip(own.bands, positions, strict=True) if at is None]
+            raise InputError(
+                f"{self.source} was trained on the bands {', '.join(own.bands)}, the images have "
+                f"{', '.join(spec.bands)}, without {', '.join(lacking)}: --bands says which bands "
+                "of a folder are the encoder's"
+            )
+        if words is not None:
+            note(f"{self.source}: its bands {words}")
+        return found
 
     def fingerprint(self) -> str:
         """Hash the weights, the architecture and what it expects of images.

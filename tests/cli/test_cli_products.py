@@ -10,7 +10,6 @@ from drawn_products import CORNER, landsat, planetscope, sentinel_1, sentinel_2,
 QUICK = settings("image_size=16", "views=2", "epochs=1", "augment=simple")
 
 
-
 PRODUCTS = {
     "Sentinel-2 L2A": (sentinel_2, [], "surface reflectance x 10,000", 12),
     "Landsat": (landsat, [], "surface reflectance x 10,000", 7),
