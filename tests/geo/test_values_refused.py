@@ -131,7 +131,7 @@ def test_wrong_choices_of_bands_are_refused(chosen, message, tmp_path):
 MENDED = {
     "plain counts": (TOA, {}, {}, 1, 0),
     "counts of 2022 and later": (TOA, {"low": 1100}, {"offset": -1000}, 1, -1000),
-    "the file's own factors": (TOA, {"scales": (1e-4, -0.1)}, {}, 1, -1000),
+    "the file's own factors": (TOA, {"low": 1000, "scales": (1e-4, -0.1)}, {}, 1, -1000),
     "Landsat's factors": (SURFACE, {"low": 8000, "high": 30000}, {"scale": 2.75e-5, "offset": -0.2},
                           0.275, -2000),
     "fractions": (TOA, {"dtype": "float32", "low": 0, "high": 1}, {"quantity": "toa"}, 10_000, 0),
