@@ -26,10 +26,9 @@ def chips(folder, names, dtype="uint16", images=12, high=6000):
 
 @pytest.fixture
 def sentinel(tmp_path):
-    folder = make_encoder(tmp_path / "e", S2, UNITS[Quantity.TOA], 10_000)
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"quantity": "counts"', '"quantity": "toa"'))
-    return folder
+    return make_encoder(
+        tmp_path / "e", S2, UNITS[Quantity.TOA], 10_000, "test_resnet", Quantity.TOA
+    )
 
 
 def test_the_first_layer_is_adapted_band_by_band():
@@ -67,7 +66,7 @@ def test_an_encoder_takes_its_own_bands_of_a_folder(sentinel, tmp_path, monkeypa
 
 def test_init_from_other_bands_is_said_and_what_has_none_refused(sentinel, tmp_path):
     chips(tmp_path / "chips", ("red", "nir", "green", "blue"))
-    quick = settings("epochs=1", "views=2", "augment=simple")
+    quick = settings("epochs=1", "views=2", "augment=simple", "encoder=test_resnet")
     done = rs_otl_here(*("pretrain", "chips", "--init", "e", "--out", "run", *quick), cwd=tmp_path)
     assert "first layer for the bands B02, B03, B04 is adapted to red, nir, green" in done.stderr
     assert "nir by the mean of all" in done.stderr
