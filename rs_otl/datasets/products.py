@@ -6,19 +6,21 @@ names of its files. A product opens as one raster: a virtual one of GDAL, on the
 band.
 """
 
+import json
 import math
 import os
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 import rasterio
+from pydantic import AliasChoices, BaseModel, Field
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
@@ -34,7 +36,7 @@ from rs_otl.datasets.raster import (
 )
 from rs_otl.errors import InputError
 from rs_otl.sensors import SENSORS, sensor_of
-from rs_otl.spec import Quantity
+from rs_otl.spec import Band, Quantity
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 # A band in a file's name: a number of Landsat (LC08_..._SR_B4), Sentinel-2 (T32TQM_..._B04_10m) or
@@ -172,7 +174,7 @@ def product_at(path: Path) -> Product | None:
     elif "*" in path.name and not path.exists():
         folder, wanted = path.parent, path.name
     elif path.is_file() and path.suffix.lower() != ".zip":
-        return _planet(path)
+        return _planet(path) or _beside(path)
     if not (folder.is_dir() or folder.is_file()):
         return None
     files = _Folder(folder)
@@ -275,6 +277,8 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
         quantity, nodata, files = _sentinel_2(folder, files, first)
     elif sensor in ("landsat-7", "landsat-8"):
         quantity, nodata, files = _landsat(folder, files, first, SENSORS[sensor])
+    if quantity is None and not folder.zip:
+        files = _with_stac(folder, files, chosen)
     if re.search(r"(?:^|/)HLS\.[SL]30", first):
         quantity = Quantity.SURFACE
     order = {band: number for number, band in enumerate(_COUNTED)}
@@ -315,7 +319,7 @@ def _two_digits(band: str) -> str:
     return re.sub(r"^B(\d)$", r"B0\1", band)
 
 
-def _landsat(folder: _Folder, files: dict[str, _File], first: str, table: Sequence) -> _Known:
+def _landsat(folder: _Folder, files: dict[str, _File], first: str, table: Sequence[Band]) -> _Known:
     """Leave out what is no reflectance; scale the rest by MTL, or as all of Collection 2 is."""
     common = {band.name: band.common_name for band in table}
     plain = {band: re.sub(r"^B0*", "B", band) for band in files}
@@ -427,6 +431,93 @@ def _header(product: Product, file: _File) -> _Header:
             "imagery with its rows along one axis"
         )
     return header
+
+
+def _with_stac(
+    folder: _Folder, files: dict[str, _File], chosen: Mapping[str, str]
+) -> dict[str, _File]:
+    """Scale files of a band each as a STAC item in their folder says."""
+    names = {PurePosixPath(path).name: band for band, path in chosen.items()}
+    for item in sorted(folder.path.glob("*.json")):
+        for name, (said, *_) in _stac(item, list(names)).items():
+            if said.scale is not None and names[name] in files:
+                band = names[name]
+                files[band] = replace(files[band], scale=said.scale, offset=said.offset)
+    return files
+
+
+class _StacBand(BaseModel):
+    """A band of an asset, in version 1.1 of STAC or in the extensions eo and raster before."""
+
+    name: str | None = None
+    common_name: str | None = Field(
+        None, validation_alias=AliasChoices("eo:common_name", "common_name")
+    )
+    scale: float | None = Field(None, validation_alias=AliasChoices("raster:scale", "scale"))
+    offset: float = Field(0.0, validation_alias=AliasChoices("raster:offset", "offset"))
+    nodata: float | Literal["nan", "inf", "-inf"] | None = None
+
+
+class _Item(BaseModel):
+    stac_version: str
+    assets: dict[str, dict[str, Any]]
+
+
+def _stac(path: Path, names: Sequence[str]) -> dict[str, list[_StacBand]]:
+    """Read what a STAC item says of the bands of files, by the names of these.
+
+    Raises:
+        UnreadableError: It is an item, and what it says of a band is none.
+    """
+    try:
+        with path.open("rb") as file:
+            item = _Item.model_validate(json.loads(file.read(_LARGEST_TEXT)))
+    except (OSError, ValueError, RecursionError):
+        return {}  # some other JSON
+    found: dict[str, list[_StacBand]] = {}
+    for asset in item.assets.values():
+        name = PurePosixPath(str(asset.get("href"))).name
+        if name not in names:
+            continue
+        parts = [asset[key] for key in ("bands", "eo:bands", "raster:bands") if asset.get(key)]
+        try:
+            bands = [
+                _StacBand.model_validate(
+                    {key: value for part in said for key, value in part.items()}
+                )
+                for said in zip(*parts, strict=True)
+            ]
+        except (ValueError, TypeError, AttributeError):
+            raise UnreadableError(path, f"what it says of the bands of {name} is none") from None
+        if bands:
+            found[name] = bands
+    return found
+
+
+def _beside(path: Path) -> Product | None:
+    """Describe a raster by the STAC item of its name beside it, where that tells its bands."""
+    item = path.with_suffix(".json")
+    if path.suffix.lower() not in _SUFFIXES or not item.is_file():
+        return None
+    said = _stac(item, [path.name]).get(path.name)
+    if said is None or not any(band.name or band.scale is not None for band in said):
+        return None
+    plain = gdal_name(path)
+    files = tuple(
+        _File(
+            band.name or band.common_name or f"band-{number}",
+            plain,
+            number,
+            band.scale if band.scale is not None else (1.0 if band.offset else None),
+            band.offset,
+        )
+        for number, band in enumerate(said, start=1)
+    )
+    nodata = said[0].nodata
+    return Product(
+        str(path), path.name, files, None, nodata if isinstance(nodata, float) else None,
+        (path, item),
+    )  # fmt: skip
 
 
 def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:

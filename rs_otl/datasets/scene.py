@@ -33,7 +33,7 @@ from rs_otl.datasets.raster import (
 from rs_otl.errors import InputError, note
 from rs_otl.extras import require_extra
 from rs_otl.sensors import bands_of, described, match
-from rs_otl.spec import Band, EncoderConfig, ImageSpec, Quantity, Values
+from rs_otl.spec import RGB, Band, EncoderConfig, ImageSpec, Quantity, Values
 
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
 SceneLike = Any
@@ -138,7 +138,7 @@ class Scene:
             self.known: tuple[Band, ...] = (
                 described(self.bands, product.sensor if product else Path(self.name).name)
                 if self.named
-                else tuple(Band(name=name) for name in self.bands)
+                else _by_colour(self.bands, self._layout.colours)
             )
             flags = self.dataset.mask_flag_enums
             self._masked = any(MaskFlags.all_valid not in flags[i - 1] for i in indexes)
@@ -517,6 +517,15 @@ class Scene:
                 f"{span}; {trained}: expected the same units; --scale sets the factor that is "
                 "applied when the scene is read"
             )
+
+
+def _by_colour(names: Sequence[str], colours: Sequence[str]) -> tuple[Band, ...]:
+    """Tell what is known of bands without names: red, green and blue by the file's colours."""
+    said = colours if set(RGB) <= set(colours) and len(colours) > len(RGB) else [""] * len(names)
+    return tuple(
+        Band(name=name, common_name=colour if colour in (*RGB, "nir") else None)
+        for name, colour in zip(names, said, strict=True)
+    )
 
 
 def _of_sentinel_2(spec: ImageSpec) -> bool:

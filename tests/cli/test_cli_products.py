@@ -21,7 +21,7 @@ PRODUCTS = {
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_from_pretraining_to_a_search(name, tmp_path):
     make, options, units, bands = PRODUCTS[name]
-    product = make(tmp_path / "products")
+    product = make(tmp_path / "products", side=96)
     rs_otl_here("pretrain", "products", "--out", "run", *options, *QUICK, cwd=tmp_path)
     config = json.loads((tmp_path / "run" / "encoder" / "config.json").read_text())["rs_otl"]
     assert (config["spec"]["units"], len(config["spec"]["bands"])) == (units, bands)
@@ -44,7 +44,7 @@ def test_a_product_from_pretraining_to_a_search(name, tmp_path):
 
 
 def test_a_zip_and_its_folder_have_the_same_embeddings(tmp_path):
-    safe = sentinel_2(tmp_path)
+    safe = sentinel_2(tmp_path, side=60)
     rs_otl_here("pretrain", safe, "--out", "run", *QUICK, cwd=tmp_path)
     for source, out in ((safe, "a.tif"), (zipped(safe), "b.tif")):
         rs_otl_here("embed", source, "--encoder", "run", "-o", out, cwd=tmp_path)

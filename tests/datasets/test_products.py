@@ -1,13 +1,15 @@
 """Products open as one scene, with the values that rasterio and their metadata give."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
-from drawn_products import landsat, planetscope, sentinel_1, sentinel_2, zipped
+from drawn_products import landsat, planetscope, save, sentinel_1, sentinel_2, texture, zipped
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
-from rs_otl.spec import Quantity
+from rs_otl.spec import RGB, EncoderConfig, ImageSpec, Quantity, Values
 
 
 def stored(path):
@@ -110,6 +112,47 @@ def test_planetscope_names_its_bands_and_units(bands, how, quantity, tmp_path):
         assert valid[3:].all()
         with rasterio.open(path) as file:
             np.testing.assert_allclose(pixels[1], file.read(2) * factor, rtol=1e-5)
+
+
+BAND = {"name": "B04", "common_name": "red"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"eo:bands": [BAND, {"name": "B08"}],
+         "raster:bands": [{"scale": 1e-4, "offset": -0.1}] * 2},
+        {"bands": [BAND | {"raster:scale": 1e-4, "raster:offset": -0.1},
+                   {"name": "B08", "raster:scale": 1e-4, "raster:offset": -0.1}]},
+    ],
+)  # fmt: skip
+def test_a_stac_item_beside_says_names_and_scale(said, tmp_path):
+    pixels = np.stack([texture(40, 40, n, 1200, 5000) for n in range(2)]).astype(np.uint16)
+    path = save(tmp_path / "scene.tif", pixels, 10)
+    item = {"stac_version": "1.0.0", "assets": {"data": {"href": "./scene.tif"} | said}}
+    (tmp_path / "scene.json").write_text(json.dumps(item))
+    with Scene(path, values=Values(quantity=Quantity.TOA)) as scene:
+        assert scene.bands == ("b04", "b08")
+        np.testing.assert_allclose(values(scene)[0], pixels.astype(float) - 1000, atol=0.01)
+    (tmp_path / "scene.json").write_text(json.dumps(item).replace("0.0001", '"x"'))
+    with pytest.raises(InputError, match=r"scene\.json: what it says of the bands"):
+        Scene(path)
+    (tmp_path / "scene.json").write_text("{}")
+    with Scene(path) as scene:
+        assert not scene.named
+
+
+def test_an_aerial_image_has_red_green_and_blue_by_its_colours(tmp_path, capsys):
+    pixels = np.stack([texture(60, 60, n, 0, 255) for n in range(4)]).astype(np.uint8)
+    path = save(tmp_path / "a.tif", pixels, 1, photometric="RGB")
+    spec = ImageSpec(
+        bands=RGB, units="8-bit counts", scale=255, resolution=None, mean=(0,) * 3, std=(1,) * 3
+    )
+    config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="x", epochs=1)
+    with Scene(path) as scene:
+        assert len(scene.bands) == 4
+        assert scene.match_bands(config, "enc") == [0, 1, 2]
+    assert "red = band-1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sensors.md"
 
 def test_the_commands_of_the_page_run_and_print_what_it_says(tmp_path):
     four = {"B02": 10, "B03": 10, "B04": 10, "B08": 10}
-    safe = sentinel_2(tmp_path / "sentinel-2", bands=four)
+    safe = sentinel_2(tmp_path / "sentinel-2", side=60, bands=four)
     zipped(safe).rename(tmp_path / f"{safe.stem}.zip")
-    sentinel_1(tmp_path / "sentinel-1")
+    sentinel_1(tmp_path / "sentinel-1", side=60)
     stack = np.stack([texture(120, 120, n, 1200, 7000) for n in range(4)]).astype(np.uint16)
     save(tmp_path / "stack.tif", stack, 10, ("B2", "B3", "B4", "B8"))
     save(tmp_path / "four-bands.tif", stack, 10, ("blue", "green", "red", "nir"))
