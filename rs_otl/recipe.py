@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from rs_otl.errors import InputError, note
+from rs_otl.spec import Quantity, Values
 
 # Larger than any recipe; reading YAML takes time and memory.
 _LONGEST = 2**16
@@ -71,6 +72,15 @@ class Recipe(BaseModel):
     scenes."""
     encoder: Name = "resnet18"
     """timm architecture."""
+    bands: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
+    """Bands of a folder to train on, in this order, by name or number from 1; names of all bands
+    where files have none; null for all."""
+    scale: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
+    """What stored values of a folder are multiplied with; null for what files say."""
+    offset: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
+    """What is then added; null for what files say."""
+    units: Quantity | None = None
+    """What the result measures; null for what files say."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
     """Side of a view in pixels."""
     views: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -162,6 +172,19 @@ class Recipe(BaseModel):
     """Processes that decode images that are not cached."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of everything random."""
+
+    @property
+    def values(self) -> Values | None:
+        """What stored values stand for, where the recipe says it."""
+        if self.scale is None and self.offset is None and self.units is None:
+            return None
+        return Values(scale=self.scale, offset=self.offset, quantity=self.units)
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> Self:
+        if self.scale == 0:
+            raise ValueError("scale = 0 would make all values equal: expected another number")
+        return self
 
     @model_validator(mode="after")
     def _check_milestones(self) -> Self:
@@ -454,7 +477,10 @@ def recipe_keys(name: str) -> list[Key]:
     path = find_recipe(name)
     values = read_recipe(path)
     recipe = make_recipe({"dataset": ""} | values, str(path))
-    schema = Recipe.model_json_schema()["properties"]
+    whole = Recipe.model_json_schema()
+    schema = whole["properties"]
+    for definition, content in whole.get("$defs", {}).items():
+        _resolve(schema, f"#/$defs/{definition}", content)
     return [
         Key(
             key,
@@ -464,6 +490,18 @@ def recipe_keys(name: str) -> list[Key]:
         )
         for key, field in Recipe.model_fields.items()
     ]
+
+
+def _resolve(schema: Any, reference: str, content: Any) -> None:
+    """Put a definition in the place of each reference to it, in a JSON schema."""
+    if isinstance(schema, dict):
+        if schema.get("$ref") == reference:
+            schema.pop("$ref")
+            schema.update(content)
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            _resolve(part, reference, content)
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 import re
 import reprlib
-from typing import Annotated, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +13,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -61,20 +63,93 @@ def band_names(count: int) -> tuple[str, ...]:
     return tuple(f"band-{number}" for number in range(1, count + 1))
 
 
+class Quantity(StrEnum):
+    """What a raw value measures; the names are those of ``--units``."""
+
+    COUNTS = "counts"
+    TOA = "toa"
+    SURFACE = "surface"
+    RADIANCE = "radiance"
+    DECIBELS = "db"
+
+    @property
+    def is_reflectance(self) -> bool:
+        """Whether it is reflectance, whose raw values are held x 10,000."""
+        return self in (Quantity.TOA, Quantity.SURFACE)
+
+
+# A raw value of each quantity but counts, whose depth says it.
+UNITS = {
+    Quantity.TOA: "top-of-atmosphere reflectance x 10,000",
+    Quantity.SURFACE: "surface reflectance x 10,000",
+    Quantity.RADIANCE: "radiance in W/(m2 sr um)",
+    Quantity.DECIBELS: "backscatter in dB",
+}
+# What encoders of the catalogue's Sentinel-2 data set said before quantities had names.
+_TOA_BEFORE = "Sentinel-2 L1C top-of-atmosphere reflectance x 10,000"
+
+
+class Band(BaseModel):
+    """A band of a sensor.
+
+    Attributes:
+        name: What it is called.
+        aliases: What others call it.
+        common_name: What STAC's extension ``eo`` calls bands of its kind, such as ``"red"``.
+        wavelength: Centre in micrometres.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    common_name: Name | None = None
+    wavelength: Positive | None = None
+
+
+class Values(BaseModel):
+    """What stored values stand for, where a file does not say it, or says it wrong.
+
+    Attributes:
+        scale: What stored values are multiplied with; ``None`` for what the file says.
+        offset: What is then added; likewise.
+        quantity: What the result measures. Reflectance is a fraction where values are
+            floating-point numbers or scaled, and x 10,000 in whole numbers as they are; counts are
+            the stored values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: FiniteFloat | None = None
+    offset: FiniteFloat | None = None
+    quantity: Quantity | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, scale: float | None) -> float | None:
+        if scale == 0:
+            raise ValueError("a scale of 0 would make all values equal: expected another number")
+        return scale
+
+
 class ImageSpec(BaseModel):
     """Bands, units and normalisation of a kind of image.
 
-    Images are float32 in [0, 1]: the raw value divided by ``scale``, clipped. ``mean`` and
-    ``std`` are of these scaled values, one for each band, and are applied last.
+    Images are float32 in [0, 1]: ``offset`` is taken from the raw value, the rest is divided by
+    ``scale`` and clipped. ``mean`` and ``std`` are of these scaled values, one for each band, and
+    are applied last.
 
     Attributes:
         bands: Band names, in the order of the channels.
-        units: What a raw value counts, for example ``"8-bit counts"``.
-        scale: The raw value that becomes 1.0.
+        units: What a raw value counts, in words, for example ``"8-bit counts"``.
+        scale: How much above ``offset`` the raw value lies that becomes 1.0.
         resolution: Ground size of a pixel in metres, as text, since many sets mix several
             (``"0.5-8"``); ``None`` where unknown.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band, above 0.
+        offset: The raw value that becomes 0.
+        quantity: What a raw value measures.
+        known: What is known of each band beside its name; empty where nothing is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +160,16 @@ class ImageSpec(BaseModel):
     resolution: Name | None
     mean: tuple[FiniteFloat, ...]
     std: tuple[Positive, ...]
+    offset: FiniteFloat = 0.0
+    quantity: Quantity = Quantity.COUNTS
+    known: tuple[Band, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quantity_of_before(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("units") == _TOA_BEFORE:
+            return {"quantity": Quantity.TOA} | values
+        return values
 
     @model_validator(mode="after")
     def _one_mean_and_std_per_band(self) -> "ImageSpec":
@@ -93,7 +178,20 @@ class ImageSpec(BaseModel):
                 f"{len(self.bands)} bands need as many means and stds, "
                 f"not {len(self.mean)} and {len(self.std)}"
             )
+        if self.known and tuple(band.name for band in self.known) != self.bands:
+            raise ValueError(f"what is known of bands needs their names {', '.join(self.bands)}")
         return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The raw values that become 0 and 1."""
+        return self.offset, self.offset + self.scale
+
+    def measures_as(self, units: str, quantity: Quantity) -> bool:
+        """Whether raw values of other images mean the same: one quantity, one depth of counts."""
+        if Quantity.COUNTS in (self.quantity, quantity):
+            return self.quantity == quantity and self.units == units
+        return self.quantity == quantity
 
 
 def load_size(image_size: int) -> int:

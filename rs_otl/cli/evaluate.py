@@ -8,10 +8,16 @@ import typer
 
 from rs_otl.cli.options import (
     Division,
+    FolderBands,
     Json,
     KeepDuplicatesTogether,
+    Offset,
     Root,
+    Scale,
     Shots,
+    Units,
+    given_values,
+    listed,
     parsed_shots,
     print_report,
 )
@@ -49,6 +55,10 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    bands: FolderBands = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    units: Units = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
@@ -81,5 +91,7 @@ def evaluate(
         seed=seed,
         overwrite=overwrite,
         progress=sys.stderr.isatty(),
+        values=given_values(scale, offset, units),
+        bands=listed(bands),
     )
     print_report(report, directory, as_json)

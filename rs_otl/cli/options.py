@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from rs_otl.errors import InputError
+from rs_otl.spec import Quantity, Values, validated
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.evaluation import EvaluationReport
@@ -147,6 +148,35 @@ Bands = Annotated[
         show_default=False,
     ),
 ]
+FolderBands = Annotated[
+    str | None,
+    typer.Option(
+        "--bands",
+        metavar="BAND,...",
+        help="Bands of a folder's images to use, by number from 1 or name, in this order; names of "
+        "all bands where files have none. Default: all.",
+        show_default=False,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="What stored values are multiplied with. Default: what files say.", show_default=False
+    ),
+]
+Offset = Annotated[
+    float | None,
+    typer.Option(help="What is then added. Default: what files say.", show_default=False),
+]
+Units = Annotated[
+    Quantity | None,
+    typer.Option(
+        help="What the result measures: counts (stored values as they are), toa or surface (top-of-"
+        "atmosphere or surface reflectance), radiance, or db (backscatter). Default: what files "
+        "say.",
+        show_default=False,
+    ),
+]
 Nodata = Annotated[
     float | None,
     typer.Option(
@@ -167,6 +197,16 @@ TileImageSize = Annotated[
 Precision = Annotated[
     str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
 ]
+
+
+def given_values(
+    scale: float | None, offset: float | None, units: Quantity | None
+) -> "Values | None":
+    """Return what options say that stored values stand for; ``None`` if they say nothing."""
+    given = {"scale": scale, "offset": offset, "quantity": units}
+    if all(value is None for value in given.values()):
+        return None
+    return validated(Values, given, "--scale, --offset, --units")
 
 
 def listed(names: str | None) -> list[str] | None:

@@ -9,12 +9,17 @@ import typer
 
 from rs_otl.cli.options import (
     Division,
+    FolderBands,
     Json,
     KeepDuplicatesTogether,
+    Offset,
     RecipeName,
     Root,
+    Scale,
     Set,
+    Units,
     check_devices,
+    listed,
     overridden,
 )
 
@@ -42,6 +47,10 @@ def pretrain(
             "--supervised", help="Train with the labels: the paper's baseline to compare with."
         ),
     ] = False,
+    bands: FolderBands = None,
+    scale: Scale = None,
+    offset: Offset = None,
+    units: Units = None,
     division: Division = None,
     keep_duplicates_together: KeepDuplicatesTogether = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
@@ -75,6 +84,11 @@ def pretrain(
     overrides = overridden(set_, init, division, keep_duplicates_together, supervised)
     if cache is not None:
         overrides.append(f"cache={cache}")
+    if bands is not None:
+        overrides.append(f"bands={json.dumps(listed(bands))}")
+    for key, value in (("scale", scale), ("offset", offset), ("units", units)):
+        if value is not None:
+            overrides.append(f"{key}={json.dumps(value)}")
     if resume and (recipe is not None or overrides):
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
     chosen, name = recipe_for(dataset, recipe, overrides)

@@ -29,7 +29,7 @@ from rs_otl.datasets.raster import (
     open_raster,
     reason_of,
 )
-from rs_otl.spec import RGB
+from rs_otl.spec import RGB, Quantity, Values
 
 # Larger images (in decoded bytes) are read at a coarser step, so that one file cannot exhaust the
 # memory.
@@ -56,11 +56,13 @@ class Header:
         descriptions: What the file calls each band; ``None`` where it does not.
         colours: Colour interpretation of each band as rasterio names it.
         dtype: Of the pixels.
+        quantity: What they measure; ``None`` where nothing says it.
     """
 
     descriptions: tuple[str | None, ...]
     colours: tuple[str, ...]
     dtype: np.dtype[Any]
+    quantity: Quantity | None = None
 
     @property
     def alpha(self) -> int | None:
@@ -100,24 +102,28 @@ def quiet_reading() -> Iterator[None]:
         yield
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, values: Values | None = None) -> Header:
     """Read what a file says of its image.
+
+    Args:
+        path: The file.
+        values: What stored values stand for, where the user knows better.
 
     Raises:
         UnreadableError: The file is empty, missing or no image.
     """
-    with _name_failures(path), _open(path) as source:
+    with _name_failures(path), _open(path, values) as source:
         if isinstance(source, Image.Image):
             count = len(_eight_bit_mode(source))
             return Header((None,) * count, RGB if count == 3 else ("gray",), np.dtype(np.uint8))
-        layout = _layout(source, path, keep_alpha=False)
+        layout = _layout(source, path, False, values)
         if layout.table is not None:
             return Header(layout.descriptions, layout.colours, layout.dtype)
         colours = tuple(colour.name for colour in source.colorinterp)
-        return Header(tuple(source.descriptions), colours, layout.dtype)
+        return Header(tuple(source.descriptions), colours, layout.dtype, layout.quantity)
 
 
-def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
+def decode(path: Path, keep_alpha: bool = False, values: Values | None = None) -> NDArray[Any]:
     """Decode an image file.
 
     simplejpeg reads JPEG (Pillow's pixels in half its time); Pillow reads the JPEG that simplejpeg
@@ -128,6 +134,7 @@ def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
     Args:
         path: The file. Its format is taken from its first bytes, whatever its name ends in.
         keep_alpha: Whether to keep the alpha band of TIFFs.
+        values: What stored values stand for, where the user knows better.
 
     Returns:
         (C, H, W), uint8, uint16 or float32, raw values.
@@ -135,23 +142,23 @@ def decode(path: Path, keep_alpha: bool = False) -> NDArray[Any]:
     Raises:
         UnreadableError: The file is empty, truncated, missing, too large or no image.
     """
-    jpeg = _decode_jpeg(path)
+    jpeg = _decode_jpeg(path) if values is None else None
     if jpeg is not None:
         return jpeg
-    with _name_failures(path), gdal(), _open(path) as source:
+    with _name_failures(path), gdal(), _open(path, values) as source:
         if not isinstance(source, Image.Image):
-            return _read(source, path, keep_alpha)
+            return _read(source, path, keep_alpha, values)
         pixels = np.asarray(_eight_bit(source))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def load(path: str | Path, keep_alpha: bool = False) -> NDArray[Any]:
+def load(path: str | Path, keep_alpha: bool = False, values: Values | None = None) -> NDArray[Any]:
     """Load an image file as torchgeo's data sets want it: see :func:`decode`.
 
     Returns:
         (H, W, C), uint8, uint16 or float32, raw values.
     """
-    return decode(Path(path), keep_alpha).transpose(1, 2, 0)
+    return decode(Path(path), keep_alpha, values).transpose(1, 2, 0)
 
 
 def _decode_jpeg(path: Path) -> NDArray[Any] | None:
@@ -201,23 +208,28 @@ def match_bands(pixels: NDArray[Any], count: int, path: str | Path) -> NDArray[A
     return pixels
 
 
-def to_square(pixels: NDArray[Any], size: int, is_16bit: bool, scale: float) -> NDArray[Any]:
+def to_square(
+    pixels: NDArray[Any], size: int, is_16bit: bool, scale: float, offset: float = 0
+) -> NDArray[Any]:
     """Resize to a square and scale to full range, as the cache holds it.
 
     Args:
         pixels: (C, H, W), raw values as from :func:`decode`.
         size: Side of the square in pixels.
         is_16bit: Whether to store 16 bits instead of 8.
-        scale: Raw value of an image of more than 8 bits that becomes full range; values above it
-            or below 0 are clipped. 8-bit values have their full range at 255.
+        scale: How much above ``offset`` the raw value of an image of more than 8 bits lies that
+            becomes full range; values above it or below ``offset`` are clipped. 8-bit values have
+            their full range at 255.
+        offset: Raw value of such an image that becomes 0.
 
     Returns:
         (C, size, size), uint8 or, if ``is_16bit``, uint16; 0 to the type's maximum.
     """
     if pixels.dtype == np.uint8 and not is_16bit:
         return _resize(pixels, size)
-    full = 255 if pixels.dtype == np.uint8 else scale
-    unit = _resize(np.clip(pixels.astype(np.float32) / np.float32(full), 0, 1), size)
+    low, full = (0, 255) if pixels.dtype == np.uint8 else (offset, scale)
+    values = (pixels.astype(np.float32) - np.float32(low)) / np.float32(full)
+    unit = _resize(np.clip(values, 0, 1), size)
     if is_16bit:
         return np.rint(unit * 65535).astype(np.uint16)
     return np.rint(unit * 255).astype(np.uint8)
@@ -249,11 +261,11 @@ def _name_failures(path: Path) -> Iterator[None]:
         raise UnreadableError(path, f"cannot be decoded ({reason_of(error, path)})") from error
 
 
-def _open(path: Path) -> Image.Image | rasterio.DatasetReader:
+def _open(path: Path, values: Values | None) -> Image.Image | rasterio.DatasetReader:
     """Open a file with Pillow if it reads all bits of it, else with rasterio."""
     (driver, *_), start = drivers_of(path)
     sixteen_bit_png = driver == "PNG" and start[24:25] == b"\x10"
-    if driver in _PILLOW_READS and not sixteen_bit_png:
+    if driver in _PILLOW_READS and not sixteen_bit_png and values is None:
         with contextlib.suppress(Image.DecompressionBombError):
             image = Image.open(path, formats=[driver])
             if image.width * image.height * 3 <= LARGEST:
@@ -283,16 +295,20 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert(_eight_bit_mode(image))
 
 
-def _layout(source: rasterio.DatasetReader, path: Path, keep_alpha: bool) -> Layout:
+def _layout(
+    source: rasterio.DatasetReader, path: Path, keep_alpha: bool, values: Values | None
+) -> Layout:
     colours = source.colorinterp
     indexes = [i for i in source.indexes if keep_alpha or colours[i - 1].name != "alpha"]
     if not indexes:
         raise UnreadableError(path, "holds no band but alpha, expected an image")
-    return Layout.of(source, indexes, path)
+    return Layout.of(source, indexes, path, values)
 
 
-def _read(source: rasterio.DatasetReader, path: Path, keep_alpha: bool) -> NDArray[Any]:
-    layout = _layout(source, path, keep_alpha)
+def _read(
+    source: rasterio.DatasetReader, path: Path, keep_alpha: bool, values: Values | None
+) -> NDArray[Any]:
+    layout = _layout(source, path, keep_alpha, values)
     indexes = list(layout.indexes)
     size = len(indexes) * source.height * source.width * layout.stored.itemsize
     step = max(1.0, (size / LARGEST) ** 0.5)

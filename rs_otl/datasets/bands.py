@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
-from rs_otl.spec import RGB, ImageSpec, band_names
+from rs_otl.sensors import described, match
+from rs_otl.spec import RGB, Band, ImageSpec, Quantity, band_names
 
 ALPHA_NAMES = ("alpha", "mask")
 
-_UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 # Sentinel-2's red, green and blue.
 _SENTINEL_RGB = ("b04", "b03", "b02")
 _PERCENTILE = 99.9
@@ -33,11 +33,14 @@ class ImageInfo:
         bands: Band names.
         units: What a raw value counts.
         is_16bit: Whether images are kept as 16 bits instead of 8.
-        scale: Raw value that becomes 1.0 in images of more than 8 bits. In 8-bit images it is
-            always 255.
+        scale: How much above ``offset`` the raw value lies that becomes 1.0 in images of more than
+            8 bits. In 8-bit images it is always 255.
         resolution: Ground size of a pixel in metres, as text.
         mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
         std: Published standard deviation likewise.
+        offset: Raw value that becomes 0 in images of more than 8 bits.
+        quantity: What a raw value measures.
+        known: What is known of each band beside its name.
     """
 
     bands: tuple[str, ...]
@@ -47,6 +50,9 @@ class ImageInfo:
     resolution: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    offset: float = 0.0
+    quantity: Quantity = Quantity.COUNTS
+    known: tuple[Band, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: ImageSpec) -> "ImageInfo":
@@ -57,8 +63,12 @@ class ImageInfo:
             resolution=spec.resolution,
             mean=spec.mean,
             std=spec.std,
+            quantity=spec.quantity,
+            known=spec.known,
         )
-        return info if spec.scale == 255 else replace(info, is_16bit=True, scale=spec.scale)
+        if spec.bounds == (0, 255) and spec.quantity is Quantity.COUNTS:
+            return info
+        return replace(info, is_16bit=True, scale=spec.scale, offset=spec.offset)
 
     def spec(self) -> ImageSpec:
         """Return the same as a specification, with mean 0 and deviation 1 where none are known."""
@@ -69,6 +79,9 @@ class ImageInfo:
             resolution=self.resolution,
             mean=self.mean or (0,) * len(self.bands),
             std=self.std or (1,) * len(self.bands),
+            offset=self.offset if self.is_16bit else 0,
+            quantity=self.quantity,
+            known=self.known,
         )
 
 
@@ -86,7 +99,10 @@ def name_bands(
         are red, green and blue; else red, green, blue for three bands and ``band-N`` for other
         counts. And whether the file itself names them.
     """
-    names = tuple((name or "").strip().lower() for name in descriptions)
+    # GDAL's driver for Sentinel-2 says "B4, central wavelength 665 nm".
+    names = tuple(
+        (name or "").strip().lower().partition(", central wavelength")[0] for name in descriptions
+    )
     # What is no line of text, or too long for one, names nothing.
     if all(0 < len(name) <= 200 and name.isprintable() for name in names) and (
         len(set(names)) == len(names)
@@ -99,6 +115,43 @@ def name_bands(
     return band_names(len(descriptions)), False
 
 
+def choose_bands(
+    wanted: Sequence[str], known: Sequence[Band], named: bool, source: str
+) -> tuple[list[int], tuple[str, ...]]:
+    """Find the bands that a user names with ``--bands``.
+
+    Args:
+        wanted: Numbers from 1, names, aliases or common names. Bands that nothing names are named
+            so, if there are as many.
+        known: The bands that there are.
+        named: Whether the file names them.
+        source: What they are of, for the error.
+
+    Returns:
+        Their positions and names.
+
+    Raises:
+        InputError: There is no such band.
+    """
+    if not named and len(wanted) == len(known) and not any(name.isdigit() for name in wanted):
+        missing = [name for name in wanted if match(described([name]), known).positions == [None]]
+        if missing:
+            return list(range(len(known))), tuple(name.lower() for name in wanted)
+    positions = []
+    for name in wanted:
+        if name.isdigit() and 1 <= int(name) <= len(known):
+            positions.append(int(name) - 1)
+            continue
+        (position,) = match(described([name]), known).positions
+        if position is None:
+            raise InputError(
+                f"--bands {name}: {source} has no such band; expected numbers from 1 to "
+                f"{len(known)} or of {', '.join(band.name for band in known)}"
+            )
+        positions.append(position)
+    return positions, tuple(known[position].name for position in positions)
+
+
 def rgb_positions(bands: Sequence[str]) -> list[int] | None:
     """Find red, green and blue: by name, else the first three bands; ``None`` below three."""
     names = [name.lower() for name in bands]
@@ -106,11 +159,6 @@ def rgb_positions(bands: Sequence[str]) -> list[int] | None:
         if set(wanted) <= set(names):
             return [names.index(name) for name in wanted]
     return [0, 1, 2] if len(bands) >= len(RGB) else None
-
-
-def units_of(dtype: np.dtype[Any]) -> str:
-    """Say what values of a type count."""
-    return _UNITS.get(dtype.name, "floating-point values")
 
 
 def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
@@ -140,24 +188,39 @@ def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
     return len(all_steps) > _ALPHA_SHARE * total and float(np.median(all_steps)) > _FADING
 
 
-def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:
-    """Return the raw value that becomes 1.0: the 99.9th percentile, unmoved by a few bright pixels.
+def value_range(
+    samples: Iterable[NDArray[Any]], source: object, quantity: Quantity = Quantity.COUNTS
+) -> tuple[float, float]:
+    """Return the raw values that become 0 and 1, unmoved by a few extreme pixels.
 
     Args:
         samples: Pixels of some images, at least one.
         source: What they are of, for the error.
+        quantity: What they measure.
 
     Returns:
-        At least 0.
+        0 and the 99.9th percentile; of decibels, and of reflectance of which more than a hundredth
+        lies below 0, the 0.1th and the 99.9th.
 
     Raises:
-        InputError: More than a hundredth of the values lie below 0.
+        InputError: More than a hundredth of counts lies below 0.
     """
     values = np.concatenate([sample.ravel() for sample in samples])
     negative = float((values < 0).mean())
-    if negative > _NEGATIVE_SHARE:
+    low = 0.0
+    if quantity is Quantity.DECIBELS or (
+        negative > _NEGATIVE_SHARE and quantity is not Quantity.COUNTS
+    ):
+        low = float(np.percentile(values, 100 - _PERCENTILE))
+    elif negative > _NEGATIVE_SHARE:
         raise InputError(
             f"{source}: {negative:.0%} of the values lie below 0, down to {values.min():.4g}; "
-            "expected raw values that count up from 0, neither normalised nor in decibels"
+            "expected raw values that count up from 0, neither normalised nor in decibels; if they "
+            "are backscatter in dB, --units db says so, and --scale and --offset change others"
         )
-    return max(0.0, float(np.percentile(values, _PERCENTILE)))
+    return low, max(low, float(np.percentile(values, _PERCENTILE)))
+
+
+def top_value(samples: Iterable[NDArray[Any]], source: object) -> float:
+    """Return the raw value that becomes 1.0 in counts; see :func:`value_range`."""
+    return value_range(samples, source)[1]

@@ -1,8 +1,10 @@
 """Any classification data set as squares of one size, decoded once and kept in memory."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +26,6 @@ from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, base_name, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
-from rs_otl.datasets.products import refuse_files_per_band
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.samples import (
     TORCHGEO,
@@ -38,7 +39,7 @@ from rs_otl.datasets.selection import select
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
-from rs_otl.spec import ImageSpec
+from rs_otl.spec import ImageSpec, Quantity, Values
 
 # Images handed to the threads at a time, which bounds how many wait in memory.
 _CHUNK = 64
@@ -120,6 +121,8 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         else:
             self._info = describe_samples(dataset, self.name, self._names, spec)
         self.spec = self._info.spec()
+        self._count = len(self.spec.bands)
+        self._positions: list[int] | None = None
 
         total = len(self._names)
         shape = (total, len(self.spec.bands), size, size)
@@ -168,6 +171,23 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         """Whether the squares are kept in memory or in a file."""
         return self._cache is not None
 
+    def of_bands(self, positions: Sequence[int], spec: ImageSpec) -> "CachedDataset":
+        """Give the same images with some of their bands, in another order.
+
+        Args:
+            positions: Of the bands wanted.
+            spec: What the result is.
+
+        Returns:
+            A data set that shares the images of this one.
+        """
+        if list(positions) == list(range(len(self.spec.bands))):
+            return self
+        view = copy.copy(self)
+        view._positions = list(positions)
+        view.spec = spec
+        return view
+
     def __len__(self) -> int:
         """Number of usable images."""
         return len(self.paths)
@@ -204,6 +224,8 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         else:
             with quiet_reading():
                 squares = np.stack([self._read(int(self.indices[i]))[0] for i in indices])
+        if self._positions is not None:
+            squares = squares[:, self._positions]
         if squares.dtype == np.uint8:
             return torch.from_numpy(squares)
         # torch does little arithmetic in uint16.
@@ -246,9 +268,10 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
             if not self._info.is_16bit:
                 pixels = np.rint(pixels.clip(0, 255)).astype(np.uint8)
         digest = pixel_hash(pixels)
-        pixels = match_bands(pixels, len(self.spec.bands), path)
+        pixels = match_bands(pixels, self._count, path)
         if resize:
-            pixels = to_square(pixels, self.size, self._info.is_16bit, self._info.scale)
+            info = self._info
+            pixels = to_square(pixels, self.size, info.is_16bit, info.scale, info.offset)
         return pixels, digest, label
 
     def _read_all(self, resize: bool) -> Iterator[tuple[NDArray[Any], int, int] | UnreadableError]:
@@ -289,6 +312,9 @@ def load_dataset(
     cache: str = "ram",
     cache_folder: Path | None = None,
     check: Callable[[int], None] | None = None,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
+    like: ImageSpec | None = None,
 ) -> CachedDataset:
     """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
@@ -314,6 +340,13 @@ def load_dataset(
         cache_folder: Where a file of them is made.
         check: Called with the number of images before any is decoded, to refuse what would not
             fit.
+        values: What stored values of a folder stand for, where files do not say it, or say it
+            wrong.
+        bands: The bands of a folder that are wanted, in this order, by name or number from 1; names
+            of all bands where files have none.
+        like: What an encoder was trained on: where images measure the same, in more than 8 bits,
+            they are scaled as its were. Counts that say no units, and are no picture, are taken as
+            its reflectance, which is said on stderr.
 
     Returns:
         The usable images. Those of the catalogue and of folders are sorted by path.
@@ -324,7 +357,9 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    dataset = _open(name_or_path, size, root, progress)
+    dataset = _open(name_or_path, size, root, progress, values=values, bands=bands)
+    if like is not None and isinstance(dataset, ImageDataset) and dataset.info.is_16bit:
+        dataset.info = _scaled_like(dataset, like, values)
     if check is not None:
         check(len(cast(Sized, dataset)))
     return CachedDataset(
@@ -337,6 +372,18 @@ def load_dataset(
         cache_folder=cache_folder,
         progress=progress,
     )
+
+
+def _scaled_like(dataset: ImageDataset, like: ImageSpec, values: Values | None) -> ImageInfo:
+    """Scale images as an encoder's were, where they measure the same."""
+    info = dataset.info
+    unsaid = info.quantity is Quantity.COUNTS and (values is None or values.quantity is None)
+    if unsaid and like.quantity.is_reflectance and info.units == "16-bit counts":
+        note(f"{dataset.name}: says no units; taken as {like.units} (--units says otherwise)")
+        info = replace(info, units=like.units, quantity=like.quantity)
+    if not like.measures_as(info.units, info.quantity):
+        return info
+    return replace(info, scale=like.scale, offset=like.offset)
 
 
 def check_dataset(
@@ -357,26 +404,33 @@ def _open(
     root: str | Path | None,
     progress: bool,
     most_tiles: int = MOST_TILES,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
 ) -> Dataset[Any]:
+    folder = Path(name_or_path)
+    known = name_or_path.startswith(TORCHGEO) or name_or_path in CATALOGUE
+    if known and (values is not None or bands is not None):
+        raise InputError(
+            f"{name_or_path}: --bands, --scale, --offset and --units are for folders; it says "
+            "itself what its bands and values are"
+        )
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
-    folder = Path(name_or_path)
     dataset: ImageDataset
     if base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
         select(dataset, name_or_path)
     else:
         listing = list_folder(folder)
-        refuse_files_per_band(folder, listing.paths)
         if is_scene_folder(folder, listing):
-            dataset = SceneTiles(folder, size=size, most=most_tiles)
+            dataset = SceneTiles(folder, size=size, most=most_tiles, values=values, bands=bands)
             scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
             note(
                 f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
                 f"pixels from {scenes:,} of them"
             )
         else:
-            dataset = ImageFolder(folder, progress=progress)
+            dataset = ImageFolder(folder, progress=progress, values=values, bands=bands)
     if dataset.note:
         note(dataset.note)
     return dataset

@@ -23,7 +23,7 @@ from rs_otl.datasets.files import (
     sub_folders,
 )
 from rs_otl.errors import InputError
-from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB
+from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, Quantity
 
 if TYPE_CHECKING:
     from rs_otl.datasets.base import ImageDataset
@@ -68,6 +68,7 @@ class Entry:
         bands: Band names, in the order of the channels.
         units: What a raw value counts.
         scale: The raw value that becomes 1.0.
+        quantity: What a raw value measures.
         resolution: Ground size of a pixel in metres, as text.
         licence: As its authors state it.
         citation: The paper to cite.
@@ -104,6 +105,7 @@ class Entry:
     bands: tuple[str, ...] = RGB
     units: str = "8-bit counts"
     scale: float = 255
+    quantity: Quantity = Quantity.COUNTS
     mean: tuple[float, ...] | None = PAPER_MEAN
     std: tuple[float, ...] | None = PAPER_STD
     splits: tuple[str, str] | None = None
@@ -133,6 +135,7 @@ class Entry:
         return ImageInfo(
             bands=names,
             units=self.units,
+            quantity=self.quantity,
             is_16bit=is_16bit,
             scale=self.scale if is_16bit else 65535,
             resolution=self.resolution,
@@ -432,6 +435,7 @@ _ENTRIES = (
         ),
         units="Sentinel-2 L1C top-of-atmosphere reflectance x 10,000",
         scale=10_000,
+        quantity=Quantity.TOA,
         resolution="10",
         licence="MIT",
         citation=_EUROSAT_CITATION,

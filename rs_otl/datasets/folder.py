@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rs_otl.datasets._decode import (
     Header,
     decode,
     load,
+    match_bands,
     quiet_reading,
     read_header,
 )
-from rs_otl.datasets.bands import ImageInfo, alpha_is_imagery, top_value, units_of
+from rs_otl.datasets.bands import ImageInfo, alpha_is_imagery, choose_bands, value_range
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
 from rs_otl.datasets.files import (
     SUFFIXES,
@@ -26,11 +27,12 @@ from rs_otl.datasets.files import (
     is_plain,
     says_when_or_where,
 )
-from rs_otl.datasets.raster import UnreadableError
+from rs_otl.datasets.raster import UnreadableError, units_of
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError
 from rs_otl.progress import tracked
-from rs_otl.spec import RGB
+from rs_otl.sensors import described
+from rs_otl.spec import RGB, UNITS, Band, Quantity, Values
 
 EXPECTED = f"images ({', '.join(SUFFIXES)}), in one sub-folder for each class or all together"
 
@@ -79,6 +81,8 @@ class ImageFolder(ImageDataset):
         download: bool = False,
         checksum: bool = False,
         progress: bool = False,
+        values: Values | None = None,
+        bands: Sequence[str] | None = None,
     ) -> None:
         """List the images and read their headers.
 
@@ -90,6 +94,9 @@ class ImageFolder(ImageDataset):
             download: Ignored, as is ``checksum``: a folder is what it is.
             checksum: Ignored.
             progress: Whether to show progress on stderr.
+            values: What stored values stand for, where files do not say it, or say it wrong.
+            bands: The bands wanted, in this order, by name or number from 1; names of all bands
+                where files have none.
 
         Raises:
             InputError: There is no such folder, or no image in it that can be read; or ``split``
@@ -99,8 +106,15 @@ class ImageFolder(ImageDataset):
         listing = list_folder(folder)
         with quiet_reading():
             info, keep_alpha, remark = describe_folder(
-                folder, tracked(listing.paths, "Reading headers", progress)
+                folder, tracked(listing.paths, "Reading headers", progress), values
             )
+        loader = functools.partial(load, keep_alpha=keep_alpha, values=values)
+        if bands is not None:
+            count = len(info.bands)
+            known = info.known or tuple(Band(name=name) for name in info.bands)
+            positions, names = choose_bands(bands, known, bool(info.known), str(folder))
+            info = replace(info, bands=names, known=described(names, folder.name))
+            loader = functools.partial(_chosen, loader=loader, count=count, positions=positions)
         super().__init__(
             folder,
             folder.resolve().name,
@@ -110,7 +124,7 @@ class ImageFolder(ImageDataset):
             listing.classes or (),
             split,
             transforms,
-            functools.partial(load, keep_alpha=keep_alpha),
+            loader,
             [LeftOut(path, "lies in no class folder") for path in listing.outside] + listing.others,
             note="; ".join(filter(None, (listing.note, remark))) or None,
         )
@@ -216,12 +230,15 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool, str | None]:
+def describe_folder(
+    folder: Path, paths: Iterable[str], values: Values | None = None
+) -> tuple[ImageInfo, bool, str | None]:
     """Find out what most images are, from the files' headers and a sample of 16-bit images.
 
     Args:
         folder: The folder.
         paths: Paths relative to it; unreadable files are skipped here.
+        values: What stored values stand for, where the user knows better.
 
     Returns:
         The bands that most images have, the depth of most of those, and the 99.9th percentile of
@@ -235,13 +252,14 @@ def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool
     headers: dict[str, Header] = {}
     for path in paths:
         try:
-            headers[path] = read_header(folder / path)
+            headers[path] = read_header(folder / path, values)
         except UnreadableError:
             continue
     if not headers:
         raise InputError(f"{folder}: none of its image files can be read, expected {EXPECTED}")
     keep_alpha = _keep_alpha(folder, {p: h for p, h in headers.items() if h.alpha is not None})
-    bands = {path: header.bands(keep_alpha) for path, header in headers.items()}
+    named = {path: header.named_bands(keep_alpha) for path, header in headers.items()}
+    bands = {path: names for path, (names, _) in named.items()}
     counts = Counter(len(names) for names in bands.values())
     count = max(counts, key=lambda number: (counts[number], number))
     alike = [path for path, names in bands.items() if len(names) == count]
@@ -249,18 +267,33 @@ def describe_folder(folder: Path, paths: Iterable[str]) -> tuple[ImageInfo, bool
     deep = [path for path in alike if headers[path].is_16bit]
     deep_grey = any(headers[path].is_16bit for path, names in bands.items() if len(names) == 1)
     remark = _other_bands(folder, counts, count, deep_grey)
+    known = described(names, folder.name) if (names, True) in named.values() else ()
     if not deep:
-        return ImageInfo(names), keep_alpha, remark
+        return ImageInfo(names, known=known), keep_alpha, remark
     is_16bit = len(deep) * 2 > len(alike)
-    units = Counter(units_of(headers[path].dtype) for path in deep).most_common(1)[0][0]
+    units, quantity = Counter(
+        (UNITS.get(header.quantity or Quantity.COUNTS, units_of(header.dtype)), header.quantity)
+        for header in (headers[path] for path in deep)
+    ).most_common(1)[0][0]
+    quantity = quantity or Quantity.COUNTS
     samples = {
         path: _thinned(pixels)
         for kind in sorted({headers[path].dtype.kind for path in deep})
-        for path, pixels in _sample(folder, [p for p in deep if headers[p].dtype.kind == kind])
+        for path, pixels in _sample(
+            folder, [p for p in deep if headers[p].dtype.kind == kind], values=values
+        )
     }
     refuse_mixed_units(samples, folder)
-    scale = (top_value(samples.values(), folder) or 1.0) if samples else 65535.0
-    info = ImageInfo(names, units if is_16bit else "8-bit counts", is_16bit, scale)
+    low, high = value_range(samples.values(), folder, quantity) if samples else (0.0, 65535.0)
+    info = ImageInfo(
+        names,
+        units if is_16bit else "8-bit counts",
+        is_16bit,
+        high - low or 1.0,
+        offset=low,
+        quantity=quantity if is_16bit else Quantity.COUNTS,
+        known=known,
+    )
     return info, keep_alpha, remark
 
 
@@ -286,17 +319,22 @@ def _keep_alpha(folder: Path, headers: Mapping[str, Header]) -> bool:
     return alpha_is_imagery(next(filter(None, names), None), samples)
 
 
+def _chosen(path: str, loader: Any, count: int, positions: Sequence[int]) -> NDArray[Any]:
+    pixels = match_bands(loader(path).transpose(2, 0, 1), count, path)
+    return pixels[list(positions)].transpose(1, 2, 0)
+
+
 def _thinned(pixels: NDArray[Any]) -> NDArray[np.float32]:
     values = pixels.ravel()
     return values[:: max(1, len(values) // _SAMPLED_PIXELS)].astype(np.float32)
 
 
 def _sample(
-    folder: Path, paths: list[str], keep_alpha: bool = False
+    folder: Path, paths: list[str], keep_alpha: bool = False, values: Values | None = None
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Decode some images, evenly spread; unreadable ones are skipped."""
     for position in np.linspace(0, len(paths) - 1, min(len(paths), _SAMPLED_IMAGES), dtype=int):
         try:
-            yield paths[position], decode(folder / paths[position], keep_alpha)
+            yield paths[position], decode(folder / paths[position], keep_alpha, values)
         except UnreadableError:
             continue

@@ -26,7 +26,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from rs_otl.errors import InputError
-from rs_otl.spec import RGB
+from rs_otl.spec import RGB, UNITS, Quantity, Values
 
 # rasterio lets some of GDAL's own errors through, and has no public name for them.
 RASTER_ERRORS = (RasterioError, CPLE_BaseError)
@@ -56,6 +56,9 @@ _OTHER_DRIVERS = (
 # One of several rasters of a file, in a VRT.
 _PART = r'(?:NETCDF|HDF5):"?([^"]+)"?:[^:]*'
 _LARGEST_VRT = 64 * 2**20
+# Reflectance that is scaled by more is held x 10,000 already.
+_FRACTION = 0.01
+_UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 # GDAL's cache of blocks would take a twentieth of the machine's memory.
 _CACHE_BYTES = 128 * 2**20
 
@@ -232,6 +235,7 @@ class Layout:
         table: (entries, 4), the colours of a palette, which becomes red, green and blue.
         scales: What stored values are multiplied with; ``None`` if they are what they stand for.
         offsets: What is then added.
+        quantity: What the values measure; ``None`` where nothing says it.
     """
 
     indexes: tuple[int, ...]
@@ -242,12 +246,23 @@ class Layout:
     table: NDArray[np.uint8] | None = None
     scales: NDArray[np.float32] | None = None
     offsets: NDArray[np.float32] | None = None
+    quantity: Quantity | None = None
 
     @classmethod
     def of(
-        cls, dataset: rasterio.DatasetReader, indexes: Sequence[int], path: str | Path
+        cls,
+        dataset: rasterio.DatasetReader,
+        indexes: Sequence[int],
+        path: str | Path,
+        given: Values | None = None,
     ) -> "Layout":
         """Describe some bands of a raster.
+
+        Args:
+            dataset: The raster.
+            indexes: Its bands, from 1.
+            path: What it is called in errors.
+            given: What its stored values stand for, where the user knows better than the file.
 
         Raises:
             UnreadableError: They hold complex numbers or a palette of other than counts, or are
@@ -264,20 +279,47 @@ class Layout:
             table = _palette(dataset, indexes[0], stored, path)
             rgb = np.dtype(np.uint8)
             return cls(tuple(indexes), stored, rgb, (None,) * 3, RGB, table)
-        scales = np.array([dataset.scales[index - 1] for index in indexes], np.float32)
-        offsets = np.array([dataset.offsets[index - 1] for index in indexes], np.float32)
+        given = given or Values()
+        quantity = given.quantity
+        if quantity is None and all(
+            (dataset.units[index - 1] or "").strip().lower() == "db" for index in indexes
+        ):
+            quantity = Quantity.DECIBELS
+        scales = np.array([dataset.scales[index - 1] for index in indexes], float)
+        offsets = np.array([dataset.offsets[index - 1] for index in indexes], float)
+        if given.quantity is Quantity.COUNTS:
+            scales[:], offsets[:] = 1, 0
+        if given.scale is not None:
+            scales[:] = given.scale
+        if given.offset is not None:
+            offsets[:] = given.offset
+        if quantity is not None and quantity.is_reflectance:
+            whole = stored.kind in "iu"
+            if stored.itemsize == 1 and (scales == 1).all():
+                raise UnreadableError(
+                    path,
+                    "stores 8 bits, no reflectance as they are; --scale says what 1 count is, for "
+                    "example --scale 0.004, or --units counts takes them as a picture",
+                )
+            if scales.max() <= _FRACTION or (not whole and (scales == 1).all()):
+                scales, offsets = scales * 10_000, offsets * 10_000
+        said = (tuple(indexes), stored)
         if (scales == 1).all() and (offsets == 0).all():
-            return cls(tuple(indexes), stored, stored, descriptions, colours)
+            return cls(*said, stored, descriptions, colours, quantity=quantity)
         if not (np.isfinite([scales, offsets]).all() and scales.all()):
             raise UnreadableError(
                 path,
                 f"says that its values are scaled by {scales.min():g} from {offsets.min():g}, "
                 "expected numbers and no scale of 0",
             )
+        factors = scales.astype(np.float32), offsets.astype(np.float32)
         floats = np.dtype(np.float32)
-        return cls(
-            tuple(indexes), stored, floats, descriptions, colours, None, scales, offsets
-        )  # fmt: skip
+        return cls(*said, floats, descriptions, colours, None, *factors, quantity)
+
+    @property
+    def units(self) -> str:
+        """What a value counts, as :class:`rs_otl.spec.ImageSpec` says it."""
+        return UNITS.get(self.quantity or Quantity.COUNTS, units_of(self.dtype))
 
     @property
     def transparent(self) -> NDArray[np.bool_] | None:
@@ -313,6 +355,11 @@ class Layout:
         scaled *= self.scales[chosen, None, None]
         scaled += self.offsets[chosen, None, None]
         return scaled
+
+
+def units_of(dtype: np.dtype[Any]) -> str:
+    """Say what values of a type count."""
+    return _UNITS.get(dtype.name, "floating-point values")
 
 
 def _palette(

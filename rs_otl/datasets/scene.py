@@ -17,8 +17,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from rs_otl.datasets.bands import alpha_is_imagery, name_bands, units_of
+from rs_otl.datasets.bands import alpha_is_imagery, choose_bands, name_bands
 from rs_otl.datasets.placement import placed
+from rs_otl.datasets.products import Product, open_product, product_at
 from rs_otl.datasets.raster import (
     RASTER_ERRORS,
     Layout,
@@ -27,10 +28,12 @@ from rs_otl.datasets.raster import (
     open_raster,
     quiet_georeference,
     reason_of,
+    units_of,
 )
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.extras import require_extra
-from rs_otl.spec import EncoderConfig
+from rs_otl.sensors import bands_of, described, match
+from rs_otl.spec import RGB, Band, EncoderConfig, ImageSpec, Quantity, Values
 
 # A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
 SceneLike = Any
@@ -46,6 +49,10 @@ _NEGATIVE_SHARE = 0.1
 _MUCH_SMALLER, _MUCH_LARGER = 100, 20
 # Sides of the windows that tell alpha from imagery.
 _WINDOW = 64
+# What ESA has added to Sentinel-2's values since 2022.
+_ADDED = 1000
+# Medians of a scene of backscatter in dB lie between.
+_FAINTEST, _BRIGHTEST = -80, 20
 
 
 class _Glance(NamedTuple):
@@ -63,8 +70,7 @@ class Scene:
         height: In pixels.
         bands: Names of the bands, masks left out; see :func:`rs_otl.datasets.bands.name_bands`.
         named: Whether the file itself names its bands.
-        dtype: Of the raw values: what is stored with the file's scale and offset applied.
-        units: What a raw value counts, as :class:`rs_otl.spec.ImageSpec` says it.
+        known: What is known of each band beside its name.
         crs: ``None`` where the file has none: coordinates are then those of ``transform``.
         transform: From (column, row) to (x, y).
         placement: How points or RPCs placed it; ``None`` where a transform does, or nothing.
@@ -72,23 +78,34 @@ class Scene:
         dataset: The rasterio dataset that pixels are read from, warped where points demand it.
     """
 
-    def __init__(self, source: SceneLike, nodata: float | None = None) -> None:
+    def __init__(
+        self, source: SceneLike, nodata: float | None = None, values: Values | None = None
+    ) -> None:
         """Open a scene.
 
         Args:
-            source: A path, an open rasterio dataset, which stays the caller's to close, or an
-                ``xarray.DataArray`` of the dimensions (band, y, x) with rioxarray's accessor.
+            source: A path, of a raster or of a product with a file for each band (its folder or
+                zip, or its files' name with ``*`` for the band); an open rasterio dataset, which
+                stays the caller's to close; or an ``xarray.DataArray`` of the dimensions (band, y,
+                x) with rioxarray's accessor.
             nodata: The stored value that means there is no data where all bands have it, beside
                 what the file itself says.
+            values: What stored values stand for, where the file does not say it, or says it wrong.
 
         Raises:
             InputError: It is no raster, is empty, holds complex numbers, or is placed by points
                 or a transform that place nothing.
         """
+        product: Product | None = None
         with ExitStack() as opened:
             if isinstance(source, str | Path):
                 self.name = str(source)
-                dataset = opened.enter_context(_opened(Path(source)))
+                product = product_at(Path(source))
+                dataset = (
+                    opened.enter_context(_opened(Path(source)))
+                    if product is None
+                    else open_product(product, opened)
+                )
             elif hasattr(source, "read_masks"):
                 self.name, dataset = source.name, source
             else:
@@ -98,7 +115,11 @@ class Scene:
                 opened.enter_context(dataset)
             self._source = dataset
             indexes, self._alpha_is_band = _imagery(dataset, self.name)
-            self._layout = Layout.of(dataset, indexes, self.name)
+            self._given = values or Values()
+            if product is not None and self._given.quantity is None:
+                self._given = self._given.model_copy(update={"quantity": product.quantity})
+            self._files = [] if product is None else list(product.sources)
+            self._layout = Layout.of(dataset, indexes, self.name, self._given)
             if nodata is not None and not in_dtype_range(nodata, self._layout.stored):
                 raise InputError(
                     f"nodata={nodata:g} (--nodata): no value of {self.name}, which stores "
@@ -113,12 +134,40 @@ class Scene:
             self.crs: CRS | None = place.crs
             self.transform: Affine = place.transform
             self.width, self.height = self.dataset.width, self.dataset.height
-            self.dtype = self._layout.dtype
-            self.units = units_of(self.dtype)
             self.bands, self.named = name_bands(self._layout.descriptions, self._layout.colours)
+            self.known: tuple[Band, ...] = (
+                described(self.bands, product.sensor if product else Path(self.name).name)
+                if self.named
+                else _by_colour(self.bands, self._layout.colours)
+            )
             flags = self.dataset.mask_flag_enums
             self._masked = any(MaskFlags.all_valid not in flags[i - 1] for i in indexes)
             self._opened = opened.pop_all()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the raw values: what is stored with scale and offset applied."""
+        return self._layout.dtype
+
+    @property
+    def units(self) -> str:
+        """What a raw value counts, as :class:`rs_otl.spec.ImageSpec` says it."""
+        return self._layout.units
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """What a raw value measures; ``None`` where nothing says it."""
+        return self._layout.quantity
+
+    @property
+    def values(self) -> Values:
+        """What stored values have been taken to stand for, beside what the file says."""
+        return self._given
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is read from several files, or has its units from others beside it."""
+        return bool(self._files)
 
     @property
     def georeferenced(self) -> bool:
@@ -153,8 +202,9 @@ class Scene:
         """
         dataset = self._source
         facts = [str(dataset.profile), str(dataset.tags()), str(dataset.overviews(1))]
-        path = Path(dataset.name)
-        if path.is_file():
+        for path in self._files or [Path(dataset.name)]:
+            if not path.is_file():
+                continue
             status = path.stat()
             facts += [str(status.st_size), str(status.st_mtime_ns)]
         return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
@@ -342,28 +392,88 @@ class Scene:
         Raises:
             InputError: The scene has other bands or units.
         """
-        wanted = config.spec.bands
-        if self.units != config.spec.units:
-            raise InputError(
-                f"{source} was trained on {config.spec.units}, {self.name} is in {self.units}: "
-                "expected the same units; gdal_translate -ot Byte -scale makes 8-bit counts"
-            )
+        spec = config.spec
+        self._agree_on_values(spec, source)
         if chosen is not None:
-            if len(chosen) != len(wanted):
+            if len(chosen) != len(spec.bands):
                 raise InputError(
-                    f"--bands {','.join(chosen)}: expected {len(wanted)} bands of {self.name}, "
-                    f"for the encoder's {', '.join(wanted)}"
+                    f"--bands {','.join(chosen)}: expected {len(spec.bands)} bands of {self.name}, "
+                    f"for the encoder's {', '.join(spec.bands)}"
                 )
-            return [self._position(name) for name in chosen]
-        if set(wanted) <= set(self.bands):
-            return [self.bands.index(name) for name in wanted]
-        nameless = not self.named and all(name.startswith("band") for name in wanted)
-        if nameless and len(wanted) == len(self.bands):
-            return list(range(len(wanted)))
+            positions, names = choose_bands(chosen, self.known, self.named, self.name)
+            if set(names) <= set(self.bands):
+                return positions
+            # The file names none, and the user all.
+            self.bands, self.named = names, True
+            self.known = described(names, Path(self.name).name)
+        matched, words = match(bands_of(spec), self.known)
+        found = [position for position in matched if position is not None]
+        if len(found) == len(spec.bands):
+            if words is not None:
+                note(f"{self.name}: the encoder's bands {words}")
+            return found
+        nameless = all(name.startswith("band") for name in (*spec.bands, *self.bands))
+        if nameless and len(spec.bands) == len(self.bands):
+            return list(range(len(spec.bands)))
+        lacking = [name for name, at in zip(spec.bands, matched, strict=True) if at is None]
         raise InputError(
-            f"{source} was trained on the bands {', '.join(wanted)}, {self.name} has "
-            f"{', '.join(self.bands)}: expected the same; --bands says which of the scene's are "
-            "the encoder's, for example --bands 3,2,1"
+            f"{source} was trained on the bands {', '.join(spec.bands)}, {self.name} has "
+            f"{', '.join(self.bands)}, without {', '.join(lacking)}: --bands says which of the "
+            f"scene's are the encoder's, for example --bands "
+            f"{','.join(str(number) for number in range(len(spec.bands), 0, -1))}"
+        )
+
+    def _agree_on_values(self, spec: ImageSpec, source: str) -> None:
+        """Take values that say nothing of themselves as an encoder's, where they can be those."""
+        if spec.measures_as(self.units, self.quantity or Quantity.COUNTS):
+            return
+        wanted, whole = spec.quantity, self._layout.stored.kind in "iu"
+        trained = f"{source} was trained on {spec.units}, {self.name} is in {self.units}"
+        if wanted is Quantity.COUNTS:
+            if self.quantity is Quantity.COUNTS and self._given.scale is not None:
+                return  # the user has made them the encoder's
+            if self.quantity not in (None, Quantity.COUNTS) and spec.units == units_of(
+                self._layout.stored
+            ):
+                raise InputError(f"{trained}: --units counts takes the stored values as they are")
+            low, high = spec.bounds
+            raise InputError(
+                f"{trained}: --units counts --scale F --offset O makes stored x F + O of what is "
+                f"stored, expected from {low:g} to {high:g} as the encoder's"
+            )
+        if self.quantity is not None:
+            raise InputError(f"{trained}: --units {wanted} takes them as the encoder's")
+        if wanted.is_reflectance and whole and self._layout.stored.itemsize > 1:
+            self._measure(wanted)
+            note(f"{self.name}: says no units; taken as {spec.units}{self._added(spec)}")
+            return
+        if wanted is Quantity.DECIBELS and not whole:
+            _, values, valid = self._glance
+            if valid.any() and np.median(values[:, valid]) < 0:  # as power cannot be
+                self._measure(wanted)
+                note(f"{self.name}: says no units; taken as {spec.units}")
+                return
+        how = {
+            Quantity.TOA: "if 1 is full reflectance, with --scale 0.0001 if 10,000 is",
+            Quantity.SURFACE: "if 1 is full reflectance, with --scale 0.0001 if 10,000 is",
+            Quantity.DECIBELS: "if they are 10 log10 of the power",
+        }.get(wanted, "with the --scale and --offset that make them so")
+        raise InputError(f"{trained}, which says no units: --units {wanted} {how}")
+
+    def _measure(self, quantity: Quantity) -> None:
+        self._given = self._given.model_copy(update={"quantity": quantity})
+        self._layout = Layout.of(self._source, self._layout.indexes, self.name, self._given)
+        self.__dict__.pop("_glance", None)
+
+    def _added(self, spec: ImageSpec) -> str:
+        """Say that values look as if ESA's 1,000 had been added to them, if they do."""
+        _, values, valid = self._glance
+        added = bool(valid.any()) and values[:, valid].min() >= _ADDED
+        if self._given.offset is not None or not added or not _of_sentinel_2(spec):
+            return " (--scale, --offset and --units say otherwise)"
+        return (
+            f"; all are {_ADDED:,} or more, which Sentinel-2's products since 2022 have added: "
+            f"--offset -{_ADDED} takes it off"
         )
 
     def refuse_other_values(self, config: EncoderConfig, source: str, bands: Sequence[int]) -> None:
@@ -381,32 +491,46 @@ class Scene:
         chosen = values[list(bands)][:, valid].astype(np.float64)
         if self.dtype == np.uint8 or not chosen.size:
             return
-        scale = config.spec.scale
-        trained = f"{source} was trained on values from 0 to {scale:.4g}"
-        negative = float((chosen < -_NOISE * scale).mean())
+        spec = config.spec
+        low, high = spec.bounds
+        span = f"{self.name}: values from {chosen.min():.4g} to {chosen.max():.4g}"
+        trained = f"{source} was trained on values from {low:.4g} to {high:.4g}"
+        middle = float(np.median(chosen))
+        if spec.quantity is Quantity.DECIBELS:
+            if not _FAINTEST < middle < _BRIGHTEST:
+                raise InputError(
+                    f"{span}; {trained} in dB: --scale and --offset make them so, as in stored x "
+                    "scale + offset"
+                )
+            return
+        negative = float((chosen < low - _NOISE * spec.scale).mean())
         if negative > _NEGATIVE_SHARE:
             raise InputError(
-                f"{self.name}: {negative:.0%} of the values lie below 0, down to "
+                f"{self.name}: {negative:.0%} of the values lie below {low:g}, down to "
                 f"{chosen.min():.4g}; {trained}: expected the same, neither decibels (10 ** (dB / "
-                "10) is the power) nor normalised values"
+                "10) is the power) nor normalised values; --scale and --offset say what stored "
+                "values stand for"
             )
-        top, middle = float(np.percentile(chosen, 99.9)), float(np.median(chosen))
-        if 0 < top < scale / _MUCH_SMALLER or middle > scale * _MUCH_LARGER:
+        top = float(np.percentile(chosen, 99.9))
+        if 0 < top - low < spec.scale / _MUCH_SMALLER or middle - low > spec.scale * _MUCH_LARGER:
             raise InputError(
-                f"{self.name}: values from {chosen.min():.4g} to {chosen.max():.4g}; {trained}: "
-                "expected the same units; gdal_edit.py -scale sets the factor that is applied when "
-                "the scene is read"
+                f"{span}; {trained}: expected the same units; --scale sets the factor that is "
+                "applied when the scene is read"
             )
 
-    def _position(self, name: str) -> int:
-        if name.lower() in self.bands:
-            return self.bands.index(name.lower())
-        if name.isdigit() and 1 <= int(name) <= len(self.bands):
-            return int(name) - 1
-        raise InputError(
-            f"--bands {name}: {self.name} has no such band; expected numbers from 1 to "
-            f"{len(self.bands)} or of {', '.join(self.bands)}"
-        )
+
+def _by_colour(names: Sequence[str], colours: Sequence[str]) -> tuple[Band, ...]:
+    """Tell what is known of bands without names: red, green and blue by the file's colours."""
+    said = colours if set(RGB) <= set(colours) and len(colours) > len(RGB) else [""] * len(names)
+    return tuple(
+        Band(name=name, common_name=colour if colour in (*RGB, "nir") else None)
+        for name, colour in zip(names, said, strict=True)
+    )
+
+
+def _of_sentinel_2(spec: ImageSpec) -> bool:
+    known = described(spec.bands, "sentinel-2")
+    return all(band.wavelength for band in known) and known == described(spec.bands, spec.units)
 
 
 def _opened(path: Path) -> rasterio.DatasetReader:

@@ -1,22 +1,26 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
 import functools
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs_otl.datasets.bands import ImageInfo, top_value
+from rs_otl.datasets.bands import ImageInfo, choose_bands, value_range
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
 from rs_otl.datasets.folder import Listing, list_folder
+from rs_otl.datasets.products import products_of
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError, note
+from rs_otl.sensors import described
+from rs_otl.spec import Band, Quantity, Values
 
 # Smaller georeferenced images are chips, cut to be used whole.
 SMALLEST = 256
@@ -34,11 +38,47 @@ _LARGE = 1024
 _LOOKED_AT = 16
 
 
+_last = threading.local()
+
+
 class _SceneHeader(NamedTuple):
     bands: tuple[str, ...]
     units: str
+    quantity: Quantity
+    known: tuple[Band, ...]
     is_16bit: bool
     resolution: str
+
+
+class _Opening(NamedTuple):
+    """What the user says of all scenes: what their values stand for, and which bands to take."""
+
+    values: Values | None = None
+    bands: tuple[str, ...] | None = None
+
+    def scene(self, path: str | Path) -> Scene:
+        return Scene(path, values=self.values)
+
+    @contextmanager
+    def last(self, path: str) -> Iterator[Scene]:
+        """Open a scene; a product stays open in this thread, as it takes many files to open."""
+        if getattr(_last, "key", None) != (path, self):
+            if (before := _last.__dict__.pop("scene", None)) is not None:
+                before.__exit__()
+            _last.key = None
+            scene = self.scene(path)
+            if not scene.is_product:
+                with scene:
+                    yield scene
+                return
+            _last.key, _last.scene = (path, self), scene
+        yield _last.scene
+
+    def chosen(self, scene: Scene) -> tuple[list[int] | None, tuple[str, ...]]:
+        """Return positions, ``None`` for all, and names of the bands wanted."""
+        if self.bands is None:
+            return None, scene.bands
+        return choose_bands(self.bands, scene.known, scene.named, scene.name)
 
 
 class SceneTiles(ImageDataset):
@@ -66,6 +106,8 @@ class SceneTiles(ImageDataset):
         checksum: bool = False,
         size: int = 256,
         most: int = MOST_TILES,
+        values: Values | None = None,
+        bands: Sequence[str] | None = None,
     ) -> None:
         """Open all scenes and choose the tiles.
 
@@ -78,14 +120,18 @@ class SceneTiles(ImageDataset):
             checksum: Ignored.
             size: Side of a tile in pixels.
             most: Tiles of all scenes together.
+            values: What stored values stand for, where files do not say it, or say it wrong.
+            bands: The bands wanted, in this order, by name or number from 1; names of all bands
+                where files have none.
 
         Raises:
             InputError: No scene can be used, or values lie below 0; or ``split`` is another word.
         """
         folder = Path(root)
         listing = list_folder(folder)
-        paths = sorted([*listing.paths, *listing.outside])
-        tiles, info, left_out = _choose_tiles(folder, paths, size, most)
+        opening = _Opening(values, None if bands is None else tuple(bands))
+        paths = scene_paths(folder, listing)
+        tiles, info, left_out = _choose_tiles(folder, paths, size, most, opening)
         super().__init__(
             folder,
             folder.resolve().name,
@@ -93,18 +139,28 @@ class SceneTiles(ImageDataset):
             tiles,
             split=split,
             transforms=transforms,
-            loader=functools.partial(_load, size=size),
+            loader=functools.partial(_load, size=size, opening=opening),
             left_out=left_out + listing.others,
-            note=listing.note,
+            # Folders within products are no classes to speak of.
+            note=None if products_of(folder, sorted(listing.paths)) else listing.note,
         )
         self.size = size
+
+
+def scene_paths(folder: Path, listing: Listing) -> list[str]:
+    """List the scenes of a folder: its images, or products of which each band is one."""
+    paths = sorted([*listing.paths, *listing.outside])
+    return products_of(folder, paths) or paths
 
 
 def is_scene_folder(folder: Path, listing: Listing) -> bool:
     """Whether the images of a folder are scenes.
 
-    Those in class folders are, if a few that are looked at have 1,024 pixels or more a side.
+    Those in class folders are, if a few that are looked at have 1,024 pixels or more a side. Files
+    of one band each that make up products are scenes of any size.
     """
+    if products_of(folder, sorted([*listing.paths, *listing.outside])):
+        return True
     if listing.classes is None:
         return are_scenes(folder, listing.paths)
     few = np.linspace(0, len(listing.paths) - 1, min(len(listing.paths), _LOOKED_AT), dtype=int)
@@ -115,7 +171,7 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
     """Whether images are scenes.
 
     They are if more than half of the files are georeferenced TIFFs or JPEG 2000 files of at least
-    256 pixels on the shorter side.
+    256 pixels on the shorter side, or a satellite's products of any size.
 
     Args:
         folder: The folder.
@@ -127,14 +183,15 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
         if path.lower().endswith(_SUFFIXES):
             try:
                 with Scene(folder / path) as scene:
-                    large += scene.georeferenced and min(scene.width, scene.height) >= smallest
+                    sized = min(scene.width, scene.height) >= smallest
+                    large += scene.is_product or (scene.georeferenced and sized)
             except InputError:
                 continue
     return large * 2 > len(paths)
 
 
 def _choose_tiles(
-    folder: Path, paths: Sequence[str], size: int, most: int
+    folder: Path, paths: Sequence[str], size: int, most: int, opening: _Opening
 ) -> tuple[list[str], ImageInfo, list[LeftOut]]:
     """Choose the tiles of a folder of scenes, of the bands that most scenes have."""
     headers: dict[str, _SceneHeader] = {}
@@ -142,9 +199,21 @@ def _choose_tiles(
     collars: list[str] = []
     for path in paths:
         try:
-            with Scene(folder / path) as scene:
-                is_16bit = scene.dtype.name != "uint8"
-                headers[path] = _SceneHeader(scene.bands, scene.units, is_16bit, _resolution(scene))
+            with opening.scene(folder / path) as scene:
+                positions, names = opening.chosen(scene)
+                known = described(names, scene.name) if scene.named else ()
+                if set(names) <= set(scene.bands) and scene.named:
+                    known = tuple(scene.known[scene.bands.index(name)] for name in names)
+                elif positions is not None:  # the user names them
+                    known = described(names, scene.name)
+                headers[path] = _SceneHeader(
+                    names,
+                    scene.units,
+                    scene.quantity or Quantity.COUNTS,
+                    known,
+                    scene.dtype.name != "uint8",
+                    _resolution(scene),
+                )
                 with suppress(InputError):  # of a damaged part, which its tiles report
                     collars += [path] if scene.collar() else []
         except UnreadableError as error:
@@ -168,13 +237,26 @@ def _choose_tiles(
         if header.bands != bands
     ]
     alike = {path: header for path, header in headers.items() if header.bands == bands}
+    quantities = Counter(header.quantity for header in alike.values())
+    quantity = max(quantities, key=lambda kind: (quantities[kind], kind))
+    left_out += [
+        LeftOut(
+            path,
+            f"is in {header.units}, most scenes in "
+            f"{next(other.units for other in alike.values() if other.quantity == quantity)}; "
+            f"--units {quantity} takes all as such",
+        )
+        for path, header in alike.items()
+        if header.quantity != quantity
+    ]
+    alike = {path: header for path, header in alike.items() if header.quantity == quantity}
     random = np.random.default_rng(0)
     tiles: list[str] = []
     # Whether a tile holds data is known once it is read: not far more are than can be chosen.
     most_of_one = min(most, max(1, 4 * most // len(alike)))
     for path in sorted(alike):
         try:
-            places = _places(folder / path, size, random, most_of_one)
+            places = _places(folder / path, size, random, most_of_one, opening)
         except InputError as error:
             left_out.append(LeftOut(path, str(error)))
             continue
@@ -193,22 +275,29 @@ def _choose_tiles(
     is_16bit = len(deep) * 2 > len(alike)
     units = Counter(header.units for header in alike.values() if header.is_16bit).most_common(1)
     resolutions = {header.resolution for header in alike.values() if header.resolution}
+    low, high = _range(folder, tiles, deep, size, quantity, opening)
+    knowns = Counter(header.known for header in alike.values())
     info = ImageInfo(
         bands=bands,
         units=units[0][0] if is_16bit else "8-bit counts",
         is_16bit=is_16bit,
-        scale=_scale(folder, tiles, deep, size),
+        scale=high - low,
         resolution=", ".join(sorted(resolutions)) or None,
+        offset=low,
+        quantity=quantity,
+        known=max(knowns, key=lambda known: (knowns[known], str(known))),
     )
     return tiles, info, left_out
 
 
-def _load(path: str, size: int) -> NDArray[Any]:
+def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
     """Read a tile by its path: (size, size, C), uint8, uint16 or float32."""
     file, row, column = path.rsplit(":", 2)
     try:
-        with Scene(file) as scene:
-            pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size)
+        with opening.last(file) as scene:
+            positions, _ = opening.chosen(scene)
+            which = () if positions is None else (positions,)
+            pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size, *which)
     except InputError as error:
         raise UnreadableError(Path(file), str(error)) from error
     if not valid.all():
@@ -219,9 +308,11 @@ def _load(path: str, size: int) -> NDArray[Any]:
     return pixels.transpose(1, 2, 0)
 
 
-def _places(path: Path, size: int, random: np.random.Generator, most: int) -> list[tuple[int, int]]:
+def _places(
+    path: Path, size: int, random: np.random.Generator, most: int, opening: _Opening
+) -> list[tuple[int, int]]:
     """Choose first rows and columns of the tiles of a scene."""
-    with Scene(path) as scene:
+    with opening.scene(path) as scene:
         if min(scene.width, scene.height) < size:
             return []
         step = max(1, size // 2)
@@ -251,27 +342,34 @@ def _resolution(scene: Scene) -> str:
     return f"{abs(scene.transform.a) * unit:.3g}"
 
 
-def _scale(folder: Path, tiles: Sequence[str], deep: set[str], size: int) -> float:
-    """Raw value that becomes 1.0, from a sample of tiles of the scenes of more than 8 bits."""
+def _range(
+    folder: Path,
+    tiles: Sequence[str],
+    deep: set[str],
+    size: int,
+    quantity: Quantity,
+    opening: _Opening,
+) -> tuple[float, float]:
+    """Raw values that become 0 and 1, from a sample of tiles of the scenes of more than 8 bits."""
     names = [name for name in tiles if name.rsplit(":", 2)[0] in deep]
-    _refuse_mixed_units(folder, names, size)
+    _refuse_mixed_units(folder, names, size, opening)
     samples = []
     for position in np.linspace(0, len(names) - 1, min(len(names), _SAMPLED), dtype=int):
         try:
-            samples.append(_load(str(folder / names[position]), size))
+            samples.append(_load(str(folder / names[position]), size, opening))
         except UnreadableError:
             continue
     if not samples:
-        return 65535.0
-    scale = top_value(samples, folder)
-    if scale == 0:
+        return 0.0, 65535.0
+    low, high = value_range(samples, folder, quantity)
+    if high == low:
         raise InputError(
-            f"{folder}: nearly all values are 0, expected imagery that counts up from 0"
+            f"{folder}: nearly all values are {low:g}, expected imagery that counts up from 0"
         )
-    return scale
+    return low, high
 
 
-def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
+def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int, opening: _Opening) -> None:
     """Compare what tiles of the scenes hold; see :func:`refuse_mixed_units`."""
     by_scene: defaultdict[str, list[str]] = defaultdict(list)
     for name in tiles:
@@ -283,7 +381,7 @@ def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int) -> None:
         with suppress(UnreadableError):
             samples[scenes[number]] = np.concatenate(
                 [
-                    _load(str(folder / name), size).ravel()
+                    _load(str(folder / name), size, opening).ravel()
                     for name in own[:: max(1, len(own) // _TILES_COMPARED)][:_TILES_COMPARED]
                 ]
             )

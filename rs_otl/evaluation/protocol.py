@@ -67,7 +67,7 @@ def evaluate(
             encoder was trained on, a side of the division is empty, or the encoder has no stages
             to probe.
     """
-    encoder.check(dataset.spec.bands, dataset.spec.units)
+    dataset = dataset.of_bands(encoder.bands_among(dataset.spec), encoder.config.spec)
     labels, classes = dataset.labels, dataset.classes
     if labels is None or classes is None:
         raise InputError(

@@ -55,6 +55,8 @@ def model_card(
     """
     spec = config.spec
     entry = CATALOGUE.get(base_name(config.dataset))
+    minus = f"minus {spec.offset:g}, " if spec.offset else ""
+    raw = f"(raw - {spec.offset:g})" if spec.offset else "raw"
     data = ModelCardData(
         library_name="timm",
         tags=["timm", "torchgeo", "remote-sensing", "image-feature-extraction", "rs-otl"],
@@ -77,7 +79,7 @@ def model_card(
         "|---|---|",
         f"| trained on | {trained} |",
         f"| bands, in this order | {', '.join(spec.bands)} |",
-        f"| units | {spec.units}; divided by {spec.scale:g} |",
+        f"| units | {spec.units}; {minus}divided by {spec.scale:g} |",
         f"| normalised with mean | {', '.join(f'{value:.4f}' for value in spec.mean)} |",
         f"| normalised with std | {', '.join(f'{value:.4f}' for value in spec.std)} |",
         f"| resolution | {f'{spec.resolution} m' if spec.resolution else 'unknown'} |",
@@ -92,7 +94,8 @@ def model_card(
         "## Load it",
         "",
         "Run this in the folder that contains this directory. Images are float32 and normalised: "
-        f"`(raw / {spec.scale:g} - mean) / std` for each band; `embed` of rs-otl does that itself.",
+        f"`({raw} / {spec.scale:g} - mean) / std` for each band; `embed` of rs-otl does that "
+        "itself.",
     ]
     for loader in loaders(config, name, backbone, onnx):
         lines += ["", f"### {loader.name}", "", "```python", loader.snippet.rstrip(), "```"]

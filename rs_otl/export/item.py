@@ -25,6 +25,7 @@ from pystac.extensions.raster import DataType
 from rs_otl.datasets.catalogue import CATALOGUE, base_name
 from rs_otl.export.facts import licence_note, training_note
 from rs_otl.models import Encoder
+from rs_otl.sensors import bands_of
 from rs_otl.spec import EncoderConfig, load_size
 
 # An encoder belongs to no place. The extension advises the whole world for such models; some
@@ -130,7 +131,16 @@ def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]
 
 
 def _bands(config: EncoderConfig) -> list[dict[str, Any]]:
-    return [{"name": band, "unit": config.spec.units} for band in config.spec.bands]
+    described: list[dict[str, Any]] = []
+    for band in bands_of(config.spec):
+        said = {
+            "name": band.name,
+            "unit": config.spec.units,
+            "eo:common_name": band.common_name,
+            "eo:center_wavelength": band.wavelength,
+        }
+        described.append({key: value for key, value in said.items() if value is not None})
+    return described
 
 
 def _training_data(config: EncoderConfig) -> dict[str, Any]:
@@ -141,6 +151,7 @@ def _training_data(config: EncoderConfig) -> dict[str, Any]:
 
 def _input(config: EncoderConfig) -> ModelInput:
     spec, size = config.spec, config.image_size
+    low, high = spec.bounds
     described = ModelInput.create(
         name="images",
         bands=list(spec.bands),
@@ -149,7 +160,7 @@ def _input(config: EncoderConfig) -> ModelInput:
             dim_order=["batch", "bands", "height", "width"],
             data_type=DataType.FLOAT32,
         ),
-        description=f"Raw values ({spec.units}) clipped to 0..{spec.scale:g}, resized to "
+        description=f"Raw values ({spec.units}) clipped to {low:g}..{high:g}, resized to "
         f"{load_size(size)} pixels, centre cropped to {size} and normalised band by band",
         pre_processing_function=ProcessingExpression.create(
             "python", "rs_otl.models:Encoder.preprocess"
@@ -158,7 +169,7 @@ def _input(config: EncoderConfig) -> ModelInput:
     # pystac's property takes one scaling for all bands; the extension has one per band.
     described.properties["value_scaling"] = [
         ValueScaling.create(
-            ValueScalingType.Z_SCORE, mean=mean * spec.scale, stddev=std * spec.scale
+            ValueScalingType.Z_SCORE, mean=low + mean * spec.scale, stddev=std * spec.scale
         ).to_dict()
         for mean, std in zip(spec.mean, spec.std, strict=True)
     ]

@@ -21,7 +21,7 @@ from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
-from rs_otl.spec import load_size, made_printable
+from rs_otl.spec import Values, load_size, made_printable
 
 # Embeddings read from a file at once.
 _STRIP_BYTES = 64 * 2**20
@@ -167,6 +167,8 @@ class SceneCells(Cells):
             scale=config.spec.scale,
             mean=config.spec.mean,
             std=config.spec.std,
+            offset=config.spec.offset,
+            units=config.spec.units,
         )
         return cls(
             scene.name,
@@ -323,6 +325,7 @@ def open_cells(
     stride: int | None = None,
     bands: Sequence[str] | None = None,
     nodata: float | None = None,
+    values: Values | None = None,
 ) -> Iterator[Cells]:
     """Open a scene, or the embeddings of one.
 
@@ -334,6 +337,8 @@ def open_cells(
         stride: Side of a cell in pixels; likewise for embeddings.
         bands: Bands of the scene; likewise for embeddings.
         nodata: Stored value of the scene that means there is no data; likewise for embeddings.
+        values: What stored values of the scene stand for, where the user knows better than the
+            file.
 
     Yields:
         The cells.
@@ -346,6 +351,11 @@ def open_cells(
         with open_file(source) as file:
             cells = FileCells.of(file)
             _refuse_others(cells, encoder, tile, stride, bands, nodata)
+            if values is not None:
+                raise InputError(
+                    f"{source}: embeddings, whose scene has been read; leave --scale, --offset and "
+                    "--units out, or embed the scene again"
+                )
             yield cells
         return
     if str(source).lower().endswith((".parquet", ".geoparquet")):
@@ -353,7 +363,7 @@ def open_cells(
             f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
             "but no grid: write embeddings with -o NAME.tif"
         )
-    with Scene(source, nodata) as scene:
+    with Scene(source, nodata, values) as scene:
         if encoder is None:
             raise InputError(
                 f"{scene.name}: a scene needs an encoder to be embedded; say which with encoder= "

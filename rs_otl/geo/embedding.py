@@ -19,7 +19,7 @@ from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
-from rs_otl.spec import made_printable
+from rs_otl.spec import Values, made_printable
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
@@ -62,6 +62,7 @@ def embed(
     pca: int | None = None,
     bands: Sequence[str] | None = None,
     nodata: float | None = None,
+    values: Values | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     resume: bool = False,
@@ -86,6 +87,8 @@ def embed(
         bands: The scene's bands that are the encoder's, by name or number from 1.
         nodata: The stored value that means there is no data where all bands have it, beside what
             the scenes themselves say.
+        values: What stored values stand for, where files do not say it, or say it wrong: scale,
+            offset and quantity.
         image_size: Side that tiles are resized to; by default the encoder's own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         resume: Continue an embedding that was stopped.
@@ -109,7 +112,7 @@ def embed(
     with ExitStack() as stack:
         grids = [
             SceneCells.over(
-                stack.enter_context(Scene(source, nodata)), encoder, tile, stride, bands
+                stack.enter_context(Scene(source, nodata, values)), encoder, tile, stride, bands
             )
             for source in sources
         ]
@@ -161,6 +164,7 @@ def _facts(grids: Sequence[SceneCells], encoder: Encoder) -> dict[str, Any]:
         ],
         "bands": [cells.bands for cells in grids],
         "nodata": grids[0].scene.given_nodata,
+        "values": [cells.scene.values.model_dump(mode="json") for cells in grids],
     }
 
 
@@ -175,7 +179,7 @@ def _refuse_several_crs(grids: Sequence[SceneCells]) -> None:
 
 
 def _names(grids: Sequence[SceneCells]) -> list[str]:
-    names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in grids]
+    names = [f"{made_printable(Path(cells.name).stem).replace('*', '')}.tif" for cells in grids]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"two scenes would both become {twice}: embed them in two commands")

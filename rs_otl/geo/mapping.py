@@ -42,7 +42,7 @@ from rs_otl.geo.legend import (
 )
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
-from rs_otl.spec import made_printable
+from rs_otl.spec import Values, made_printable
 
 _TIFF = (".tif", ".tiff")
 # Tiles of a block: labels of a block stay together when folds are left out.
@@ -172,6 +172,7 @@ def map_scene(
     stride: int | None = None,
     bands: Sequence[str] | None = None,
     nodata: float | None = None,
+    values: Values | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     progress: bool = False,
@@ -210,6 +211,8 @@ def map_scene(
         bands: The scenes' bands that are the encoder's, by name or number from 1.
         nodata: The stored value that means there is no data where all bands have it, beside what
             the scenes themselves say.
+        values: What stored values stand for, where files do not say it, or say it wrong: scale,
+            offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
@@ -244,7 +247,7 @@ def map_scene(
         scenes = [
             stack.enter_context(
                 # Embeddings have a tile and stride of their own.
-                open_cells(source, opened, *own, bands, nodata)
+                open_cells(source, opened, *own, bands, nodata, values)
             )
             for source in listed
             for own in [(tile, stride) if is_embedding(source) else sides]

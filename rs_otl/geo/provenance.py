@@ -28,7 +28,9 @@ class Provenance(BaseModel):
         trained_on: Data set that it was trained on.
         image_size: Side of the images that it sees, in pixels.
         precision: Of its forward pass.
-        scale: Raw value that becomes 1.0.
+        scale: How much above ``offset`` the raw value lies that becomes 1.0.
+        offset: Raw value that becomes 0.
+        units: What a raw value counts.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
         nodata: Stored value that meant there is no data, beside what the scene says.
@@ -53,6 +55,8 @@ class Provenance(BaseModel):
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    offset: float = 0.0
+    units: str = "8-bit counts"
     nodata: float | None = None
     components: _Count | None = None
     classes: tuple[str, ...] = ()

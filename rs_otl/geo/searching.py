@@ -20,7 +20,7 @@ from pyproj.exceptions import CRSError, ProjError
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import Cells, load_encoder_for, open_cells, refuse_mixed
+from rs_otl.geo.cells import Cells, is_embedding, load_encoder_for, open_cells, refuse_mixed
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
@@ -28,6 +28,7 @@ from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
+from rs_otl.spec import Values
 
 # Tiles that similarities are computed of at once.
 _BLOCK = 16_384
@@ -76,6 +77,7 @@ def search(
     stride: int | None = None,
     bands: Sequence[str] | None = None,
     nodata: float | None = None,
+    values: Values | None = None,
     image_size: int | None = None,
     precision: str = "auto",
     progress: bool = False,
@@ -107,6 +109,8 @@ def search(
         bands: The scenes' bands that are the encoder's, by name or number from 1.
         nodata: The stored value that means there is no data where all bands have it, beside what
             the scenes themselves say.
+        values: What stored values stand for, where files do not say it, or say it wrong: scale,
+            offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
@@ -128,13 +132,24 @@ def search(
     opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
-            stack.enter_context(open_cells(source, opened, tile, stride, bands, nodata))
+            stack.enter_context(
+                open_cells(
+                    source,
+                    opened,
+                    tile,
+                    stride,
+                    bands,
+                    nodata,
+                    # Of embeddings they are an image's that is asked for.
+                    None if numbers is None and is_embedding(source) else values,
+                )
+            )
             for source in listed
         ]
         refuse_mixed(scenes)
         to_degrees = [_to_degrees(cells) for cells in scenes]
         if numbers is None:
-            place, wanted = None, _of_image(Path(str(query)), opened, scenes)
+            place, wanted = None, _of_image(Path(str(query)), opened, scenes, values)
         else:
             place = _find(scenes, numbers, query_crs)
             rows = scenes[place.number].at(place.cells)
@@ -214,7 +229,9 @@ def _numbers(query: Any) -> tuple[float, ...] | None:
     return numbers
 
 
-def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> NDArray[np.float32]:
+def _of_image(
+    path: Path, encoder: Encoder | None, scenes: Sequence[Cells], values: Values | None
+) -> NDArray[np.float32]:
     """Embed an image as a tile of a scene: with the encoder's scale, and bands by name."""
     if encoder is None:
         raise InputError(
@@ -227,7 +244,7 @@ def _of_image(path: Path, encoder: Encoder | None, scenes: Sequence[Cells]) -> N
             f"{scenes[0].name}: holds principal components, which an image cannot be compared "
             "with; query by a place, or embed without --pca"
         )
-    with Scene(path) as chip:
+    with Scene(path, values=values) as chip:
         if chip.width * chip.height > _MOST_PIXELS:
             raise InputError(
                 f"query {path}: {chip.width:,} x {chip.height:,} pixels; expected an image of a "

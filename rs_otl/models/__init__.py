@@ -1,6 +1,6 @@
 """Encoders: loading them by any name, preprocessing their images, and the heads on top."""
 
-from rs_otl.models.architecture import check_size, create_encoder
+from rs_otl.models.architecture import adapted_weights, check_size, create_encoder
 from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
@@ -14,6 +14,7 @@ __all__ = [
     "Encoder",
     "OutputHeads",
     "WeightsUnavailableError",
+    "adapted_weights",
     "check_size",
     "create_encoder",
     "evaluation_transforms",

@@ -1,7 +1,7 @@
 """timm models: making them, and loading weights into them."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import timm
@@ -12,13 +12,17 @@ from rs_otl.errors import InputError
 from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
 
 
-def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
+def create_encoder(
+    name: str, in_chans: int, seed: int = 0, image_size: int | None = None
+) -> nn.Module:
     """Make a timm model without its classifier, randomly initialised.
 
     Args:
         name: A timm architecture, for example ``"resnet18"``.
         in_chans: Bands of the images.
         seed: Seed of the random weights; the global random state is left as it was.
+        image_size: Side of the images in pixels, for an architecture that takes one size only and
+            is made for it; by default timm's.
 
     Returns:
         A module from ``(B, in_chans, H, W)`` to features ``(B, D)``, with ``D`` as its
@@ -33,7 +37,8 @@ def create_encoder(name: str, in_chans: int, seed: int = 0) -> nn.Module:
         raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
+        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **size)
 
 
 def check_size(encoder: nn.Module, size: int) -> None:
@@ -47,7 +52,8 @@ def check_size(encoder: nn.Module, size: int) -> None:
         InputError: If it takes another size only.
     """
     pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
-    expected = pretrained["input_size"][-1]
+    made_for = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
+    expected = made_for[-1] if made_for else pretrained["input_size"][-1]
     if pretrained.get("fixed_input_size") and size != expected:
         raise InputError(
             f"{pretrained['architecture']} takes images of {expected} pixels only, not of {size}: "
@@ -62,7 +68,11 @@ def check_size(encoder: nn.Module, size: int) -> None:
 
 
 def build_encoder(
-    architecture: str, in_chans: int, weights: Mapping[Any, Any], source: str
+    architecture: str,
+    in_chans: int,
+    weights: Mapping[Any, Any],
+    source: str,
+    image_size: int | None = None,
 ) -> nn.Module:
     """Make a timm model without its classifier and load weights into every tensor of it.
 
@@ -75,6 +85,8 @@ def build_encoder(
         weights: Tensors by the model's names, as they were read; those of a classifier are left
             out.
         source: Where the weights come from, for the error.
+        image_size: Side of its images in pixels: a model of patches that has been trained at
+            another size than timm's is made for that.
 
     Raises:
         InputError: If timm has no such model, a tensor is missing, superfluous, of another shape
@@ -82,6 +94,9 @@ def build_encoder(
     """
     with torch.device("meta"):
         empty = create_encoder(architecture, in_chans)
+        made_for = _other_size(empty, weights, image_size)
+        if made_for is not None:
+            empty = create_encoder(architecture, in_chans, image_size=made_for)
     expected = empty.state_dict()
     classifier = cast(dict[str, Any], empty.pretrained_cfg)["classifier"]
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
@@ -104,9 +119,52 @@ def build_encoder(
             f"{source}: expected the weights of {architecture}, every tensor of it: "
             f"{'; '.join(wrong[:3])}{more}"
         )
-    encoder = create_encoder(architecture, in_chans)
+    encoder = create_encoder(architecture, in_chans, image_size=made_for)
     encoder.load_state_dict(given)
     return encoder
+
+
+def adapted_weights(
+    encoder: nn.Module, positions: Sequence[int | None], source: str
+) -> dict[str, Tensor]:
+    """Make the weights of an encoder those of one for other bands.
+
+    Args:
+        encoder: As :func:`create_encoder` makes it.
+        positions: For each of the other bands, which of the encoder's it is; ``None`` for one that
+            it does not know, which gets the mean of the weights of those it knows.
+        source: What the encoder is called in errors.
+
+    Returns:
+        Its tensors, with another first layer.
+
+    Raises:
+        InputError: Its first layer is no plain convolution over the bands.
+    """
+    weights = dict(encoder.state_dict())
+    first = cast(dict[str, Any], encoder.pretrained_cfg).get("first_conv")
+    name = f"{first}.weight"
+    layer = encoder.get_submodule(first) if isinstance(first, str) else None
+    if not isinstance(layer, nn.Conv2d) or layer.groups > 1:
+        raise InputError(
+            f"{source}: its first layer cannot be adapted to other bands; expected images of its "
+            "own, or another encoder"
+        )
+    old = weights[name]
+    mean = old.mean(1)
+    weights[name] = torch.stack([mean if at is None else old[:, at] for at in positions], dim=1)
+    return weights
+
+
+def _other_size(
+    encoder: nn.Module, weights: Mapping[Any, Any], image_size: int | None
+) -> int | None:
+    """Return the size of images if position embeddings are of another than timm's."""
+    own, given = encoder.state_dict().get("pos_embed"), weights.get("pos_embed")
+    if own is None or not isinstance(given, Tensor) or given.shape == own.shape:
+        return None
+    fixed = cast(dict[str, Any], encoder.pretrained_cfg).get("fixed_input_size")
+    return image_size if fixed else None
 
 
 def _fault(given: Any, expected: Tensor) -> str | None:

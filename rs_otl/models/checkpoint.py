@@ -77,7 +77,8 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-    return build_encoder(config.encoder, len(config.spec.bands), weights, str(path)), config
+    bands, size = len(config.spec.bands), config.image_size
+    return build_encoder(config.encoder, bands, weights, str(path), size), config
 
 
 def read_tensors(path: Path) -> dict[Any, Any]:

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from rs_otl.errors import InputError
-from rs_otl.spec import EncoderConfig, load_size
+from rs_otl.errors import InputError, note
+from rs_otl.sensors import bands_of, match
+from rs_otl.spec import EncoderConfig, ImageSpec, load_size
 
 PRECISIONS = ("auto", "float32", "bf16")
+# They came with a later version: what was made before is still known by the same fingerprint.
+_ONLY_DESCRIBE = {"quantity", "known", "offset"}
 # Pixels in a batch: on a CPU what its caches hold, on a GPU what keeps it busy.
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**23}
 
@@ -95,7 +98,7 @@ class Encoder(nn.Module):
             float32 on the encoder's device.
         """
         scaled = raw.to(self.device, torch.float32, copy=True)
-        return scaled.div_(self.config.spec.scale).clamp_(0, 1)
+        return scaled.sub_(self.config.spec.offset).div_(self.config.spec.scale).clamp_(0, 1)
 
     def preprocess(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """Resize, centre crop and normalise images: the paper's test view (section 4.3).
@@ -198,6 +201,41 @@ class Encoder(nn.Module):
                 "expected the same units"
             )
 
+    def bands_among(self, spec: ImageSpec) -> list[int]:
+        """Find the encoder's bands among those of images of the same units.
+
+        Args:
+            spec: What the images are.
+
+        Returns:
+            Positions in ``spec.bands``, one for each of the encoder's. What was not found by name
+            is said on stderr.
+
+        Raises:
+            InputError: They have other units, or lack a band; it names both sides.
+        """
+        own = self.config.spec
+        if not own.measures_as(spec.units, spec.quantity):
+            raise InputError(
+                f"{self.source} was trained on {own.units}, the images are in {spec.units}: "
+                f"expected the same units; --units, with --scale and --offset, says what values of "
+                "a folder are"
+            )
+        if spec.bands == own.bands:
+            return list(range(len(own.bands)))
+        positions, words = match(bands_of(own), bands_of(spec))
+        found = [position for position in positions if position is not None]
+        if len(found) < len(own.bands):
+            lacking = [name for name, at in zip(own.bands, positions, strict=True) if at is None]
+            raise InputError(
+                f"{self.source} was trained on the bands {', '.join(own.bands)}, the images have "
+                f"{', '.join(spec.bands)}, without {', '.join(lacking)}: --bands says which bands "
+                "of a folder are the encoder's"
+            )
+        if words is not None:
+            note(f"{self.source}: its bands {words}")
+        return found
+
     def fingerprint(self) -> str:
         """Hash the weights, the architecture and what it expects of images.
 
@@ -207,7 +245,11 @@ class Encoder(nn.Module):
         Returns:
             16 hexadecimal digits.
         """
-        facts = self.config.model_dump_json(include={"encoder", "image_size", "spec"})
+        facts = self.config.model_dump_json(
+            include={"encoder", "image_size", "spec"}, exclude={"spec": _ONLY_DESCRIBE}
+        )
+        if self.config.spec.offset:
+            facts += str(self.config.spec.offset)
         digest = hashlib.blake2b(facts.encode(), digest_size=8)
         for name, tensor in self.module.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -117,7 +117,8 @@ def _read_directory(directory: Path) -> tuple[nn.Module, EncoderConfig]:
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected safetensors weights ({reason:.200})") from None
-    return build_encoder(config.encoder, len(config.spec.bands), weights, str(path)), config
+    bands, size = len(config.spec.bands), config.image_size
+    return build_encoder(config.encoder, bands, weights, str(path), size), config
 
 
 def _find(source: str) -> Path:

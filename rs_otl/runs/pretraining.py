@@ -17,13 +17,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError, note
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
-from rs_otl.models import Encoder, load_encoder, resolve_precision
+from rs_otl.models import Encoder, adapted_weights, load_encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
@@ -37,7 +38,8 @@ from rs_otl.runs.state import (
     write_json,
 )
 from rs_otl.runs.summary import print_images, read_imagery, summarise_images
-from rs_otl.spec import RGB, EncoderConfig, load_size
+from rs_otl.sensors import bands_of, match
+from rs_otl.spec import RGB, EncoderConfig, ImageSpec, load_size
 from rs_otl.trainers import AtomicCheckpointIO, History, OTLTask, StderrProgressBar
 
 # Keys of a recipe that are arguments of the task under the same name.
@@ -145,6 +147,9 @@ def pretrain(
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
             cache_folder=directory,
             check=lambda files: refuse_too_much(recipe, bands, files // 2, processes),
+            values=recipe.values,
+            bands=recipe.bands,
+            like=None if started is None else started.config.spec,
         )
         division = divide(images, recipe.division, recipe.keep_duplicates_together)
         if is_first():
@@ -157,7 +162,7 @@ def pretrain(
                 f"{recipe.dataset}: not the images that {directory} was begun with (its "
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
-        config = _describe(recipe, images, started)
+        config, weights = _describe(recipe, images, started)
         refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes)
         identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
         run = _Run(directory, identity, provenance)
@@ -185,8 +190,8 @@ def pretrain(
             note("/dev/shm is too small to pass images between processes: decoding in this one")
             data.num_workers = 0
         task = _task(recipe, config, images, len(division.train))
-        if started is not None:
-            task.encoder.load_state_dict(started.module.state_dict())
+        if weights is not None:
+            task.encoder.load_state_dict(weights)
 
         if trainer.is_global_zero:
             if not resume:
@@ -366,22 +371,53 @@ def refuse_another_run(directory: Path) -> None:
     )
 
 
-def _describe(recipe: Recipe, images: CachedDataset, started: Encoder | None) -> EncoderConfig:
-    """Return the description that is exported with the encoder.
+def _describe(
+    recipe: Recipe, images: CachedDataset, started: Encoder | None
+) -> tuple[EncoderConfig, dict[str, Tensor] | None]:
+    """Return the description that is exported with the encoder, and the weights to start from.
 
-    Images are normalised as the weights to start from expect, or else as the data set says.
+    Images are normalised as these expect, or else as the data set says. Their first layer is
+    adapted to other bands.
     """
-    spec = images.spec
-    if started is not None:
-        if started.config.encoder != recipe.encoder:
-            raise InputError(
-                f"{recipe.init} is a {started.config.encoder}, the recipe wants {recipe.encoder}: "
-                f"expected the same; --set encoder={started.config.encoder}"
-            )
-        started.check(spec.bands, spec.units)
-        spec = spec.model_copy(
-            update={"mean": started.config.spec.mean, "std": started.config.spec.std}
+    if started is None:
+        return _config(recipe, images, images.spec), None
+    spec, own = images.spec, started.config.spec
+    if started.config.encoder != recipe.encoder:
+        raise InputError(
+            f"{recipe.init} is a {started.config.encoder}, the recipe wants {recipe.encoder}: "
+            f"expected the same; --set encoder={started.config.encoder}"
         )
+    if not own.measures_as(spec.units, spec.quantity):
+        raise InputError(
+            f"{recipe.init} was trained on {own.units}, the images are in {spec.units}: expected "
+            "the same units; --units, with --scale and --offset, says what values of a folder are"
+        )
+    if spec.bands == own.bands:
+        same = spec.model_copy(update={"mean": own.mean, "std": own.std})
+        return _config(recipe, images, same), started.module.state_dict()
+    positions, words = match(bands_of(spec), bands_of(own))
+    mean, std = (
+        tuple(theirs[number] if at is None else ours[at] for number, at in enumerate(positions))
+        for theirs, ours in ((spec.mean, own.mean), (spec.std, own.std))
+    )
+    unknown = [name for name, at in zip(spec.bands, positions, strict=True) if at is None]
+    new = f"; {', '.join(unknown)} by the mean of all" if unknown else ""
+    if len(unknown) == len(spec.bands):
+        raise InputError(
+            f"{recipe.init} was trained on the bands {', '.join(own.bands)}, the images have "
+            f"{', '.join(spec.bands)}: expected some of the same; --bands says which they are"
+        )
+    note(
+        f"{recipe.init}: its first layer for the bands {', '.join(own.bands)} is adapted to "
+        f"{', '.join(spec.bands)}{new}{f' ({words})' if words else ''}"
+    )
+    adapted = spec.model_copy(update={"mean": mean, "std": std})
+    return _config(recipe, images, adapted), adapted_weights(
+        started.module, positions, str(recipe.init)
+    )
+
+
+def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderConfig:
     return EncoderConfig(
         encoder=recipe.encoder,
         image_size=recipe.image_size,

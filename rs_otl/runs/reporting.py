@@ -200,7 +200,14 @@ def _pictures(
     directory: Path, recipe: Recipe, imagery: Imagery, root: str | Path | None, progress: bool
 ) -> Iterator[_Picture]:
     encoder = load_encoder(directory, device="auto")
-    images = load_dataset(recipe.dataset, load_size(recipe.image_size), root, progress=progress)
+    images = load_dataset(
+        recipe.dataset,
+        load_size(recipe.image_size),
+        root,
+        progress=progress,
+        values=recipe.values,
+        bands=recipe.bands,
+    )
     division = divide(images, recipe.division, recipe.keep_duplicates_together)
     if summarise_images(images, division).pixels != imagery.pixels:
         raise InputError(f"{images.name}: the images are no longer those that it was trained on")

@@ -171,20 +171,17 @@ BANDS = [
 
 @pytest.mark.parametrize("product", BANDS)
 @pytest.mark.parametrize("side", [260, 40])
-def test_products_of_a_file_per_band_are_refused_with_the_way_out(tmp_path, product, side):
+def test_a_product_of_a_file_per_band_is_one_scene(tmp_path, product, side):
     name, *parts = product.split()
     bands, others = parts[: parts.index("|")], parts[parts.index("|") + 1 :]
     for seed, band in enumerate(bands + others):
         path = tmp_path / name.format(band)
         path.parent.mkdir(exist_ok=True)
         write(path, draw(side, side, bands=1, seed=seed, high=9_000).astype(np.uint16))
-    with pytest.raises(InputError, match=r"a file for each band.*rio stack") as caught:
-        load_dataset(str(tmp_path), SIZE)
-    message = str(caught.value)
-    stacked = message[message.index("rio stack") : message.index(" -o ")]
-    assert all(name.format(band) in stacked for band in bands[:4])
-    assert not any(f"_{other}." in message for other in others)
-    assert "\n" not in message
+    images = load_dataset(str(tmp_path), SIZE)
+    reflected = [band.lower().removeprefix("sr_") for band in bands if "ST_" not in band]
+    assert list(images.spec.bands) == reflected
+    assert images.classes is None
 
 
 @pytest.mark.parametrize("bands", [3, 4])

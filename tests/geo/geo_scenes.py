@@ -9,7 +9,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from rs_otl.export import export_encoder
 from rs_otl.models import Encoder, create_encoder
-from rs_otl.spec import RGB, EncoderConfig, ImageSpec
+from rs_otl.spec import RGB, EncoderConfig, ImageSpec, Quantity
 
 # From metres and degrees to a scene that lies askew, one with rows going up, and none at all.
 PLACES = {
@@ -55,11 +55,19 @@ def write(path, pixels, place="utm", nodata=None, names=None, mask=None, **profi
     return path
 
 
-def make_encoder(folder, bands=RGB, units="8-bit counts", scale=255.0, architecture="resnet18"):
+def make_encoder(
+    folder,
+    bands=RGB,
+    units="8-bit counts",
+    scale=255.0,
+    architecture="resnet18",
+    quantity=Quantity.COUNTS,
+):
     spec = ImageSpec(
         bands=bands,
         units=units,
         scale=scale,
+        quantity=quantity,
         resolution=None,
         mean=tuple(0.3 + 0.05 * number for number in range(len(bands))),
         std=(0.25,) * len(bands),
