@@ -207,10 +207,12 @@ def _pictures(
         progress=progress,
         values=recipe.values,
         bands=recipe.bands,
+        like=encoder.config.spec,
     )
     division = divide(images, recipe.division, recipe.keep_duplicates_together)
     if summarise_images(images, division).pixels != imagery.pixels:
         raise InputError(f"{images.name}: the images are no longer those that it was trained on")
+    images = images.of_bands(encoder.bands_among(images.spec), encoder.config.spec)
     train = np.sort(np.random.default_rng(0).permutation(division.train)[:_SAMPLE])
     labels = None if images.labels is None else images.labels[train]
     shown = train[np.linspace(0, len(train) - 1, min(_SHEET, len(train))).astype(int)]
