@@ -3,9 +3,11 @@
 import contextlib
 import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import typer
@@ -92,6 +94,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Where there is no home it would say, in two lines, where it keeps its list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    _leave_out_absent_proj_data()
     try:
         code = app(prog_name="rs-otl", standalone_mode=False)
         sys.stdout.flush()
@@ -120,6 +123,20 @@ def main() -> None:
         again = command_to_go_on(sys.argv[1:])
         _report("interrupted" + (f"; to go on: {again}" if again else ""), _INTERRUPTED)
     sys.exit(code)
+
+
+def _leave_out_absent_proj_data() -> None:
+    """Let PROJ use the data that its package brings where variables point to none.
+
+    It would print an error of its own for every CRS.
+    """
+    for name in ("PROJ_DATA", "PROJ_LIB"):
+        folders = os.environ.get(name)
+        if folders and not any(
+            Path(folder, "proj.db").is_file() for folder in folders.split(os.pathsep)
+        ):
+            note(f"{name}={folders} holds no proj.db: left out")
+            del os.environ[name]
 
 
 def _report(line: str, code: int) -> NoReturn:

@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import rasterio
-from command_line import rs_otl, rs_otl_here
+from command_line import ENVIRONMENT, rs_otl, rs_otl_here
 from geo_scenes import make_encoder, write
 from test_geo_map import THREE, labels, stripes
 
@@ -26,9 +27,12 @@ def test_embed_map_search_view_and_tile(folder):
     encoder = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
     told = rs_otl("embed", "scene.tif", *encoder, "-o", "out.tif", "--pca", 3, cwd=folder)
     assert "4 x 6 cells of 3 features" in told.stdout
-    told = rs_otl(
-        "map", "scene.tif", *encoder, "--labels", "points.geojson", "-o", "map.tif", cwd=folder
-    )
+    with mock.patch.dict(ENVIRONMENT, PROJ_DATA="/proc/none"):
+        told = rs_otl(
+            "map", "scene.tif", *encoder, "--labels", "points.geojson", "-o", "map.tif", cwd=folder
+        )
+    assert "PROJ_DATA=/proc/none holds no proj.db: left out" in told.stderr
+    assert "ERROR" not in told.stderr
     assert "skipped label 6 (far): lies outside the scene" in told.stderr
     assert "4 of 4 labels predicted correctly, 100 %, 95 % interval 51 to 100 %" in told.stdout
     told = rs_otl(
