@@ -6,10 +6,11 @@ The model card prints the code; :func:`rs_otl.export.verify_export` runs the sam
 import importlib.util
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ TORCHVISION = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
+
+# Packages whose loaders find the architecture by its name among timm's models.
+_BY_NAME = ("timm", "torchgeo", "torch")
 
 
 @dataclass(frozen=True)
@@ -227,17 +231,28 @@ program = torch.export.export(encoder, (images,), dynamic_shapes=({{0: batch}},)
             _compare_program,
         )
     )
-    return tuple(table)
+    first = _registration(config.encoder)
+    return tuple(
+        replace(one, snippet=first + one.snippet) if one.package in _BY_NAME else one
+        for one in table
+    )
 
 
 def loading_snippet(directory: Path) -> str:
     """Return Python that loads the encoder in ``directory`` with timm and with rs-otl."""
     bands = len(read_config(directory).spec.bands)
     return (
-        f"{_timm_snippet(str(directory))}\n"
+        f"{_registration(read_config(directory).encoder)}{_timm_snippet(str(directory))}\n"
         "# or with the preprocessing that it expects\n"
         f"{_rs_otl_snippet(str(directory), bands)}"
     )
+
+
+def _registration(architecture: str) -> str:
+    """Return the line that adds a model of ours to timm's; empty for timm's own."""
+    if not timm.model_entrypoint(architecture).__module__.startswith("rs_otl."):
+        return ""
+    return f"import rs_otl.models  # adds {architecture} to timm's models\n"
 
 
 def _timm_snippet(directory: str) -> str:

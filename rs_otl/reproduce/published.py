@@ -321,8 +321,8 @@ def _uneven_labels() -> EncoderTable:
         even = f"{name}, even labels"
         for x, figure in zip((0, 2, 4, 6, 8, 10), figures, strict=True):
             title = f"{name}, x = {x}" if x else even
-            settings: tuple[str, ...] = (f"clusters={_CLUSTERS[dataset]}",)
-            settings += (f"targets=power-law {x} from 0",) if x else ()
+            targets = (f"targets=power-law {x} from 0",) if x else ()
+            settings = (f"clusters={_CLUSTERS[dataset]}", *targets)
             trained = Trained(dataset, plan="fewer", settings=settings)
             columns.append(Column(title, trained, (None, figure)))
             if x:

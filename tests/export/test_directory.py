@@ -13,7 +13,7 @@ import rs_otl
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder, loading_snippet
 from rs_otl.models import Encoder, create_encoder
-from rs_otl.spec import EncoderConfig
+from rs_otl.spec import RGB, EncoderConfig
 
 
 def test_timm_loads_it_with_equal_outputs(exported, images):
@@ -214,3 +214,16 @@ def test_weights_that_do_not_fill_the_encoder_are_refused(exported, described, t
     weights = (other / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="every tensor"):
         rs_otl.load_encoder(_broken(exported, tmp_path, "model.safetensors", weights))
+
+
+def test_alexnet_is_loaded_by_timm_once_its_name_is_known(tmp_path, described):
+    config = described("alexnet_bn", RGB, "cifar10@200")
+    export_encoder(Encoder(create_encoder("alexnet_bn", 3), config), tmp_path / "alexnet")
+    snippet = loading_snippet(tmp_path / "alexnet")
+    card = (tmp_path / "alexnet" / "README.md").read_text()
+    assert "CIFAR-10 (Krizhevsky" in card
+    for text in (snippet, card):
+        assert "import rs_otl.models  # adds alexnet_bn to timm's models\nimport timm" in text
+    names = {}
+    exec(snippet, names)
+    assert names["encoder"].num_features == 4096
