@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    Accelerator,
     Division,
+    Download,
+    DryRun,
     Json,
     KeepDuplicatesTogether,
     RecipeName,
@@ -16,6 +19,7 @@ from rs_otl.cli.options import (
     Set,
     check_devices,
     overridden,
+    print_plan,
 )
 
 
@@ -64,10 +68,14 @@ def pretrain(
     ] = "1",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
+    accelerator: Accelerator = "auto",
+    download: Download = False,
+    dry_run: DryRun = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
+    from rs_otl.cli.fetching import ensure_images
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
@@ -77,8 +85,16 @@ def pretrain(
         overrides.append(f"cache={cache}")
     if resume and (recipe is not None or overrides):
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
+    if dry_run and (resume or download):
+        raise InputError("--dry-run is of a new run: leave out --resume and --download")
     chosen, name = recipe_for(dataset, recipe, overrides)
     note("resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs")
+    if dry_run:
+        from rs_otl.runs import plan
+
+        print_plan(plan(chosen, root, out, accelerator), as_json)
+        return
+    ensure_images(chosen.dataset, root, download)
 
     from rs_otl.runs import is_first, next_command
     from rs_otl.runs import pretrain as run
@@ -92,6 +108,7 @@ def pretrain(
         devices=devices,
         nodes=nodes,
         strategy=strategy,
+        accelerator=accelerator,
     )
     if not is_first():
         return

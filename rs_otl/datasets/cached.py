@@ -319,7 +319,7 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    dataset = _open(name_or_path, size, root, progress)
+    dataset = open_images(name_or_path, size, root, progress)
     if check is not None:
         check(len(cast(Sized, dataset)))
     return CachedDataset(
@@ -341,18 +341,27 @@ def check_dataset(
 
     Of scenes 1,000 tiles of 256 pixels are read.
     """
-    dataset = _open(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
+    dataset = open_images(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
     name = name_or_path if name_or_path.startswith(TORCHGEO) else None
     return CachedDataset(dataset, None, _CHECKED_SIZE, name=name, progress=progress)
 
 
-def _open(
+def open_images(
     name_or_path: str,
     size: int,
     root: str | Path | None,
     progress: bool,
     most_tiles: int = MOST_TILES,
 ) -> Dataset[Any]:
+    """List the images of a data set without decoding them; see :func:`load_dataset`.
+
+    Args:
+        name_or_path: As there.
+        size: Side of the tiles of scenes, in pixels.
+        root: As there.
+        progress: Whether to show progress on stderr.
+        most_tiles: Tiles of scenes at most.
+    """
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     folder = Path(name_or_path)

@@ -1,21 +1,13 @@
 """What can be made again, what it needs, and how long that takes on this machine."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from rs_otl.datasets import CATALOGUE, data_root
-from rs_otl.models.encoder import resolve_device
-from rs_otl.recipe import Recipe
 from rs_otl.reproduce.encoders import missing_data, read_evaluation, recipe_of, runs_of
 from rs_otl.reproduce.labels import LABEL_ENTRIES
 from rs_otl.reproduce.published import ENCODER_TABLES, Trained
-from rs_otl.trainers import OTLTask
-
-_STEPS = 3
-_VIEWS = 16  # images in a measured pass
+from rs_otl.runs.duration import run_seconds
 
 
 @dataclass(frozen=True)
@@ -57,47 +49,21 @@ def entries(
     """
     folder, data = Path(out) / scale, None if root is None else Path(root)
     listed = []
-    rates: dict[tuple[str, int], float] = {}
     for name, table in ENCODER_TABLES.items():
         missing = {
             lacking for column in table.columns for lacking in missing_data(column.trained, data)
         }
         runs = list(dict.fromkeys(runs_of(table, seeds, data)))
         waiting = [run for run in runs if read_evaluation(run, folder) is None]
-        seconds = sum(_estimate(run, scale, folder, data, rates) for run in waiting)
+        seconds = sum(_estimate(run, scale, folder, data) for run in waiting)
         done = len(runs) - len(waiting)
         listed.append(Entry(name, table.title, tuple(sorted(missing)), len(runs), done, seconds))
     listed += [Entry(name, entry.title, (), 0, 0, 0) for name, entry in LABEL_ENTRIES.items()]
     return listed
 
 
-def _estimate(
-    trained: Trained,
-    scale: str,
-    folder: Path,
-    root: Path | None,
-    rates: dict[tuple[str, int], float],
-) -> float:
+def _estimate(trained: Trained, scale: str, folder: Path, root: Path | None) -> float:
     """Return about how many seconds a run takes."""
     recipe = recipe_of(trained, scale, folder)
-    key = (recipe.encoder, recipe.image_size)
-    if key not in rates:
-        rates[key] = _seconds_per_view(recipe)
-    images = 0.8 * sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
-    # A label pass has no backward pass: a third of the cost of the steps.
-    passes = 1 if recipe.supervised else 4 / 3
-    return images * recipe.views * recipe.epochs * passes * rates[key]
-
-
-def _seconds_per_view(recipe: Recipe) -> float:
-    """Measure forward and backward passes of views."""
-    task = OTLTask(recipe.encoder, size=recipe.image_size, clusters=2).to(resolve_device("auto"))
-    shape = (_VIEWS, 3, recipe.image_size, recipe.image_size)
-    images = torch.zeros(shape, device=task.device)
-    task(images).mean().backward()
-    began = time.perf_counter()
-    for _ in range(_STEPS):
-        task(images).mean().backward()
-    if task.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - began) / (_STEPS * _VIEWS)
+    images = sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
+    return run_seconds(recipe, round(0.8 * images))

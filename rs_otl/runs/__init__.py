@@ -16,8 +16,10 @@ A training run holds::
 
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
+from rs_otl.runs.duration import time_in_words
 from rs_otl.runs.exporting import export_run
 from rs_otl.runs.paths import run_directory
+from rs_otl.runs.planning import plan
 from rs_otl.runs.pretraining import is_first, pretrain
 from rs_otl.runs.summary import next_command
 from rs_otl.runs.transferring import transfer
@@ -28,7 +30,9 @@ __all__ = [
     "export_run",
     "is_first",
     "next_command",
+    "plan",
     "pretrain",
     "run_directory",
+    "time_in_words",
     "transfer",
 ]
