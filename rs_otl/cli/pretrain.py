@@ -88,16 +88,18 @@ def pretrain(
     if dry_run and (resume or download):
         raise InputError("--dry-run is of a new run: leave out --resume and --download")
     chosen, name = recipe_for(dataset, recipe, overrides)
-    note("resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs")
-    if dry_run:
-        from rs_otl.runs import plan
 
+    from rs_otl.runs import is_first, next_command, plan
+    from rs_otl.runs import pretrain as run
+
+    if is_first():
+        note(
+            "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
+        )
+    if dry_run:
         print_plan(plan(chosen, root, out, accelerator), as_json)
         return
     ensure_images(chosen.dataset, root, download)
-
-    from rs_otl.runs import is_first, next_command
-    from rs_otl.runs import pretrain as run
 
     directory = run(
         chosen,

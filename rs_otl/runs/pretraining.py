@@ -439,7 +439,8 @@ def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: i
 
 def quiet_lightning() -> None:
     """Silence Lightning's remarks on choices that are made here on purpose."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none
         ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it
