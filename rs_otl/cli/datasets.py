@@ -1,6 +1,5 @@
 """``rs-otl datasets``: what there is, where it comes from, what is on this disk."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from rs_otl.cli.fetching import fetch
 from rs_otl.cli.options import Json, Root, console
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
 from rs_otl.errors import note
@@ -32,9 +32,7 @@ def datasets(
     if download:
         if entry is None:
             raise typer.BadParameter("--download needs the NAME of a data set")
-        data_root(root).mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # where torchgeo says what it fetches
-            entry.open(data_root(root), download=True)
+        fetch(entry, root)
     if check is not None:
         facts = _checked(check, entry)
     elif entry is not None:

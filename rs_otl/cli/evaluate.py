@@ -8,6 +8,7 @@ import typer
 
 from rs_otl.cli.options import (
     Division,
+    Download,
     FolderBands,
     Json,
     KeepDuplicatesTogether,
@@ -70,11 +71,16 @@ def evaluate(
             "not computed again.",
         ),
     ] = False,
+    download: Download = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate encoders by kNN, linear and few-shot accuracy, beside an untrained one."""
     wanted = parsed_shots(shots)
+
+    from rs_otl.cli.fetching import ensure_images
+
+    ensure_images(on, root, download)
 
     from rs_otl.runs import evaluate_encoders
 

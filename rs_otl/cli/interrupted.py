@@ -9,6 +9,8 @@ from pathlib import Path
 # and those without.
 _WITH_VALUE = ("--recipe", "--set", "--init", "--division", "--cache")
 _WITHOUT = ("--supervised", "--finetune")
+# Those without a value that may stand before the data set.
+_FLAGS = (*_WITHOUT, "--download", "--resume", "--json")
 _RESUMED = ("pretrain", "transfer", "embed")
 
 
@@ -39,7 +41,7 @@ def command_to_go_on(words: Sequence[str]) -> str | None:
         dataset = next(
             word
             for before, word in pairwise(words)
-            if word[0] != "-" and (before == command or before[0] != "-" or before in _WITHOUT)
+            if word[0] != "-" and (before == command or before[0] != "-" or before in _FLAGS)
         )
         kept += ["--out", str(Path("runs") / "supervised" / Path(dataset).resolve().name)]
     return shlex.join(["rs-otl", *kept, *(["--resume"] if "--resume" not in kept else [])])

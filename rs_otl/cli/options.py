@@ -15,6 +15,7 @@ from rs_otl.spec import Quantity, Values, validated
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.evaluation import EvaluationReport
+    from rs_otl.runs.planning import Plan
 
 # Line width where the output is no terminal.
 _PIPE_WIDTH = 200
@@ -66,6 +67,21 @@ Shots = Annotated[
 ]
 
 
+Download = Annotated[
+    bool,
+    typer.Option("--download", help="Fetch what is not on this disk yet, checksum verified."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be read and written, how long it takes and how much memory it needs; "
+        "do nothing.",
+    ),
+]
+Accelerator = Annotated[str, typer.Option(help="Where to train: auto, cpu, gpu or mps.")]
+
+
 def overridden(
     set_: list[str] | None,
     init: str | None,
@@ -92,6 +108,23 @@ def check_devices(devices: str) -> None:
     """Refuse a number of devices that is none."""
     if devices != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", devices):
         raise InputError(f"--devices {devices}: expected a number or auto")
+
+
+def print_plan(planned: "Plan", as_json: bool) -> None:
+    """Print what a run would do, for a person or a machine."""
+    if as_json:
+        print_json(planned)
+        return
+    from rs_otl.memory import GIB
+    from rs_otl.runs import time_in_words
+
+    where = f" in {planned.folder}" if planned.folder else ""
+    typer.echo(f"reads    {planned.images:,} images of {planned.reads}{where}")
+    for directory in planned.writes:
+        typer.echo(f"writes   {directory}")
+    typer.echo(f"takes    about {time_in_words(planned.seconds)}")
+    memory = f"{planned.memory / GIB:.1f} GiB"
+    typer.echo(f"memory   {memory} at least, beside the program and its images")
 
 
 def parsed_shots(shots: str | None) -> tuple[int, ...]:

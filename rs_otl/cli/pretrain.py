@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    Accelerator,
     Division,
+    Download,
+    DryRun,
     FolderBands,
     Json,
     KeepDuplicatesTogether,
@@ -21,6 +24,7 @@ from rs_otl.cli.options import (
     check_devices,
     listed,
     overridden,
+    print_plan,
 )
 
 
@@ -73,10 +77,14 @@ def pretrain(
     ] = "1",
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
+    accelerator: Accelerator = "auto",
+    download: Download = False,
+    dry_run: DryRun = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
+    from rs_otl.cli.fetching import ensure_images
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
@@ -91,11 +99,21 @@ def pretrain(
             overrides.append(f"{key}={json.dumps(value)}")
     if resume and (recipe is not None or overrides):
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
+    if dry_run and (resume or download):
+        raise InputError("--dry-run is of a new run: leave out --resume and --download")
     chosen, name = recipe_for(dataset, recipe, overrides)
-    note("resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs")
 
-    from rs_otl.runs import is_first, next_command
+    from rs_otl.runs import is_first, next_command, plan
     from rs_otl.runs import pretrain as run
+
+    if is_first():
+        note(
+            "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
+        )
+    if dry_run:
+        print_plan(plan(chosen, root, out, accelerator), as_json)
+        return
+    ensure_images(chosen.dataset, root, download)
 
     directory = run(
         chosen,
@@ -106,6 +124,7 @@ def pretrain(
         devices=devices,
         nodes=nodes,
         strategy=strategy,
+        accelerator=accelerator,
     )
     if not is_first():
         return

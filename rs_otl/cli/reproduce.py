@@ -49,12 +49,13 @@ def reproduce(
         from rich.console import Console
         from rich.table import Table
 
+        from rs_otl.runs import time_in_words
+
         table = Table("", "of", "lacks", "encoders", "takes about")
         for entry in listed:
             runs = f"{entry.finished} of {entry.runs}" if entry.runs else ""
-            table.add_row(
-                entry.name, entry.title, ", ".join(entry.missing), runs, _duration(entry.seconds)
-            )
+            takes = time_in_words(entry.seconds) if entry.seconds else ""
+            table.add_row(entry.name, entry.title, ", ".join(entry.missing), runs, takes)
         Console().print(table)
         return
     chosen = names or [entry.name for entry in entries(scale, out, root, seeds)]
@@ -66,12 +67,3 @@ def reproduce(
     else:
         typer.echo((result.folder / "results.md").read_text(encoding="utf-8"))
         typer.echo(f"written  {result.folder}")
-
-
-def _duration(seconds: float) -> str:
-    if not seconds:
-        return ""
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:,.0f} seconds"

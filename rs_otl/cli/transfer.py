@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    Accelerator,
     Division,
+    Download,
+    DryRun,
     Json,
     KeepDuplicatesTogether,
     RecipeName,
@@ -16,6 +19,7 @@ from rs_otl.cli.options import (
     Shots,
     overridden,
     parsed_shots,
+    print_plan,
     print_report,
 )
 
@@ -55,10 +59,14 @@ def transfer(
             help="Directory of the run. By default runs/transfer/DATASET.", show_default=False
         ),
     ] = None,
+    accelerator: Accelerator = "auto",
+    download: Download = False,
+    dry_run: DryRun = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Train an encoder further on another data set, without labels, and evaluate the gain."""
+    from rs_otl.cli.fetching import ensure_images, ensure_source
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
@@ -68,8 +76,16 @@ def transfer(
         raise InputError(
             "--resume continues with the recipe of the run: leave out --recipe, --set, --finetune"
         )
+    if dry_run and (frozen or resume or download):
+        raise InputError(
+            "--dry-run is of a new run that trains: leave out --frozen, --resume and --download"
+        )
     wanted = parsed_shots(shots)
     progress = sys.stderr.isatty()
+    if not dry_run:
+        if not resume:
+            ensure_source(from_, to, root, download)
+        ensure_images(to, root, download)
     if frozen:
         from rs_otl.runs import evaluate_encoders
 
@@ -90,9 +106,21 @@ def transfer(
             "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
         )
 
+        if dry_run:
+            from rs_otl.runs import plan
+
+            print_plan(plan(chosen, root, out, accelerator, transfer=True), as_json)
+            return
+
         from rs_otl.runs import transfer as run
 
         report, directory = run(
-            chosen, root=root, out=out, shots=wanted, resume=resume, progress=progress
+            chosen,
+            root=root,
+            out=out,
+            shots=wanted,
+            resume=resume,
+            progress=progress,
+            accelerator=accelerator,
         )
     print_report(report, directory, as_json)

@@ -12,3 +12,10 @@ class AID(CatalogueDataset):
     """
 
     entry_name = "aid"
+    # What torchgeo-bench fetches, pinned.
+    url = (
+        "https://huggingface.co/datasets/isaaccorley/aid/resolve/"
+        "e6767964e40f567a18eac6e6ca5fce397e4ce411/"
+    )
+    filename = "AID.zip"
+    sha256 = "79345ef1766e85f7b92cf556c809c4f32ff24228ae71aadf96780f74f48c26a4"

@@ -1,9 +1,11 @@
 """What the data sets here have in common: torchgeo's classification data sets, and more."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 from torchgeo.datasets import DatasetNotFoundError, NonGeoClassificationDataset
-from torchgeo.datasets.utils import download_and_extract_archive, extract_archive
+from torchgeo.datasets.utils import download_url, extract_archive
 
 from rs_otl.datasets._decode import load, match_bands, quiet_reading
 from rs_otl.datasets.bands import ImageInfo, rgb_positions
@@ -216,6 +218,8 @@ class CatalogueDataset(ImageDataset):
     """
 
     entry_name: ClassVar[str]
+    # Names of archives beside ``filename`` that are unpacked where they lie below the root.
+    other_archives: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -302,17 +306,56 @@ class CatalogueDataset(ImageDataset):
         # Some of torchgeo's classes have the file in the address, others put it there.
         return cls.url if cls.url.endswith(cls.filename) else cls.url + cls.filename
 
+    @classmethod
+    def archive(cls, root: Path) -> Path | None:
+        """Return the archive that opening unpacks, if there is one below ``root``."""
+        names = (cls.filename, *cls.other_archives)
+        return next((root / name for name in names if (root / name).is_file()), None)
+
     def _fetch(self) -> None:
-        """Unpack or download the archive where the images are not there yet."""
-        archive = os.path.join(self.root, self.filename)
-        if CATALOGUE[self.entry_name].folder(Path(self.root)) is not None:
+        """Unpack or download the archive where the images are not there yet.
+
+        Both are done aside and moved into place once they are whole.
+        """
+        root = Path(self.root)
+        layout = CATALOGUE[self.entry_name].layout(root)
+        archive = self.archive(root)
+        if (layout and layout.classes) or not (archive or self.download):
             return
-        if self.download:
-            # From version 0.9 on torchgeo verifies by SHA-256.
-            kind = "sha256" if hasattr(self, "sha256") else "md5"
-            verify = {kind: getattr(self, kind) if self.checksum else None}
-            download_and_extract_archive(
-                self.address(), self.root, filename=self.filename, **verify
-            )
-        elif os.path.isfile(archive):
-            extract_archive(archive)
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
+            if self.download and (archive is None or self._fault(archive)):
+                archive = root / self.filename
+                fetched = Path(aside) / self.filename
+                download_url(self.address(), aside, self.filename)
+                if fault := self._fault(fetched):
+                    raise RuntimeError(fault)
+                fetched.replace(archive)
+            unpacked = Path(aside) / "unpacked"
+            extract_archive(str(archive), str(unpacked))
+            _move(unpacked, root)
+
+    def _fault(self, archive: Path) -> str | None:
+        """Say what is wrong with an archive; ``None`` if it is the one that is expected."""
+        # From version 0.9 on torchgeo verifies by SHA-256.
+        kind = "sha256" if hasattr(self, "sha256") else "md5"
+        with archive.open("rb") as file:
+            start = file.read(256).lstrip()
+            file.seek(0)
+            found = hashlib.file_digest(file, kind).hexdigest()
+        if not self.checksum or found == getattr(self, kind):
+            return None
+        if start.startswith(b"<"):
+            return "what came is a web page, no archive"
+        size = archive.stat().st_size
+        return f"another checksum than expected of what came, {size:,} bytes: cut off, or changed"
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what is not there yet into a folder."""
+    for path in source.iterdir():
+        there = target / path.name
+        if not there.exists():
+            path.replace(there)
+        elif path.is_dir() and there.is_dir():
+            _move(path, there)

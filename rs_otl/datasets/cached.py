@@ -357,7 +357,7 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    dataset = _open(name_or_path, size, root, progress, values=values, bands=bands)
+    dataset = open_images(name_or_path, size, root, progress, values=values, bands=bands)
     if like is not None and isinstance(dataset, ImageDataset) and dataset.info.is_16bit:
         dataset.info = _scaled_like(dataset, like, values)
     if check is not None:
@@ -393,12 +393,12 @@ def check_dataset(
 
     Of scenes 1,000 tiles of 256 pixels are read.
     """
-    dataset = _open(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
+    dataset = open_images(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
     name = name_or_path if name_or_path.startswith(TORCHGEO) else None
     return CachedDataset(dataset, None, _CHECKED_SIZE, name=name, progress=progress)
 
 
-def _open(
+def open_images(
     name_or_path: str,
     size: int,
     root: str | Path | None,
@@ -407,8 +407,19 @@ def _open(
     values: Values | None = None,
     bands: Sequence[str] | None = None,
 ) -> Dataset[Any]:
+    """List the images of a data set without decoding them; see :func:`load_dataset`.
+
+    Args:
+        name_or_path: As there.
+        size: Side of the tiles of scenes, in pixels.
+        root: As there.
+        progress: Whether to show progress on stderr.
+        most_tiles: Tiles of scenes at most.
+        values: As there.
+        bands: As there.
+    """
     folder = Path(name_or_path)
-    known = name_or_path.startswith(TORCHGEO) or name_or_path in CATALOGUE
+    known = name_or_path.startswith(TORCHGEO) or base_name(name_or_path) in CATALOGUE
     if known and (values is not None or bands is not None):
         raise InputError(
             f"{name_or_path}: --bands, --scale, --offset and --units are for folders; it says "

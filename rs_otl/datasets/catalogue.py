@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from zipfile import BadZipFile
 
 from rs_otl.datasets.bands import ImageInfo
@@ -78,7 +79,8 @@ class Entry:
         files: What lies in the folders.
         obtain: How to get it, in one line.
         dataset: Name of its class in ``rs_otl.datasets``.
-        downloads: Whether that class knows a stable address and a checksum.
+        downloads: Size of its archive as text, where that class knows a stable address and a
+            checksum; else empty.
         mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
         std: Published standard deviation likewise.
         splits: Folders of its official training and test images; ``None`` where it is divided at
@@ -99,7 +101,7 @@ class Entry:
     files: str
     obtain: str
     dataset: str
-    downloads: bool = False
+    downloads: str = ""
     known_as: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = SUFFIXES
     bands: tuple[str, ...] = RGB
@@ -337,14 +339,30 @@ class Entry:
         except DatasetNotFoundError:
             raise InputError(self.not_found(root)) from None
         except (OSError, RuntimeError, BadZipFile) as error:
-            what = f"downloaded from {dataset_class.address()}" if download else "unpacked"
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            if isinstance(error, HTTPError):
+                error.close()
+            name = dataset_class.filename
+            if not download:
+                raise InputError(
+                    f"{root / name} could not be unpacked: {reason}; delete it. {self.obtain}"
+                ) from error
             raise InputError(
-                f"{self.title} could not be {what} to {root}: {reason}. {self.obtain}"
+                f"{self.title} could not be downloaded from {dataset_class.address()} "
+                f"({self.downloads}): {reason}; try again later, or put the file into {root} by "
+                f"hand as {name}, which is then unpacked"
             ) from error
         if not dataset.samples:
             raise InputError(self.not_found(root))
         return dataset
+
+    def archive(self, root: Path) -> Path | None:
+        """Return the archive that opening unpacks, if there is one below ``root``."""
+        if not self.downloads:
+            return None
+        dataset_class = getattr(importlib.import_module("rs_otl.datasets"), self.dataset)
+        found: Path | None = dataset_class.archive(root)
+        return found
 
     def not_found(self, root: Path) -> str:
         """Say in one line that it is not below ``root``, what was looked for, how to get it."""
@@ -416,13 +434,13 @@ _ENTRIES = (
         resolution="10",
         licence="MIT",
         citation=_EUROSAT_CITATION,
-        folders=("2750", "EuroSAT/2750", "eurosat/2750", "EuroSAT_RGB"),
+        folders=("2750", "EuroSAT_RGB", "EuroSAT/2750", "eurosat/2750", "EuroSAT"),
         known_as=("eurosat", "2750"),
         suffixes=(".jpg", ".jpeg", ".png"),
         files="<Class>/<Class>_N.jpg",
-        obtain="Download EuroSAT_RGB.zip (95 MB) from zenodo.org/records/7711810 and unpack it "
-        "there: it holds the folder EuroSAT_RGB",
+        obtain=_download("eurosat", "EuroSAT_RGB.zip (95 MB) from zenodo.org/records/7711810"),
         dataset="EuroSATRGB",
+        downloads="95 MB",
     ),
     Entry(
         name="eurosat-ms",
@@ -445,7 +463,7 @@ _ENTRIES = (
         files="<Class>/<Class>_N.tif",
         obtain=_download("eurosat-ms", "EuroSAT_MS.zip (2.1 GB) from zenodo.org/records/7711810"),
         dataset="EuroSAT",
-        downloads=True,
+        downloads="2.1 GB",
         mean=None,
         std=None,
     ),
@@ -470,7 +488,7 @@ _ENTRIES = (
             "ucmerced", "UCMerced_LandUse.zip (330 MB) from weegee.vision.ucmerced.edu"
         ),
         dataset="UCMerced",
-        downloads=True,
+        downloads="330 MB",
     ),
     Entry(
         name="patternnet",
@@ -496,7 +514,7 @@ _ENTRIES = (
         files="<class>/<class>NNN.jpg",
         obtain=_download("patternnet", "PatternNet.zip (1.4 GB) from sites.google.com/view/zhouwx"),
         dataset="PatternNet",
-        downloads=True,
+        downloads="1.4 GB",
     ),
     Entry(
         name="resisc45",
@@ -521,7 +539,7 @@ _ENTRIES = (
         files="<class>/<class>_NNN.jpg",
         obtain=_download("resisc45", "NWPU-RESISC45 (0.4 GB) from gcheng-nwpu.github.io"),
         dataset="RESISC45",
-        downloads=True,
+        downloads="0.4 GB",
     ),
     Entry(
         name="aid",
@@ -566,9 +584,13 @@ _ENTRIES = (
         folders=("AID",),
         known_as=("aid", "aerialimagedataset"),
         files="<Class>/<class>_N.jpg",
-        obtain="Ask for AID on the homepage of its authors (Wuhan University, "
-        "captain-whu.github.io/AID) and unpack the class folders there",
+        obtain=_download(
+            "aid",
+            "the class folders of AID.zip (about 2.5 GB) from its authors (Wuhan University, "
+            "captain-whu.github.io/AID)",
+        ),
         dataset="AID",
+        downloads="about 2.5 GB",
     ),
     Entry(
         name="siri-whu",
@@ -629,7 +651,7 @@ _ENTRIES = (
             "cifar10", "cifar-10-python.tar.gz (163 MB) from www.cs.toronto.edu/~kriz/cifar.html"
         ),
         dataset="CIFAR10",
-        downloads=True,
+        downloads="163 MB",
         splits=("train", "test"),
         packed=(
             *(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6)),
@@ -653,7 +675,7 @@ _ENTRIES = (
             "cifar100", "cifar-100-python.tar.gz (161 MB) from www.cs.toronto.edu/~kriz/cifar.html"
         ),
         dataset="CIFAR100",
-        downloads=True,
+        downloads="161 MB",
         splits=("train", "test"),
         packed=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
         training=50_000,
@@ -681,7 +703,7 @@ _ENTRIES = (
             "train_32x32.mat and test_32x32.mat (246 MB) from ufldl.stanford.edu/housenumbers",
         ),
         dataset="SVHN",
-        downloads=True,
+        downloads="246 MB",
         splits=("train", "test"),
         packed=("train_32x32.mat", "test_32x32.mat"),
         training=73_257,

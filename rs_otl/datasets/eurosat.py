@@ -21,6 +21,7 @@ class EuroSAT(CatalogueDataset, datasets.EuroSAT):
     """
 
     entry_name = "eurosat-ms"
+    other_archives = ("EuroSAT_MS.zip",)
 
     def __init__(
         self,
@@ -61,6 +62,14 @@ class EuroSATRGB(CatalogueDataset):
     """
 
     entry_name = "eurosat"
+    # What torchvision's class of these JPEGs fetches.
+    url = (
+        "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
+        "c877bcd43f099cd0196738f714544e355477f3fd/"
+    )
+    filename = "EuroSAT.zip"
+    other_archives = ("EuroSAT_RGB.zip", "2750.zip")
+    md5 = "c8fa014336c82ac7804f0398fcb19387"
 
 
 def _load_bands(path: str, positions: Sequence[int]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from rs_otl.sensors import bands_of, match
 from rs_otl.spec import EncoderConfig, ImageSpec, load_size
 
 PRECISIONS = ("auto", "float32", "bf16")
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 # They came with a later version: what was made before is still known by the same fingerprint.
 _ONLY_DESCRIBE = {"quantity", "known", "offset"}
 # Pixels in a batch: on a CPU what its caches hold, on a GPU what keeps it busy.
@@ -285,13 +286,30 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def resolve_precision(precision: str) -> str:
-    """Return ``"float32"`` or ``"bf16"``; ``"auto"`` is bf16 where the hardware multiplies it."""
+def accelerator_device(accelerator: str) -> torch.device:
+    """Return the device of what Lightning calls an accelerator.
+
+    Args:
+        accelerator: One of :data:`ACCELERATORS`; ``auto`` is the GPU if there is one.
+
+    Raises:
+        InputError: If it is another word, or there is none here.
+    """
+    if accelerator not in ACCELERATORS:
+        raise InputError(f"accelerator {accelerator}: expected one of {', '.join(ACCELERATORS)}")
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(accelerator, True):
+        raise InputError(f"accelerator {accelerator}: there is none here; expected auto or cpu")
+    return resolve_device("cuda" if accelerator == "gpu" else accelerator)
+
+
+def resolve_precision(precision: str, device: str | torch.device = "auto") -> str:
+    """Return ``"float32"`` or ``"bf16"``; ``"auto"`` is bf16 where the device multiplies it."""
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return precision
-    if torch.cuda.is_available():
+    if resolve_device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     # PyTorch has no public function for this.
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"

@@ -130,7 +130,7 @@ def _find(source: str) -> Path:
     for directory in directories:
         if (directory / CONFIG).is_file() or (directory / WEIGHTS).is_file():
             return directory
-    runs = _finished_runs(path.resolve().name if "/" in source else source)
+    runs = finished_runs(path.resolve().name if "/" in source else source)
     if runs:
         latest = max(runs, key=lambda run: (run / "encoder").stat().st_mtime)
         note(f"{source}: taking its latest run, {latest}")
@@ -143,7 +143,7 @@ def _find(source: str) -> Path:
     )
 
 
-def _finished_runs(dataset: str) -> list[Path]:
+def finished_runs(dataset: str) -> list[Path]:
     """List the runs below ``runs/`` that have an encoder of a data set made without labels.
 
     A run whose recipe cannot be read is skipped and named on stderr.

@@ -1,21 +1,13 @@
 """What can be made again, what it needs, and how long that takes on this machine."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from rs_otl.datasets import CATALOGUE, data_root
-from rs_otl.models.encoder import resolve_device
-from rs_otl.recipe import Recipe
 from rs_otl.reproduce.encoders import images_of, missing_data, read_evaluation, recipe_of, runs_of
 from rs_otl.reproduce.labels import LABEL_ENTRIES
 from rs_otl.reproduce.published import ENCODER_TABLES, Trained
-from rs_otl.trainers import OTLTask
-
-_STEPS = 3
-_VIEWS = 32  # images in a measured pass
+from rs_otl.runs.duration import run_seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,6 @@ def entries(
     """
     folder, data = Path(out) / scale, None if root is None else Path(root)
     listed = []
-    rates: dict[tuple[str, int], float] = {}
     counts: dict[str, int] = {}
     for name, table in ENCODER_TABLES.items():
         missing = {
@@ -65,7 +56,7 @@ def entries(
         }
         runs = list(dict.fromkeys(runs_of(table, seeds, data)))
         waiting = [run for run in runs if read_evaluation(run, folder) is None]
-        seconds = sum(_estimate(run, scale, folder, data, rates, counts) for run in waiting)
+        seconds = sum(_estimate(run, scale, folder, data, counts) for run in waiting)
         done = len(runs) - len(waiting)
         listed.append(Entry(name, table.title, tuple(sorted(missing)), len(runs), done, seconds))
     listed += [Entry(name, entry.title, (), 0, 0, 0) for name, entry in LABEL_ENTRIES.items()]
@@ -73,26 +64,17 @@ def entries(
 
 
 def _estimate(
-    trained: Trained,
-    scale: str,
-    folder: Path,
-    root: Path | None,
-    rates: dict[tuple[str, int], float],
-    counts: dict[str, int],
+    trained: Trained, scale: str, folder: Path, root: Path | None, counts: dict[str, int]
 ) -> float:
-    """Return about how many seconds a run takes."""
+    """Return about how many seconds a run and its scores take."""
     recipe = recipe_of(trained, scale, folder)
-    key = (recipe.encoder, recipe.image_size)
-    if key not in rates:
-        rates[key] = _seconds_per_view(recipe)
     if trained.dataset not in counts:
         counts[trained.dataset] = sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
     images, tests = _sides(trained, scale, counts[trained.dataset])
-    # A label pass has no backward pass: a third of the cost of the steps.
-    passes = 1 if recipe.supervised else 4 / 3
-    training = images * recipe.views * recipe.epochs * passes
-    scores = 2 * (images + tests) / 3  # after the training, and for the table
-    return (training + scores) * rates[key]
+    # Features have no backward pass, a third of a step; they are needed twice, after the training
+    # and for the table.
+    once = recipe.model_copy(update={"supervised": True, "views": 1, "epochs": 1, "chunks": 1})
+    return run_seconds(recipe, round(images)) + run_seconds(once, round(2 * (images + tests) / 3))
 
 
 def _sides(trained: Trained, scale: str, images: int) -> tuple[float, float]:
@@ -102,17 +84,3 @@ def _sides(trained: Trained, scale: str, images: int) -> tuple[float, float]:
     train, test = share * images, (1 - share) * images
     each = images_of(trained, scale).partition("@")[2]
     return (int(each) * len(entry.classes) if each else train), test
-
-
-def _seconds_per_view(recipe: Recipe) -> float:
-    """Measure forward and backward passes of views."""
-    task = OTLTask(recipe.encoder, size=recipe.image_size, clusters=2).to(resolve_device("auto"))
-    shape = (_VIEWS, 3, recipe.image_size, recipe.image_size)
-    images = torch.zeros(shape, device=task.device)
-    task(images).mean().backward()
-    began = time.perf_counter()
-    for _ in range(_STEPS):
-        task(images).mean().backward()
-    if task.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - began) / (_STEPS * _VIEWS)

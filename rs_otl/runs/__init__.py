@@ -16,9 +16,11 @@ A training run holds::
 
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
+from rs_otl.runs.duration import time_in_words
 from rs_otl.runs.exporting import export_run
 from rs_otl.runs.listing import Run, list_runs
 from rs_otl.runs.paths import run_directory
+from rs_otl.runs.planning import plan
 from rs_otl.runs.pretraining import is_first, pretrain
 from rs_otl.runs.reporting import report
 from rs_otl.runs.summary import next_command
@@ -32,8 +34,10 @@ __all__ = [
     "is_first",
     "list_runs",
     "next_command",
+    "plan",
     "pretrain",
     "report",
     "run_directory",
+    "time_in_words",
     "transfer",
 ]

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from rs_otl.errors import InputError
 from rs_otl.memory import GIB, available_bytes
 from rs_otl.models import CosineHead, OutputHeads, create_encoder
+from rs_otl.models.encoder import resolve_device
 from rs_otl.recipe import Recipe
 
 # A weight, its gradient and its momentum.
@@ -44,7 +45,13 @@ class Need:
         return self.weights + (sum(both) if self.together else max(both))
 
 
-def refuse_too_much(recipe: Recipe, bands: int, images: int, processes: int = 1) -> None:
+def refuse_too_much(
+    recipe: Recipe,
+    bands: int,
+    images: int,
+    processes: int = 1,
+    device: str | torch.device = "auto",
+) -> None:
     """Refuse a run that cannot fit: the device's memory on a GPU, else this machine's.
 
     Only what must be kept is counted, so that a run that fits is never refused: what a step keeps
@@ -55,6 +62,7 @@ def refuse_too_much(recipe: Recipe, bands: int, images: int, processes: int = 1)
         bands: Bands of the images.
         images: Number of training images, or fewer.
         processes: Processes that share the memory.
+        device: Where it computes.
 
     Raises:
         InputError: If it needs more than is free: an estimate, what there is, the key that helps.
@@ -62,7 +70,8 @@ def refuse_too_much(recipe: Recipe, bands: int, images: int, processes: int = 1)
     batch = max(2, min(recipe.batch_size, images // processes))
     recipe = recipe.model_copy(update={"batch_size": batch})
     need = estimate(recipe, bands, images)
-    free = _free_bytes() // processes
+    on_gpu = resolve_device(device).type == "cuda"
+    free = _free_bytes(on_gpu) // processes
     if need.total <= free:
         return
     parts = {
@@ -73,7 +82,7 @@ def refuse_too_much(recipe: Recipe, bands: int, images: int, processes: int = 1)
         f"heads x {images:,} images x {_clusters(recipe, images):,} clusters": need.outputs,
     }
     what = ", ".join(part for part, size in parts.items() if size >= 0.05 * need.total)
-    where = "the GPU" if torch.cuda.is_available() else "memory"
+    where = "the GPU" if on_gpu else "memory"
     raise InputError(
         f"{recipe.encoder} would keep {need.total / GIB:,.1f} GiB in {where} ({what}), of which "
         f"{free / GIB:,.1f} GiB are free: {_advice(recipe, need, free)}"
@@ -164,8 +173,8 @@ def _clusters(recipe: Recipe, images: int) -> int:
     return max(2, images if recipe.clusters is None else min(recipe.clusters, images))
 
 
-def _free_bytes() -> int:
-    if not torch.cuda.is_available():
+def _free_bytes(on_gpu: bool) -> int:
+    if not on_gpu:
         return available_bytes()
     # PyTorch holds on to memory that it may give again.
     idle = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()

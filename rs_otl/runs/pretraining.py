@@ -25,7 +25,9 @@ from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
 from rs_otl.models import Encoder, adapted_weights, load_encoder, resolve_precision
+from rs_otl.models.encoder import accelerator_device
 from rs_otl.recipe import Recipe
+from rs_otl.runs.duration import expectation, is_tiny
 from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.provenance import Provenance, add_start, read_provenance, this_start
@@ -84,6 +86,8 @@ def pretrain(
     nodes: int = 1,
     strategy: str = "auto",
     callbacks: Sequence[Callback] = (),
+    accelerator: str = "auto",
+    runs: int = 1,
 ) -> Path:
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
@@ -98,6 +102,9 @@ def pretrain(
         nodes: Machines.
         strategy: Lightning's strategy, such as ``ddp``.
         callbacks: Further callbacks, called before the run's.
+        accelerator: Lightning's accelerator: ``cpu``, ``gpu``, ``mps``, or ``auto``.
+        runs: Of this kind that the expected time is said for, the others with labels; 0 to say
+            none.
 
     Returns:
         The run's directory, its ``encoder/`` written.
@@ -113,9 +120,11 @@ def pretrain(
         if (directory / "encoder").is_dir():
             note(f"{directory} is finished: nothing to resume")
             return directory
-    if recipe.cache == "gpu" and not torch.cuda.is_available():
+    device = accelerator_device(accelerator)
+    if recipe.cache == "gpu" and device.type != "cuda":
         raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
-    recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
+    left = recipe.epochs
+    recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
     checkpoint = directory / "checkpoints" / "last.ckpt"
     resume_training = resume and checkpoint.exists()
     with ExitStack() as stack:
@@ -128,15 +137,23 @@ def pretrain(
             begun_with = read_imagery(directory)
             resumed = read_run_checkpoint(checkpoint)
             refuse_other_recipe(resumed, checkpoint, recipe)
+            left -= resumed.epoch + 1
             if is_first() and (others := provenance.differences(this_start())):
                 note(
                     f"begun with other versions ({'; '.join(others)}): the result may differ from "
                     "that of a run left alone"
                 )
         started = None if recipe.init is None else load_encoder(recipe.init)
-        processes = 1 if devices == "auto" or torch.cuda.is_available() else int(devices)
+        processes = 1 if devices == "auto" or device.type == "cuda" else int(devices)
         # Of images that are not decoded yet; their bands matter little.
         bands = len(RGB) if started is None else len(started.config.spec.bands)
+
+        def check(files: int) -> None:
+            refuse_too_much(recipe, bands, files // 2, processes, device)
+            rest, train = recipe.model_copy(update={"epochs": left}), round(0.8 * files)
+            if runs and is_first() and not is_tiny(rest, train):
+                note(expectation(rest, train, bands, device, runs))
+
         images = load_dataset(
             recipe.dataset,
             load_size(recipe.image_size),
@@ -146,7 +163,7 @@ def pretrain(
             progress=progress,
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
             cache_folder=directory,
-            check=lambda files: refuse_too_much(recipe, bands, files // 2, processes),
+            check=check,
             values=recipe.values,
             bands=recipe.bands,
             like=None if started is None else started.config.spec,
@@ -163,13 +180,14 @@ def pretrain(
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
         config, weights = _describe(recipe, images, started)
-        refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes)
+        refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes, device)
         identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
         run = _Run(directory, identity, provenance)
         trainer = _trainer(
             recipe,
             directory,
             [*callbacks, run, *_callbacks(recipe, directory, images, division, config, progress)],
+            accelerator=accelerator,
             devices=devices if devices == "auto" else int(devices),
             num_nodes=nodes,
             strategy=strategy,
@@ -458,7 +476,8 @@ def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: i
 
 def quiet_lightning() -> None:
     """Silence Lightning's remarks on choices that are made here on purpose."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none
         ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it

@@ -7,6 +7,7 @@ from rs_otl.errors import InputError
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.files import locked
 from rs_otl.models import Encoder, load_encoder
+from rs_otl.models.encoder import accelerator_device
 from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
 from rs_otl.runs.paths import run_directory
@@ -22,6 +23,7 @@ def transfer(
     shots: Sequence[int] = (),
     resume: bool = False,
     progress: bool = False,
+    accelerator: str = "auto",
 ) -> tuple[EvaluationReport, Path]:
     """Train an encoder further on another data set, and evaluate the gain (section 4.3).
 
@@ -39,6 +41,7 @@ def transfer(
         resume: Continue a transfer that was stopped, or evaluate a finished one again, for
             example with other shots.
         progress: Whether to show bars on stderr.
+        accelerator: Where to train, see :func:`rs_otl.runs.pretrain`.
 
     Returns:
         The report, and the run's directory that it was written to.
@@ -54,12 +57,23 @@ def transfer(
         refuse_another_run(directory)
     if recipe.init is None:
         raise InputError("nothing to transfer from: expected an encoder as the init of the recipe")
-    source = load_encoder(recipe.init, image_size=recipe.image_size, device="auto")
+    source = load_encoder(
+        recipe.init, image_size=recipe.image_size, device=accelerator_device(accelerator)
+    )
     # By its path: a later run on its data set must not take its place.
     init = str(source.path or recipe.init)
     recipe = recipe.model_copy(update={"init": init, "encoder": source.config.encoder})
     finetune = recipe.supervised
-    pretrain(recipe, root, directory, _begun(directory, resume), progress)
+    both = 1 if finetune else 2
+    pretrain(
+        recipe,
+        root,
+        directory,
+        _begun(directory, resume),
+        progress,
+        accelerator=accelerator,
+        runs=both,
+    )
     rows: dict[str, Path | Encoder] = {
         "fine-tuned" if finetune else "transferred": directory / "encoder",
         "source, frozen": source,
@@ -67,7 +81,15 @@ def transfer(
     if not finetune:
         labelled = recipe.model_copy(update={"supervised": True})
         beside = directory / "supervised"
-        pretrain(labelled, root, beside, _begun(beside, resume), progress)
+        pretrain(
+            labelled,
+            root,
+            beside,
+            _begun(beside, resume),
+            progress,
+            accelerator=accelerator,
+            runs=0,
+        )
         rows["supervised"] = beside / "encoder"
     with locked(directory):
         return compare(

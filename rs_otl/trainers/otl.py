@@ -414,7 +414,7 @@ class OTLTask(BaseTask):
             for head in range(labels.shape[1])
         ]
         loss = torch.stack(losses).mean()
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss * (views * len(labels) if self.hparams["reduction"] == "sum" else 1)
 
     def validation_step(
@@ -441,8 +441,8 @@ class OTLTask(BaseTask):
         self._seed(self.current_epoch)
         self._seen = 0
         self._began = time.perf_counter()
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log("ln_k", math.log(self.hparams["clusters"]))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
+        self.log("ln_k", math.log(self.hparams["clusters"]), sync_dist=True)
         if self.hparams["supervised"]:
             return
         labels, images = self.pseudo_labels.labels, len(self._training_set())
@@ -454,10 +454,10 @@ class OTLTask(BaseTask):
         if self._labels_due(self.current_epoch):
             if self.pseudo_labels.epoch != self.current_epoch:
                 self._make_labels(self.current_epoch)
-            self.log_dict(self.pseudo_labels.metrics)
+            self.log_dict(self.pseudo_labels.metrics, sync_dist=True)
         self._step_outputs = None
         now = time.perf_counter()
-        self.log("label_seconds", now - self._began)
+        self.log("label_seconds", now - self._began, sync_dist=True)
         self._began = now
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -482,7 +482,7 @@ class OTLTask(BaseTask):
             self._make_labels(upcoming)
         seconds = time.perf_counter() - self._began
         self.log("train_seconds", seconds)
-        self.log("images_per_second", self._seen / seconds)
+        self.log("images_per_second", self._seen * self.trainer.world_size / seconds)
 
     def _refuse_divergence(self, loss: Tensor) -> None:
         """Stop before what is not finite is labelled with, saved or exported."""
@@ -611,9 +611,10 @@ class OTLTask(BaseTask):
         )
         bar = self.trainer.progress_bar_callback
         silent = not isinstance(bar, TQDMProgressBar) or bar.is_disabled
+        doing = f"epoch {self.current_epoch + 1}/{self.trainer.max_epochs}, labels"
         results: Tensor | None = None
         filled = torch.zeros(len(index), dtype=torch.bool, device=self.device)
-        for batch in tqdm(everything, "labels", file=sys.stderr, leave=False, disable=silent):
+        for batch in tqdm(everything, doing, file=sys.stderr, leave=False, disable=silent):
             if "index" not in batch:
                 raise InputError(
                     "a training batch without 'index', by which labels are kept: expected each "

@@ -2,12 +2,14 @@
 
 import hashlib
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
@@ -69,7 +71,36 @@ def checkpoint_digest(checkpoint: Mapping[str, Any]) -> str:
 
 
 class StderrProgressBar(TQDMProgressBar):
-    """Lightning's bar on stderr: stdout is for results."""
+    """Lightning's bar on stderr: stdout is for results. It says what is left of the whole run."""
+
+    def on_train_start(self, trainer: Trainer, *args: Any) -> None:
+        """Take the time from here on, of which a run that was resumed has epochs behind it."""
+        super().on_train_start(trainer, *args)
+        self._began, self._first = time.perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Name the epoch, from 1 as in the metrics; Lightning's own counts from 0."""
+        bar = self.train_progress_bar
+        bar.reset(total=float(self.total_train_batches))
+        bar.set_description(self._run(trainer, 0))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say anew how much time is left."""
+        done = (batch_idx + 1) / max(1, self.train_progress_bar.total or 1)
+        self.train_progress_bar.set_description(self._run(trainer, done), refresh=False)
+        super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
+
+    def _run(self, trainer: Trainer, done: float) -> str:
+        """Return the epoch of all, and the time left as that of the epochs so far goes on."""
+        epochs = trainer.max_epochs or 0
+        words = f"epoch {trainer.current_epoch + 1}/{epochs}"
+        passed = trainer.current_epoch - self._first + done
+        if not passed:
+            return words
+        left = (time.perf_counter() - self._began) * (epochs - self._first - passed) / passed
+        return f"{words}, {Tqdm.format_interval(left)} left"
 
     def init_train_tqdm(self) -> Tqdm:
         """Return the bar of an epoch, which is cleared when the epoch is done."""

@@ -99,6 +99,6 @@ def test_bad_input_is_an_input_error(tmp_path):
         _run("hmrh")
     with pytest.raises(InputError, match="no images of AID"):
         _run("aid", "--check", tmp_path)
-    with pytest.raises(InputError, match="aid cannot be downloaded"):
-        _run("aid", "--download", "--root", tmp_path)
+    with pytest.raises(InputError, match="hmhr cannot be downloaded"):
+        _run("hmhr", "--download", "--root", tmp_path)
     assert _run("--download").exit_code == 2

@@ -1,0 +1,92 @@
+"""What a run would read, write and take, said without doing any of it."""
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from rs_otl.datasets import CATALOGUE, data_root
+from rs_otl.datasets.cached import open_images
+from rs_otl.errors import InputError
+from rs_otl.models import load_encoder, resolve_precision
+from rs_otl.models.encoder import accelerator_device
+from rs_otl.recipe import Recipe
+from rs_otl.runs.duration import run_seconds
+from rs_otl.runs.memory import estimate, refuse_too_much
+from rs_otl.runs.paths import run_directory
+from rs_otl.runs.pretraining import refuse_another_run
+from rs_otl.spec import RGB, load_size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        reads: Data set.
+        images: Its images, the unusable included.
+        folder: Where they lie; empty if they are drawn.
+        writes: Directories of the runs.
+        seconds: About how long training takes.
+        memory: Bytes that training keeps at least, beside the program and its images.
+    """
+
+    reads: str
+    images: int
+    folder: str
+    writes: tuple[str, ...]
+    seconds: float
+    memory: int
+
+
+def plan(
+    recipe: Recipe,
+    root: str | Path | None = None,
+    out: str | Path | None = None,
+    accelerator: str = "auto",
+    transfer: bool = False,
+) -> Plan:
+    """Say what a run would do; nothing is written, and no image is decoded.
+
+    Args:
+        recipe: As of :func:`rs_otl.runs.pretrain`, or :func:`rs_otl.runs.transfer`.
+        root: Likewise.
+        out: Likewise.
+        accelerator: Likewise.
+        transfer: Which of them it is.
+
+    Raises:
+        InputError: If the run would be refused for what is known now: its directory, its images,
+            the weights to start from, or the memory that it needs.
+    """
+    kind = "transfer" if transfer else "supervised" if recipe.supervised else "pretrain"
+    directory = Path(out) if out else run_directory(kind, recipe.dataset)
+    refuse_another_run(directory)
+    device = accelerator_device(accelerator)
+    recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
+    if recipe.init is not None:
+        encoder = load_encoder(recipe.init, image_size=recipe.image_size).config.encoder
+        if transfer:
+            recipe = recipe.model_copy(update={"encoder": encoder})
+    entry = CATALOGUE.get(recipe.dataset)
+    if entry and entry.folders and entry.layout(data_root(root)) is None:
+        raise InputError(entry.not_found(data_root(root)))  # opening might unpack an archive
+    dataset = open_images(recipe.dataset, load_size(recipe.image_size), root, progress=False)
+    info = getattr(dataset, "info", None)
+    bands, images = len(info.bands if info else RGB), len(cast(Sized, dataset))
+    refuse_too_much(recipe, bands, images // 2, device=device)
+    train = round(0.8 * images)
+    seconds = run_seconds(recipe, train, bands, device)
+    writes = [directory]
+    if transfer and not recipe.supervised:
+        labelled = recipe.model_copy(update={"supervised": True})
+        seconds += run_seconds(labelled, train, bands, device)
+        writes.append(directory / "supervised")
+    return Plan(
+        reads=recipe.dataset,
+        images=images,
+        folder=str(getattr(dataset, "root", "")),
+        writes=tuple(map(str, writes)),
+        seconds=seconds,
+        memory=estimate(recipe, bands, train).total,
+    )
