@@ -59,7 +59,9 @@ def evaluate(
         InputError: If the data set has no labels or one class, or other bands or units than the
             encoder was trained on, or a side of the division is empty.
     """
-    dataset = dataset.of_bands(encoder.bands_among(dataset.spec), encoder.config.spec)
+    positions = encoder.bands_among(dataset.spec)
+    if positions != list(range(len(dataset.spec.bands))):
+        dataset = dataset.of_bands(positions, encoder.config.spec)
     labels, classes = dataset.labels, dataset.classes
     if labels is None or classes is None:
         raise InputError(
