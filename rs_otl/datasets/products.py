@@ -11,10 +11,12 @@ import math
 import os
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
@@ -60,6 +62,8 @@ _LANDSAT_SURFACE = (2.75e-5, -0.2)
 _LARGEST_TEXT = 64 * 2**20
 _ABOVE = 5
 _LISTED = 4
+# Of a folder that is asked for as a product; a SAFE folder has about a hundred.
+_MOST_FILES = 100_000
 # Edges of bands may differ so much, in pixels, by rounding.
 _NEARLY = 1e-3
 _DATA_TYPES = {
@@ -121,11 +125,10 @@ class _Folder:
             except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
                 raise UnreadableError(path, f"no whole zip ({error}); get it again") from None
         else:
-            self.names = sorted(
-                found.relative_to(path).as_posix()
-                for root, _, files in os.walk(path)
-                for found in (Path(root) / name for name in files)
-            )
+            found = (Path(root) / name for root, _, files in os.walk(path) for name in files)
+            # Whatever opens a pipe waits.
+            regular = (file for file in islice(found, _MOST_FILES) if file.is_file())
+            self.names = sorted(file.relative_to(path).as_posix() for file in regular)
 
     def gdal(self, name: str) -> str:
         if self.zip:
@@ -138,8 +141,11 @@ class _Folder:
         if self.zip:
             if name is None:
                 return None
-            with zipfile.ZipFile(self.path) as archive, archive.open(name) as inside:
-                return inside.read(_LARGEST_TEXT).decode(errors="replace")
+            try:
+                with zipfile.ZipFile(self.path) as archive, archive.open(name) as inside:
+                    return inside.read(_LARGEST_TEXT).decode(errors="replace")
+            except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+                raise UnreadableError(self.path, f"{name} cannot be read ({error})") from None
         found = [] if name is None else [self.path / name]
         for parent in () if found else list(self.path.resolve().parents)[:_ABOVE]:
             if _RESOLUTION.search(parent.name) or re.search(
@@ -296,13 +302,13 @@ def _sentinel_2(folder: _Folder, files: dict[str, _File], first: str) -> _Known:
     if text is None:
         return None, 0 if first.endswith(".jp2") else None, files
     surface = "BOA_QUANTIFICATION_VALUE" in text
-    pattern = r"<(?:BOA_)?QUANTIFICATION_VALUE[^>]*>\s*([\d.]+)\s*<"
+    pattern = r"<(?:BOA_)?QUANTIFICATION_VALUE[^>]*>\s*(\d+(?:\.\d+)?)\s*<"
     found = re.search(pattern, text)
     scale = 10_000 / float(found[1]) if found and float(found[1]) else 1.0
     added = {
         int(band): float(value)
         for band, value in re.findall(
-            r'<(?:BOA|RADIO)_ADD_OFFSET band_id="(\d+)">\s*(-?[\d.]+)\s*<', text
+            r'<(?:BOA|RADIO)_ADD_OFFSET band_id="(\d+)">\s*(-?\d+(?:\.\d+)?)\s*<', text
         )
     }
     numbers = {band: number for number, band in enumerate(_COUNTED)}
@@ -380,7 +386,7 @@ def _planet(path: Path) -> Product | None:
         beside = [path.with_name(f"{stem}_metadata{end}.xml") for end in ("", "_clip")]
         texts = [other.read_text(errors="replace") for other in beside if other.is_file()]
         found = re.findall(
-            r"<ps:bandNumber>(\d+)</.*?<ps:reflectanceCoefficient>([\d.eE+-]+)<",
+            r"<ps:bandNumber>(\d+)</.*?<ps:reflectanceCoefficient>(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)<",
             texts[0] if texts else "",
             re.DOTALL,
         )
@@ -578,5 +584,10 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
         f"{''.join(bands)}</VRTDataset>"
     )
     memory = opened.enter_context(MemoryFile(text.encode(), ext=".vrt"))
-    with quiet_georeference():
-        return opened.enter_context(memory.open(driver="VRT"))
+    try:
+        with quiet_georeference():
+            return opened.enter_context(memory.open(driver="VRT"))
+    except RASTER_ERRORS as error:
+        raise UnreadableError(
+            Path(product.name), f"cannot be put together ({reason_of(error, Path(product.name))})"
+        ) from None

@@ -67,7 +67,9 @@ def evaluate(
             encoder was trained on, a side of the division is empty, or the encoder has no stages
             to probe.
     """
-    dataset = dataset.of_bands(encoder.bands_among(dataset.spec), encoder.config.spec)
+    positions = encoder.bands_among(dataset.spec)
+    if positions != list(range(len(dataset.spec.bands))):
+        dataset = dataset.of_bands(positions, encoder.config.spec)
     labels, classes = dataset.labels, dataset.classes
     if labels is None or classes is None:
         raise InputError(

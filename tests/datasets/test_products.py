@@ -9,6 +9,7 @@ from drawn_products import landsat, planetscope, save, sentinel_1, sentinel_2, t
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
+from rs_otl.sensors import described, match
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec, Quantity, Values
 
 
@@ -173,3 +174,28 @@ def test_what_is_no_product_is_refused_in_a_line(make, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         Scene(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_products_are_refused_in_a_line(tmp_path):
+    safe = sentinel_2(tmp_path, "1C", side=60)
+    (path,) = safe.rglob("*_B8A.jp2")
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="band B8A cannot be opened"):
+        Scene(safe)
+    path.unlink()
+    save(path, np.ones((1, 30, 30), np.uint16), 20, crs=32633)
+    with pytest.raises(InputError, match="bands in several CRS"):
+        Scene(safe)
+    path.unlink()
+    (safe / "MTD_MSIL1C.xml").write_text("<QUANTIFICATION_VALUE>1.2.3</QUANTIFICATION_VALUE>")
+    with Scene(safe) as scene:
+        assert len(scene.bands) == 11
+
+
+def test_bands_of_landsat_are_not_those_of_sentinel_2_by_number(tmp_path):
+    known = described(("B02", "B03", "B04", "B08"))
+    with Scene(landsat(tmp_path)) as scene:
+        found = match(known, scene.known)
+        assert [scene.bands[at] for at in found.positions] == ["b2", "b3", "b4", "b5"]
+        assert "B08 = b5 by wavelength" in found.words
+        assert match(described(("B05",)), scene.known).positions == [None]
