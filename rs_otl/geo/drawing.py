@@ -9,7 +9,7 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from scipy.ndimage import distance_transform_edt
 
-from rs_otl.datasets.synthetic import LANDSCAPE, draw_landscape
+from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
 from rs_otl.files import atomic_write, refuse_output, unwritten
 from rs_otl.geo.formats import write_cog
 

@@ -6,7 +6,8 @@ import torch
 
 from rs_otl.datasets import load_dataset
 from rs_otl.datasets.catalogue import CATALOGUE
-from rs_otl.datasets.synthetic import Synthetic, draw_scene
+from rs_otl.datasets.landscape import draw_scene
+from rs_otl.datasets.synthetic import Synthetic
 
 CLASSES = CATALOGUE["synthetic"].classes
 

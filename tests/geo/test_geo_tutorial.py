@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from command_line import rs_otl_here, settings
 
-from rs_otl.datasets.synthetic import LANDSCAPE, draw_landscape
+from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial-map.md"
 
