@@ -95,6 +95,9 @@ def main() -> None:
     # Where there is no home it would say, in two lines, where it keeps its list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     _leave_out_absent_proj_data()
+    # Threads that wait for each other otherwise spin, and where other programs run they spin on
+    # the cores that the others of them need. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(prog_name="rs-otl", standalone_mode=False)
         sys.stdout.flush()
