@@ -72,15 +72,6 @@ class Recipe(BaseModel):
     scenes."""
     encoder: Name = "resnet18"
     """timm architecture."""
-    bands: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
-    """Bands of a folder to train on, in this order, by name or number from 1; names of all bands
-    where files have none; null for all."""
-    scale: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
-    """What stored values of a folder are multiplied with; null for what files say."""
-    offset: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
-    """What is then added; null for what files say."""
-    units: Quantity | None = None
-    """What the result measures; null for what files say."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
     """Side of a view in pixels."""
     views: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -150,6 +141,15 @@ class Recipe(BaseModel):
     init: Name | None = None
     """Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``, the
     name of torchgeo weights, or a data set (its latest run); null for random weights."""
+    bands: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
+    """Bands of a folder to train on, in this order, by name or number from 1; names of all bands
+    where files have none; null for all."""
+    scale: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
+    """What stored values of a folder are multiplied with; null for what files say."""
+    offset: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
+    """What is then added; null for what files say."""
+    units: Quantity | None = None
+    """What the result measures; null for what files say."""
     division: Count = 1
     """Number of the random 80/20 division; the 80 % are trained on. CIFAR, SVHN and ImageNet have
     their official one alone."""

@@ -376,9 +376,11 @@ class Scene:
     ) -> list[int]:
         """Find the scene's bands that are an encoder's.
 
-        Bands are found by name where the scene has all of the encoder's names, so a scene of
-        red, green, blue and more does for an encoder of red, green and blue. Where neither
-        names its bands, as many as the encoder has will do.
+        They are found by name, alias, common name and wavelength, see
+        :func:`rs_otl.sensors.match`; stderr says how where it was not by name. Where neither names
+        its bands, as many as the encoder has will do. Whole numbers of more than 8 bits that say no
+        units are taken as an encoder's reflectance, and floating-point numbers below 0 as its
+        decibels, which is said too.
 
         Args:
             config: The encoder's.
