@@ -116,7 +116,7 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
     columns = 6
     rows = max(1, -(-len(shown) // columns))
     figure = Figure(figsize=(1.9 * columns, 0.6 + 2.25 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     places = {printable(name): place for place, name in enumerate(dataset.paths)}
     for axes in panels:
         axes.set_axis_off()

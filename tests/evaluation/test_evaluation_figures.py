@@ -86,6 +86,8 @@ def test_mistakes_are_drawn_with_what_they_were_taken_for(bands, tmp_path, pile)
         with Image.open(tmp_path / "mistakes.png") as picture:
             assert picture.width > 1000
             assert picture.height > (500 if wrong else 200)
+            white = (np.asarray(picture.convert("L")) > 250).mean()
+            assert white < 0.7 if wrong else white > 0.9
 
 
 def test_names_that_do_not_print_are_drawn_escaped(tmp_path):
