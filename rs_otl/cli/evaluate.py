@@ -80,7 +80,7 @@ def evaluate(
 
     from rs_otl.cli.fetching import ensure_images
 
-    ensure_images(on, root, download)
+    ensure_images(on, root, download, sources)
 
     from rs_otl.runs import evaluate_encoders
 

@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -19,10 +20,13 @@ def fetch(entry: Entry, root: Path | None) -> None:
         entry.open(folder, download=True)
 
 
-def ensure_images(dataset: str, root: Path | None, download: bool) -> None:
+def ensure_images(
+    dataset: str, root: Path | None, download: bool, encoders: Sequence[str] = ()
+) -> None:
     """See to the images of a data set of the catalogue that are not on this disk.
 
-    They are fetched with ``download``, or if the user agrees on a terminal.
+    They are fetched with ``download``, or if the user agrees on a terminal, once all ``encoders``
+    that they are for have been loaded.
 
     Raises:
         InputError: If they are neither there nor to be fetched; it has the command that fetches.
@@ -30,6 +34,11 @@ def ensure_images(dataset: str, root: Path | None, download: bool) -> None:
     entry = CATALOGUE.get(base_name(dataset))
     if entry is None or not _lacks(entry, root):
         return
+    if encoders:
+        from rs_otl.models import load_encoder
+
+        for encoder in encoders:
+            load_encoder(encoder)
     if not download:
         if not entry.downloads:
             raise InputError(entry.not_found(data_root(root)))
@@ -90,8 +99,7 @@ def _lacks(entry: Entry, root: Path | None) -> bool:
     """Whether there are no images of a data set, nor an archive of them that can be unpacked."""
     if not entry.folders:  # it is drawn
         return False
-    layout = entry.layout(data_root(root))
-    if layout and layout.classes:
+    if any(entry.present(data_root(root)).values()):
         return False
     return entry.archive(data_root(root)) is None
 

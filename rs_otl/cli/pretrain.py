@@ -113,7 +113,8 @@ def pretrain(
     if dry_run:
         print_plan(plan(chosen, root, out, accelerator), as_json)
         return
-    ensure_images(chosen.dataset, root, download)
+    if download or not resume:  # whether there is a run to resume is seen to first
+        ensure_images(chosen.dataset, root, download)
 
     directory = run(
         chosen,

@@ -73,6 +73,10 @@ class _Pictures(CatalogueDataset):
     def _fetch(self) -> None:
         """Leave that to torchvision."""
 
+    @classmethod
+    def archive(cls, root: Path) -> Path | None:
+        """Return nothing: torchvision unpacks what it fetches, and nothing else."""
+
     def _packed(self, folder: Path, split: str, download: bool) -> Packed:
         raise NotImplementedError
 

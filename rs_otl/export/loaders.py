@@ -250,7 +250,10 @@ def loading_snippet(directory: Path) -> str:
 
 def _registration(architecture: str) -> str:
     """Return the line that adds a model of ours to timm's; empty for timm's own."""
-    if not timm.model_entrypoint(architecture).__module__.startswith("rs_otl."):
+    ours = timm.is_model(architecture) and timm.model_entrypoint(
+        architecture
+    ).__module__.startswith("rs_otl.")
+    if not ours:
         return ""
     return f"import rs_otl.models  # adds {architecture} to timm's models\n"
 

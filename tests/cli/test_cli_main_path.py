@@ -153,7 +153,7 @@ def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
         (["pretrain", "aid", "--set", "cluster=3"], "did you mean 'clusters'"),
         (["pretrain", "aid", "--recipe", "quik"], "quick"),
         (["pretrain", "aid", "--resume", "--out", tmp_path], "no run to resume"),
-        (["pretrain", "aid", "--root", tmp_path], str(tmp_path / "AID")),
+        (["pretrain", "aid", "--root", tmp_path], f"--root {tmp_path} --download` fetches them"),
         (["evaluate", tmp_path / "none", "--on", "aid"], "expected a run"),
     ):
         done = rs_otl_here(*arguments, check=2, cwd=tmp_path)

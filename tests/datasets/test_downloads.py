@@ -135,7 +135,9 @@ def test_what_lies_there_already_stays(archive, tmp_path):
     assert kept.read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["pretrain ucmerced", "evaluate timm/resnet18 --on ucmerced"])
+@pytest.mark.parametrize(
+    "command", ["pretrain ucmerced", "evaluate timm/tf_efficientnet_lite0 --on ucmerced"]
+)
 def test_a_command_whose_images_lack_says_the_command_that_fetches_them(command, tmp_path):
     line = rs_otl_here(*command.split(), check=2, cwd=tmp_path).stderr.splitlines()[-1]
     assert f"`rs-otl {command} --download` fetches them" in line

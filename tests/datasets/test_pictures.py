@@ -182,3 +182,10 @@ def test_pretrain_and_evaluate_on_the_official_test_images(draw, tmp_path):
     assert "30 test images, 120 labelled training images" in " ".join(done.stdout.split())
     card = (out / "encoder" / "README.md").read_text()
     assert "CIFAR-10" in card
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100@25", "svhn", "imagenet"])
+def test_what_lacks_is_said_with_how_to_get_it(name, tmp_path):
+    line = rs_otl_here("pretrain", name, check=2, cwd=tmp_path).stderr.splitlines()[-1]
+    assert "no images of " in line
+    assert ("image-net.org" if name == "imagenet" else f"pretrain {name} --download`") in line

@@ -9,11 +9,15 @@ import rasterio
 from command_line import rs_otl_here, settings
 
 from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
+from rs_otl.geo import drawing
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial-map.md"
 
 
-def test_the_commands_of_the_tutorial_run_in_order(tmp_path):
+def test_the_commands_of_the_tutorial_run_in_order(tmp_path, monkeypatch):
+    # A quarter of the scene that the reader draws.
+    monkeypatch.setattr(drawing, "SIDE", 512)
+    monkeypatch.setattr(drawing, "_APART", 40)
     blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     lines = "".join(blocks).splitlines()
     assert len(lines) == 6
@@ -27,7 +31,7 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path):
         assert (tmp_path / name).stat().st_size
     with rasterio.open(tmp_path / "map.tif") as file:
         mapped = file.read(1)
-    _, cover = draw_landscape()
+    _, cover = draw_landscape(512)
     cells = cover[: 32 * len(mapped), : 32 * mapped.shape[1]].reshape(len(mapped), 32, -1, 32)
     counts = np.stack([(cells == kind).mean((1, 3)) for kind in range(len(LANDSCAPE))])
     pure = counts.max(0) == 1  # classes are numbered from 1, in the order of their names

@@ -17,7 +17,9 @@ SENTINEL = CATALOGUE["eurosat-ms"]
 def sentinel(tmp_path_factory):
     """An encoder of the catalogue's Sentinel-2 data set."""
     folder = tmp_path_factory.mktemp("sentinel") / "e"
-    return make_encoder(folder, SENTINEL.bands, SENTINEL.units, SENTINEL.scale)
+    return make_encoder(
+        folder, SENTINEL.bands, SENTINEL.units, SENTINEL.scale, quantity=SENTINEL.quantity
+    )
 
 
 @pytest.mark.parametrize(
