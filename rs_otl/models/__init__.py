@@ -1,6 +1,6 @@
 """Encoders: loading them by any name, preprocessing their images, and the heads on top."""
 
-from rs_otl.models.architecture import adapted_weights, check_size, create_encoder
+from rs_otl.models.architecture import adapted_weights, check_size, create_encoder, feature_width
 from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
@@ -18,6 +18,7 @@ __all__ = [
     "check_size",
     "create_encoder",
     "evaluation_transforms",
+    "feature_width",
     "is_weights_name",
     "load_encoder",
     "read_config",

@@ -25,8 +25,7 @@ def create_encoder(
             is made for it; by default timm's.
 
     Returns:
-        A module from ``(B, in_chans, H, W)`` to features ``(B, D)``, with ``D`` as its
-        ``num_features``.
+        A module from ``(B, in_chans, H, W)`` to features ``(B, D)``; :func:`feature_width` says D.
 
     Raises:
         InputError: If timm has no such model.
@@ -39,6 +38,18 @@ def create_encoder(
         torch.manual_seed(seed)
         size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
         return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **size)
+
+
+def feature_width(encoder: nn.Module) -> int:
+    """Return the number D of features that an encoder gives.
+
+    timm calls it ``head_hidden_size``. Its ``num_features`` is the width of the last map, which
+    layers of the head change in MobileNets and a few others.
+
+    Args:
+        encoder: As :func:`create_encoder` makes it.
+    """
+    return int(getattr(encoder, "head_hidden_size", None) or cast(int, encoder.num_features))
 
 
 def check_size(encoder: nn.Module, size: int) -> None:

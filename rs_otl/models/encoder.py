@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from rs_otl.errors import InputError, note
+from rs_otl.models.architecture import feature_width
 from rs_otl.sensors import bands_of, match
 from rs_otl.spec import EncoderConfig, ImageSpec, load_size
 
@@ -30,8 +31,8 @@ class Encoder(nn.Module):
     view (section 4.3).
 
     Args:
-        module: A timm model without classifier, from ``(n, C, S, S)`` float32 to ``(n, D)``, with
-            ``D`` as its ``num_features``; S is ``config.image_size``.
+        module: A timm model without classifier, from ``(n, C, S, S)`` float32 to ``(n, D)``; S is
+            ``config.image_size``.
         config: Bands, units, normalisation and size of its images, and its training.
         source: What the user called it; used in errors.
         path: The encoder directory or checkpoint file that it was read from, if any.
@@ -77,7 +78,7 @@ class Encoder(nn.Module):
     @property
     def num_features(self) -> int:
         """Number D of features."""
-        return int(self.module.num_features)  # type: ignore[arg-type]
+        return feature_width(self.module)
 
     @property
     def batch_size(self) -> int:

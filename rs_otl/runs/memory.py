@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from rs_otl.errors import InputError
 from rs_otl.memory import GIB, available_bytes
-from rs_otl.models import CosineHead, OutputHeads, create_encoder
+from rs_otl.models import CosineHead, OutputHeads, create_encoder, feature_width
 from rs_otl.models.encoder import resolve_device
 from rs_otl.recipe import Recipe
 
@@ -98,7 +98,7 @@ def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     clusters = _clusters(recipe, images)
     with torch.device("meta"):
         encoder = create_encoder(recipe.encoder, bands)
-        features = int(encoder.num_features)  # type: ignore[arg-type]
+        features = feature_width(encoder)
         head: nn.Module = (
             OutputHeads(features, clusters, 1, recipe.hidden)
             if recipe.temperature is None

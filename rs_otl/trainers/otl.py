@@ -30,6 +30,7 @@ from rs_otl.models import (
     check_size,
     create_encoder,
     evaluation_transforms,
+    feature_width,
     load_encoder,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
@@ -235,7 +236,7 @@ class OTLTask(BaseTask):
         self._started_from: EncoderConfig | None = None
         if self.weights:
             self._started_from = self._load_weights(self.weights)
-        self.features = cast(int, self.encoder.num_features)
+        self.features = feature_width(self.encoder)
         # Most of a CPU step is convolutions, which run faster on this layout.
         self.encoder.to(memory_format=torch.channels_last)
         if settings["compile"]:

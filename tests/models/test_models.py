@@ -2,12 +2,18 @@ import pytest
 import torch
 
 from rs_otl.errors import InputError
-from rs_otl.models import OutputHeads, check_size, create_encoder
+from rs_otl.models import OutputHeads, check_size, create_encoder, feature_width
 
 
 def test_encoder_gives_features_of_any_number_of_bands():
     encoder = create_encoder("resnet18", 5).eval()
     assert encoder(torch.rand(2, 5, 32, 32)).shape == (2, encoder.num_features)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "ghostnet_050"])
+def test_the_width_of_features_is_known_whatever_the_head(name):
+    encoder = create_encoder(name, 3).eval()
+    assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, feature_width(encoder))
 
 
 def test_encoder_is_seeded_and_leaves_the_global_state_alone():
