@@ -122,9 +122,9 @@ class SimpleViews(_Views[SimpleDraw]):
     """Resized crop, flips and quarter turns, colour, grey; then normalised.
 
     Overhead imagery has no up, so all eight orientations are drawn alike, unless ``orientations``
-    says otherwise. Brightness, then
-    contrast, then saturation change by factors in 0.6..1.4; a fifth of the images become grey.
-    All is float32, images of uint8 on the CPU going through ``rs_otl.augment.compiled``.
+    says otherwise. Brightness, then contrast, then saturation change by factors in 0.6..1.4; a
+    fifth of the images become grey. All is float32, images of uint8 on the CPU going through
+    ``rs_otl.augment.compiled``.
 
     Args:
         size: Side of the views in pixels.

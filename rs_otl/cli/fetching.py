@@ -99,7 +99,7 @@ def _lacks(entry: Entry, root: Path | None) -> bool:
     """Whether there are no images of a data set, nor an archive of them that can be unpacked."""
     if not entry.folders:  # it is drawn
         return False
-    if any(entry.present(data_root(root)).values()):
+    if entry.is_present(data_root(root)):
         return False
     return entry.archive(data_root(root)) is None
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 # Options of a command that its --resume does not take, since the run has them: those with a value,
 # and those without.
-_WITH_VALUE = ("--recipe", "--set", "--init", "--division", "--cache")
+_WITH_VALUE = (
+    *("--recipe", "--set", "--init", "--division", "--cache"),
+    *("--bands", "--scale", "--offset", "--units"),
+)
 _WITHOUT = ("--supervised", "--finetune")
 # Those without a value that may stand before the data set.
 _FLAGS = (*_WITHOUT, "--download", "--resume", "--json")

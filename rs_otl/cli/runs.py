@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.options import Json, console
 
 
@@ -47,6 +48,6 @@ def runs(
             time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed)),
         )
     console().print(table)
-    stopped = [run.run for run in listed if run.state == "stopped"]
-    if stopped:
-        typer.echo(f"go on with: rs-otl pretrain DATASET --resume --out {stopped[0]}")
+    for run in listed:
+        if run.state == "stopped" and (again := command_to_go_on(run.command)):
+            typer.echo(f"{run.run} goes on with: {again}")

@@ -7,6 +7,7 @@ from rs_otl.errors import InputError, note
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.files import LOCK, locked
 from rs_otl.models.loading import RUNS
+from rs_otl.runs.provenance import read_provenance
 from rs_otl.runs.state import own_recipe, read_json
 from rs_otl.trainers import read_metrics
 
@@ -25,9 +26,10 @@ class Run:
         of: Epochs of its recipe.
         knn: Accuracy of the latest epoch that measured it, by nearest neighbours, in [0, 1].
         scores: Accuracy by nearest neighbours (k = 10) and by a linear classifier on standardised
-            features, in [0, 1], by the data set of its own evaluation.
+            features, in [0, 1], by the data set that it was evaluated on.
         bytes: Size of all its files.
         changed: When the last epoch ended, in seconds since 1970.
+        command: The words that started it last, after the program's name.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Run:
     scores: dict[str, tuple[float, float]]
     bytes: int
     changed: float
+    command: tuple[str, ...]
 
 
 def list_runs(folder: str | Path = RUNS) -> list[Run]:
@@ -77,14 +80,16 @@ def describe_run(directory: Path) -> Run:
     """
     recipe = own_recipe(directory)
     epochs = read_metrics(directory)
+    starts = read_provenance(directory).starts
     scores = {}
-    if (directory / "evaluation.json").exists():
-        report = read_json(EvaluationReport, directory / "evaluation.json", "evaluate again")
-        first = report.encoders[0]
-        scores[first.dataset] = (
-            first.knn[min(first.knn)].accuracy,
-            first.linear_standardised.accuracy,
-        )
+    for path in (directory, *directory.glob("evaluations/*")):
+        if (path / "evaluation.json").exists():
+            report = read_json(EvaluationReport, path / "evaluation.json", "evaluate again")
+            first = report.encoders[0]
+            scores[first.dataset] = (
+                first.knn[min(first.knn)].accuracy,
+                first.linear_standardised.accuracy,
+            )
     files = [path for path in directory.rglob("*") if path.is_file()]
     dated = directory / "metrics.csv"
     return Run(
@@ -99,6 +104,7 @@ def describe_run(directory: Path) -> Run:
         scores=scores,
         bytes=sum(path.stat().st_size for path in files),
         changed=(dated if dated.exists() else directory / "recipe.yaml").stat().st_mtime,
+        command=starts[-1].command[1:] if starts else (),
     )
 
 

@@ -229,10 +229,10 @@ def _pictures(
     }
     queries = np.linspace(0, len(train) - 1, min(_QUERIES, len(train))).astype(int)
     count = min(_NEIGHBOURS, len(train) - 1)
-    for name, says in (("after", "after"), ("before", "before")):
-        near = _neighbours(rows[name], queries, count)
+    for name, features in rows.items():
+        near = _neighbours(features, queries, count)
         yield _Picture(
-            f"Images (left) and their nearest neighbours {says} training",
+            f"Images (left) and their nearest neighbours {name} training",
             _sheet(
                 images, [train[[query, *ones]] for query, ones in zip(queries, near, strict=True)]
             ),

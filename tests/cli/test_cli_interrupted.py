@@ -21,6 +21,10 @@ from rs_otl.cli.interrupted import command_to_go_on
             "pretrain --root d --supervised aid",
             "rs-otl pretrain --root d aid --out runs/supervised/aid --resume",
         ),
+        (
+            "pretrain s2 --bands B04,B08 --scale 0.1 --offset=-1 --units toa --accelerator cpu",
+            "rs-otl pretrain s2 --accelerator cpu --resume",
+        ),
         ("pretrain aid --resume", "rs-otl pretrain aid --resume"),
         (
             "transfer --from aid --to hmhr --finetune --shots 1,5 --no-keep-duplicates-together",
