@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -172,6 +173,31 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the disk or folder that failed above
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a name for a temporary folder to make; it is renamed to ``path`` when the block ends.
+
+    If the block raises, the temporary folder is removed.
+
+    Args:
+        path: The folder; there is none, or an empty one. Its parents are made.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except InputError as error:  # of a file in it
+        raise InputError(str(error).replace(str(temporary), str(path))) from None
+    except WRITE_ERRORS as error:
+        raise unwritten(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:

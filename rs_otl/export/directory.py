@@ -1,7 +1,6 @@
 """An encoder as a directory that other tools load."""
 
 import copy
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from rs_otl.export.loaders import CHECKPOINT, ONNX
 from rs_otl.export.onnx_model import write_onnx
 from rs_otl.export.segmentation import segmentation_backbone
 from rs_otl.extras import install_command, missing_modules, require_extra
-from rs_otl.files import WRITE_ERRORS, refuse_existing, unwritten, write_checkpoint
+from rs_otl.files import atomic_folder, refuse_existing, write_checkpoint
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig, load_size
 
@@ -65,9 +64,7 @@ def export_encoder(
     module, config = encoder.module, encoder.config
     recipe = recipe or {}
     without_item = missing_modules("stac")
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(directory) as temporary:
         _write_timm(module, config, temporary)
         write_checkpoint(_checkpoint(module, config), temporary / CHECKPOINT)
         # safetensors writes a file that only its owner can read, whatever the umask.
@@ -82,11 +79,6 @@ def export_encoder(
         backbone = segmentation_backbone(config, module.state_dict())
         card = model_card(config, directory.name, recipe, scores, backbone, onnx)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        os.replace(temporary, directory)
-    except WRITE_ERRORS as error:
-        raise unwritten(directory, error) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     if without_item:
         note(
             f"{directory}: no item.json, since {', '.join(without_item)} is not installed: run "

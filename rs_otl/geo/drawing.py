@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from scipy.ndimage import distance_transform_edt
 
 from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
-from rs_otl.files import atomic_write, refuse_output, unwritten
+from rs_otl.files import atomic_folder, refuse_output
 from rs_otl.geo.formats import write_cog
 
 SIDE = 1024
@@ -44,23 +44,20 @@ def demo(out: str | Path = "demo") -> Path:
     labels = gpd.GeoDataFrame(
         {"class": classes}, geometry=gpd.points_from_xy(x, y), crs=_CRS
     ).to_crs("EPSG:4326")
-    try:
-        with atomic_write(folder, new=True) as aside:
-            aside.mkdir()
-            write_cog(
-                aside / "scene.tif",
-                pixels.transpose(1, 0, 2),
-                pixels.shape,
-                "uint8",
-                None,
-                CRS.from_user_input(_CRS),
-                transform,
-                ("red", "green", "blue", "nir"),
-                {"TIFFTAG_IMAGEDESCRIPTION": "drawn by rs-otl demo; no real place"},
-            )
-            labels.to_file(aside / "labels.geojson", driver="GeoJSON", engine="pyogrio")
-    except OSError as error:
-        raise unwritten(folder, error) from error
+    with atomic_folder(folder) as aside:
+        aside.mkdir()
+        write_cog(
+            aside / "scene.tif",
+            pixels.transpose(1, 0, 2),
+            pixels.shape,
+            "uint8",
+            None,
+            CRS.from_user_input(_CRS),
+            transform,
+            ("red", "green", "blue", "nir"),
+            {"TIFFTAG_IMAGEDESCRIPTION": "drawn by rs-otl demo; no real place"},
+        )
+        labels.to_file(aside / "labels.geojson", driver="GeoJSON", engine="pyogrio")
     return folder
 
 

@@ -9,7 +9,7 @@ from rasterio import Affine
 from rasterio.crs import CRS
 
 from rs_otl.errors import InputError
-from rs_otl.geo import formats
+from rs_otl.geo import drawing, formats
 
 BANDS, SIDE = 4, 300
 
@@ -86,3 +86,11 @@ def test_no_file_of_another_process_is_replaced(tmp_path, pixels):
         write(tmp_path / "e.tif", rows())
     assert [path.name for path in tmp_path.iterdir()] == ["e.tif"]
     assert (tmp_path / "e.tif").read_text() == "another's"
+
+
+def test_a_drawn_scene_is_there_with_its_labels_or_not_at_all(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(drawing, "SIDE", 512)
+    with pytest.raises(InputError, match=r"/d/scene\.tif: cannot be written"):
+        limited(drawing.demo, 100_000)(tmp_path / "d")
+    assert list(tmp_path.iterdir()) == []
+    capfd.readouterr()  # libtiff's own words
