@@ -3,12 +3,11 @@
 import functools
 import importlib
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 
 _LAYERS = ("default", "omp", "tbb", "workqueue", "safe", "threadsafe", "forksafe")
 
@@ -97,10 +96,9 @@ def _cached(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 @functools.cache
 def _say_no_cache() -> None:
-    print(
+    note(
         "rs-otl: numba has no writable folder for its cache, so functions are compiled in each "
-        "process, which takes some seconds; set NUMBA_CACHE_DIR to a writable folder",
-        file=sys.stderr,
+        "process, which takes some seconds; set NUMBA_CACHE_DIR to a writable folder"
     )
 
 
@@ -114,10 +112,9 @@ def _use_installed_threading_layer() -> None:
         importlib.import_module("numba.np.ufunc.tbbpool")
     except ImportError:
         numba.config.THREADING_LAYER = "default"  # type: ignore[attr-defined]
-        print(
+        note(
             f"rs-otl: NUMBA_THREADING_LAYER={layer} needs TBB, which is not installed: numba's "
-            "default is used; pip install tbb",
-            file=sys.stderr,
+            "default is used; pip install tbb"
         )
 
 

@@ -5,6 +5,10 @@ import sys
 # A line of more characters than this hides what it says.
 LONGEST_LINE = 1000
 
+# What a command says beside its results, as its -q and -v ask: -1 nothing but errors, 0 notes and
+# bars, 1 what the libraries log too. Notes are also what functions say in anyone's script.
+_verbosity = 0
+
 
 class InputError(ValueError):
     """Wrong use or bad input.
@@ -33,5 +37,27 @@ def one_line(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr, as one printable line."""
+    """Tell the user something on stderr, as one printable line, unless it is to be quiet."""
+    if _verbosity >= 0:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Tell the user on stderr, quiet or not, as one printable line, what has gone wrong."""
     print(one_line(text), file=sys.stderr)
+
+
+def set_verbosity(level: int) -> None:
+    """Set what is said beside results: -1 nothing, 0 notes, 1 the logs of libraries too."""
+    global _verbosity
+    _verbosity = level
+
+
+def is_verbose() -> bool:
+    """Whether libraries are to say what they do."""
+    return _verbosity > 0
+
+
+def wants_bars() -> bool:
+    """Whether to show progress: on a terminal, unless it is to be quiet."""
+    return _verbosity >= 0 and sys.stderr.isatty()

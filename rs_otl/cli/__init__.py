@@ -21,6 +21,7 @@ from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
+from rs_otl.cli.help import Command, Group
 from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
@@ -32,7 +33,7 @@ from rs_otl.cli.search import search
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
-from rs_otl.errors import InputError, note
+from rs_otl.errors import InputError, complain, note, set_verbosity
 from rs_otl.recipe import Recipe
 
 __all__ = ["app", "main"]
@@ -42,32 +43,22 @@ _INTERRUPTED = 130
 _UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
-    help="Learn encoders from overhead images without labels, evaluate them, use them elsewhere.",
+    help="Learn encoders from overhead images without labels, judge them, and map with them.",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-_COMMANDS: tuple[Callable[..., None], ...] = (
-    datasets,
-    recipes,
-    runs,
-    pretrain,
-    transfer,
-    evaluate,
-    report,
-    export,
-    embed,
-    map_,
-    search,
-    view,
-    tile,
-    demo,
-    augmentations,
-    reproduce,
-    doctor,
-)
-for _command in _COMMANDS:
-    app.command(_command.__name__.rstrip("_"))(_command)
-app.add_typer(bench, name="bench")
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Learn": (pretrain, transfer, recipes, datasets, augmentations),
+    "Judge": (evaluate, report, runs, reproduce),
+    "Map": (demo, embed, map_, search, view, tile),
+    "Tools": (export, doctor),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(_command.__name__.rstrip("_"), cls=Command, rich_help_panel=_panel)(_command)
+app.add_typer(bench, name="bench", rich_help_panel="Tools")
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,6 +69,8 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Say nothing but results and errors."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what libraries log."),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Show the version."
@@ -85,6 +78,9 @@ def _options(
 ) -> None:
     # main() reads --debug itself, since it reports errors after Typer has returned.
     del debug, version
+    set_verbosity(verbose - quiet)
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", force=True)
 
 
 def main() -> None:
@@ -145,14 +141,15 @@ def _leave_out_absent_proj_data() -> None:
 def _report(line: str, code: int) -> NoReturn:
     if "--debug" in sys.argv[1:]:
         traceback.print_exc()
-    note(f"rs-otl: {line}")
+    complain(f"rs-otl: {line}")
     sys.exit(code)
 
 
 def _report_usage(error: Any) -> NoReturn:
-    """Report words that are no command line; without any, Typer has shown the help already."""
+    """Report words that are no command line; without any, show the help."""
     message = " ".join(error.format_message().split()).removesuffix(".")
-    if not message:
+    if not message or type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.ctx.get_help() if message else "", nl=bool(message))
         sys.exit(0)
     key = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
     if key in Recipe.model_fields:

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from rs_otl.cli.help import Command, Group
 from rs_otl.cli.options import Json, Root
 from rs_otl.errors import InputError, note
 
 bench = typer.Typer(
     help="Compare methods on this machine.",
+    cls=Group,
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 Rounds = Annotated[int, typer.Option(min=1, help="Times that each method is measured.")]
 
@@ -33,7 +36,7 @@ def _group() -> None:
     pass  # keeps `labels` a subcommand, the only one that there is
 
 
-@bench.command()
+@bench.command(cls=Command)
 def labels(
     rows: Annotated[int, typer.Option(min=2, help="Rows N of made-up outputs.")] = 24_320,
     clusters: Annotated[int, typer.Option(min=2, help="Clusters k.")] = 128,

@@ -1,7 +1,6 @@
 """``rs-otl datasets``: what there is, where it comes from, what is on this disk."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from rich.table import Table
 from rs_otl.cli.fetching import fetch
 from rs_otl.cli.options import Json, Root, console
 from rs_otl.datasets.catalogue import CATALOGUE, Entry, data_root, entry_named
-from rs_otl.errors import note
+from rs_otl.errors import note, wants_bars
 
 
 def datasets(
@@ -107,7 +106,7 @@ def _checked(folder: Path, entry: Entry | None) -> dict[str, Any]:
     from rs_otl.datasets.cached import check_dataset
 
     source, root = (entry.name, folder) if entry else (str(folder.resolve()), None)
-    dataset = check_dataset(source, root, progress=sys.stderr.isatty())
+    dataset = check_dataset(source, root, progress=wants_bars())
     duplicates = find_duplicates(dataset)
     counts = None
     if dataset.classes is not None and dataset.labels is not None:

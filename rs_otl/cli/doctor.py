@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from packaging.requirements import Requirement
 
 from rs_otl.cli.options import Json, Root
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, wants_bars
 from rs_otl.extras import install_command
 
 _CHECKPOINTS = (".ckpt", ".pth", ".pt", ".safetensors")
@@ -59,7 +58,7 @@ def doctor(
 
 def _examined(path: Path, root: Path | None, problems: list[str]) -> dict[str, str]:
     """Read all of a run or file."""
-    progress = sys.stderr.isatty()
+    progress = wants_bars()
     if not path.exists():
         raise InputError(
             f"{path}: no such file or folder; expected a run, an encoder, a checkpoint, a scene "

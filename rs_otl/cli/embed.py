@@ -1,6 +1,5 @@
 """`rs-otl embed`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from rs_otl.cli.options import (
     listed,
     print_json,
 )
+from rs_otl.errors import wants_bars
 
 
 def embed(
@@ -70,7 +70,7 @@ def embed(
         image_size=image_size,
         precision=precision,
         resume=resume,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
     )
     if as_json:
         print_json(done)

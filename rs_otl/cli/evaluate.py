@@ -1,6 +1,5 @@
 """`rs-otl evaluate`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from rs_otl.cli.options import (
     parsed_shots,
     print_report,
 )
+from rs_otl.errors import wants_bars
 
 
 def evaluate(
@@ -96,7 +96,7 @@ def evaluate(
         image_size=image_size,
         seed=seed,
         overwrite=overwrite,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
         values=given_values(scale, offset, units),
         bands=listed(bands),
     )

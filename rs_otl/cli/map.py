@@ -1,6 +1,5 @@
 """`rs-otl map`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,7 @@ from rs_otl.cli.options import (
     listed,
     print_json,
 )
-from rs_otl.errors import note, shortened
+from rs_otl.errors import note, shortened, wants_bars
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.geo.mapping import MapResult
@@ -131,7 +130,7 @@ def map_(
         values=given_values(scale, offset, units),
         image_size=image_size,
         precision=precision,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
     )
     for label in done.skipped:
         note(f"skipped {label.name}: {label.reason}")

@@ -1,7 +1,6 @@
 """`rs-otl pretrain`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from rs_otl.cli.options import (
     overridden,
     print_plan,
 )
+from rs_otl.errors import wants_bars
 
 
 def pretrain(
@@ -121,7 +121,7 @@ def pretrain(
         root,
         out,
         resume,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
         devices=devices,
         nodes=nodes,
         strategy=strategy,

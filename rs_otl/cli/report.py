@@ -1,12 +1,12 @@
 """`rs-otl report`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Root
+from rs_otl.errors import wants_bars
 
 
 def report(
@@ -19,4 +19,4 @@ def report(
     """Write one page on runs: images, curves, scores, clusters, neighbours, recipe, commands."""
     from rs_otl.runs import report as run
 
-    typer.echo(f"written  {run(runs, output, root, progress=sys.stderr.isatty())}")
+    typer.echo(f"written  {run(runs, output, root, progress=wants_bars())}")

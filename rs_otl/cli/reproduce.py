@@ -1,13 +1,13 @@
 """`rs-otl reproduce`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Json, Root, check_devices
+from rs_otl.errors import wants_bars
 
 
 def reproduce(
@@ -59,7 +59,7 @@ def reproduce(
         Console().print(table)
         return
     chosen = names or [entry.name for entry in entries(scale, out, root, seeds)]
-    result = make(chosen, scale, out, root, seeds, devices, progress=sys.stderr.isatty())
+    result = make(chosen, scale, out, root, seeds, devices, progress=wants_bars())
     if as_json:
         cells = [cell._asdict() | {"difference": cell.difference} for cell in result.cells]
         verdicts = [verdict._asdict() for verdict in result.verdicts]

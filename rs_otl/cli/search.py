@@ -1,6 +1,5 @@
 """`rs-otl search`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from rs_otl.cli.options import (
     listed,
     print_json,
 )
+from rs_otl.errors import wants_bars
 
 _SHOWN = 10
 
@@ -74,7 +74,7 @@ def search(
         values=given_values(scale, offset, units),
         image_size=image_size,
         precision=precision,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
     )
     if as_json:
         print_json(hits)

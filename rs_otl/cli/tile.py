@@ -1,12 +1,12 @@
 """`rs-otl tile`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Json, Nodata, print_json
+from rs_otl.errors import wants_bars
 
 
 def tile(
@@ -25,9 +25,7 @@ def tile(
     """Cut scenes into GeoTIFF chips; those that are mostly nodata are left out."""
     from rs_otl.geo import tile as run
 
-    done = run(
-        scenes, output, size=size, stride=stride, nodata=nodata, progress=sys.stderr.isatty()
-    )
+    done = run(scenes, output, size=size, stride=stride, nodata=nodata, progress=wants_bars())
     if as_json:
         print_json(done)
         return

@@ -1,6 +1,5 @@
 """`rs-otl transfer`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from rs_otl.cli.options import (
     print_plan,
     print_report,
 )
+from rs_otl.errors import wants_bars
 
 
 def transfer(
@@ -81,7 +81,7 @@ def transfer(
             "--dry-run is of a new run that trains: leave out --frozen, --resume and --download"
         )
     wanted = parsed_shots(shots)
-    progress = sys.stderr.isatty()
+    progress = wants_bars()
     if not dry_run:
         if not resume:
             ensure_source(from_, to, root, download)

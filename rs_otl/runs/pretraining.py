@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
-from rs_otl.errors import InputError, note
+from rs_otl.errors import InputError, is_verbose, note
 from rs_otl.evaluation import OnlineKNN
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
@@ -476,7 +476,7 @@ def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: i
 
 def quiet_lightning() -> None:
     """Silence Lightning's remarks on choices that are made here on purpose."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in () if is_verbose() else ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none

@@ -4,7 +4,6 @@ import csv
 import math
 import os
 import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from rs_otl.errors import note
 from rs_otl.files import atomic_write, unwritten
 
 # Each figure: file name, title of the y axis, and the metrics drawn in it.
@@ -90,7 +90,7 @@ class History(Callback):
             self._draw()
             self._drawn = time.perf_counter()
             self._cost = self._drawn - began
-        print(_line(self.epochs[-1], trainer.max_epochs), file=sys.stderr)
+        note(_line(self.epochs[-1], trainer.max_epochs))
 
     def _add_events(self, epoch: int, metrics: dict[str, float]) -> None:
         """Add an epoch to this process's file of events.
