@@ -44,8 +44,8 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "search": (
         "rs-otl search embedding.tif --query 331000,4170500 -o hits.geojson",
-        "rs-otl search e.tif --query 128.66,37.67 --query-crs EPSG:4326 -o h.geojson",
-        "rs-otl search scene.tif --encoder my_encoder --query chip.png -o hits.geojson",
+        "rs-otl search e.tif --query 128.7,37.7 --query-crs EPSG:4326 -o h.geojson",
+        "rs-otl search scene.tif --encoder my_encoder --query chip.png -o h.geojson",
     ),
     "view": (
         "rs-otl view scene.tif -o scene.html",

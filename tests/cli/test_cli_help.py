@@ -10,6 +10,7 @@ from command_line import draw_folder, rs_otl, rs_otl_here, settings
 
 from rs_otl.cli import app
 from rs_otl.cli.help import EXAMPLES
+from rs_otl.errors import is_verbose
 
 GROUP = typer.main.get_command(app)
 COMMANDS = [
@@ -76,11 +77,15 @@ def test_a_quiet_command_says_its_results_and_errors_alone(tmp_path):
     assert "recipe quick" in rs_otl_here(*words, check=2, cwd=tmp_path).stderr
 
 
-def test_a_verbose_command_shows_what_libraries_log(tmp_path):
-    draw_folder(tmp_path / "images")
-    words = ["pretrain", "images", *settings("epochs=1")]
+def test_a_verbose_command_shows_what_libraries_log(monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    before = root.level
     try:
-        done = rs_otl("-v", *words, cwd=tmp_path)
-        assert "lightning.pytorch" in done.stderr
+        rs_otl_here("-v", "recipes")
+        assert root.level == logging.INFO
+        assert is_verbose()
+        rs_otl_here("recipes")
+        assert not is_verbose()
     finally:
-        logging.getLogger().setLevel(logging.WARNING)
+        root.setLevel(before)
