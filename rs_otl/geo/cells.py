@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -17,11 +17,13 @@ from rasterio.windows import Window
 from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georeference, reason_of
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
-from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
-from rs_otl.models import Encoder, load_encoder
 from rs_otl.spec import Values, load_size, made_printable
+
+if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+    from rs_otl.geo.embed_windows import Timer
+    from rs_otl.models import Encoder
 
 # Embeddings read from a file at once.
 _STRIP_BYTES = 64 * 2**20
@@ -119,15 +121,15 @@ class SceneCells(Cells):
     """
 
     scene: Scene
-    encoder: Encoder
+    encoder: "Encoder"
     bands: list[int]
-    timer: Timer
+    timer: "Timer"
 
     @classmethod
     def over(
         cls,
         scene: Scene,
-        encoder: Encoder,
+        encoder: "Encoder",
         tile: int | None = None,
         stride: int | None = None,
         bands: Sequence[str] | None = None,
@@ -170,6 +172,8 @@ class SceneCells(Cells):
             offset=config.spec.offset,
             units=config.spec.units,
         )
+        from rs_otl.geo.embed_windows import Timer
+
         return cls(
             scene.name,
             grid,
@@ -185,10 +189,14 @@ class SceneCells(Cells):
 
     def rows(self, first: int = 0) -> Iterator[NDArray[np.float32]]:
         """Embed one row of cells after another, from row ``first``."""
+        from rs_otl.geo.embed_windows import embed_rows
+
         return embed_rows(self.scene, self.grid, self.encoder, self.bands, first, self.timer)
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embed some cells."""
+        from rs_otl.geo.embed_windows import embed_cells
+
         return embed_cells(self.scene, self.grid, self.encoder, self.bands, cells)
 
 
@@ -320,7 +328,7 @@ def _geotiff(path: Path) -> rasterio.DatasetReader:
 @contextmanager
 def open_cells(
     source: SceneLike,
-    encoder: Encoder | None = None,
+    encoder: "Encoder | None" = None,
     tile: int | None = None,
     stride: int | None = None,
     bands: Sequence[str] | None = None,
@@ -377,10 +385,12 @@ def load_encoder_for(
     encoder: "str | Path | Encoder | None",
     image_size: int | None,
     precision: str,
-) -> Encoder | None:
+) -> "Encoder | None":
     """Load the encoder that scenes or embeddings are looked at with, if there is one."""
     if encoder is None:
         return None
+    from rs_otl.models import Encoder, load_encoder
+
     if image_size is None and not isinstance(encoder, Encoder):
         # Embeddings know the size at which their encoder saw them.
         for source in filter(is_embedding, sources):
@@ -392,7 +402,7 @@ def load_encoder_for(
 
 def _refuse_others(
     cells: FileCells,
-    encoder: Encoder | None,
+    encoder: "Encoder | None",
     tile: int | None,
     stride: int | None,
     bands: Sequence[str] | None,

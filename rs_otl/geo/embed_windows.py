@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rs_otl.datasets.scene import Scene
-from rs_otl.geo.grid import TileGrid
+from rs_otl.geo.grid import VALID_SHARE, TileGrid
 from rs_otl.models import Encoder
 
 # A slab is what is read of a scene at once: high enough to cut few blocks of a file in two, and
@@ -22,8 +22,6 @@ _SLAB_ROWS = 1024
 _SLAB_VALUES = 2**24
 # Embeddings of rows of cells that wait to be whole.
 _ROWS_BYTES = 2**26
-# A cell is nodata if less than this share of it, or of its tile, holds data.
-VALID_SHARE = 0.5
 
 Part = tuple[slice, slice]
 

@@ -9,6 +9,9 @@ from rasterio import Affine
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 
+# A cell is nodata if less than this share of it, or of its tile, holds data.
+VALID_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class TileGrid:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,11 @@ from rs_otl.geo.legend import (
     write_map_style,
     write_statistics,
 )
-from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import Values, made_printable
+
+if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+    from rs_otl.models import Encoder
 
 _TIFF = (".tif", ".tiff")
 # Tiles of a block: labels of a block stay together when folds are left out.
@@ -159,7 +161,7 @@ def map_scene(
     labels: str | Path | None,
     out: str | Path,
     *,
-    encoder: str | Path | Encoder | None = None,
+    encoder: "str | Path | Encoder | None" = None,
     field: str | None = None,
     layer: str | None = None,
     classifier: str | Path | None = None,
@@ -469,11 +471,11 @@ def _classifier_file(trained: _Trained, cells: Cells) -> Classifier:
 
 def _encoder_of(
     kept: Classifier,
-    encoder: str | Path | Encoder | None,
+    encoder: "str | Path | Encoder | None",
     path: Path,
     image_size: int | None,
     precision: str,
-) -> Encoder | None:
+) -> "Encoder | None":
     """Load the encoder that a classifier was made with, under its name unless another is given."""
     try:
         return load_encoder_for(

@@ -3,7 +3,6 @@
 import importlib.util
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 
@@ -33,6 +32,8 @@ def most_similar(
         index.add(block)
         scores, positions = index.search(one, count)
         return scores[0], positions[0]
+    import torch  # takes seconds, which maps and pages do without
+
     best = (torch.from_numpy(block) @ torch.from_numpy(one[0])).topk(count)
     return best.values.numpy(), best.indices.numpy()
 

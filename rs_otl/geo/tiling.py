@@ -19,9 +19,8 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import say_of
-from rs_otl.geo.embed_windows import VALID_SHARE
 from rs_otl.geo.formats import keep_beside
-from rs_otl.geo.grid import TileGrid
+from rs_otl.geo.grid import VALID_SHARE, TileGrid
 from rs_otl.progress import tracked
 from rs_otl.spec import made_printable
 

@@ -176,6 +176,16 @@ def test_help_imports_none_of_the_heavy_libraries():
     assert "pretrain" in rs_otl("--help").stdout
 
 
+def test_maps_and_pages_of_embeddings_import_neither_torch_nor_what_trains():
+    code = (
+        "import sys, rs_otl.geo as geo\n"
+        "geo.map, geo.view, geo.tile, geo.demo\n"
+        "heavy = {'torch', 'timm', 'torchgeo', 'lightning', 'matplotlib', 'kornia'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_doctor_lists_extras_from_the_installed_metadata(tmp_path):
     requires = [
         "torch>=2",
