@@ -13,7 +13,7 @@ from rs_otl.evaluation.intervals import bootstrap_interval, paired_interval, t_i
 from rs_otl.evaluation.knn import knn_predict
 from rs_otl.evaluation.layers import stage_features, stages
 from rs_otl.evaluation.linear import linear_predict
-from rs_otl.evaluation.online import OnlineKNN
+from rs_otl.evaluation.online import OnlineKNN, OnlineSpread
 from rs_otl.evaluation.protocol import evaluate
 from rs_otl.evaluation.report import (
     Difference,
@@ -23,6 +23,7 @@ from rs_otl.evaluation.report import (
     Layer,
     Score,
 )
+from rs_otl.evaluation.spread import spread
 
 __all__ = [
     "Difference",
@@ -31,6 +32,7 @@ __all__ = [
     "FewShot",
     "Layer",
     "OnlineKNN",
+    "OnlineSpread",
     "Score",
     "bootstrap_interval",
     "class_mean_predict",
@@ -46,6 +48,7 @@ __all__ = [
     "linear_predict",
     "paired_interval",
     "picture_of",
+    "spread",
     "stage_features",
     "stages",
     "t_interval",

@@ -12,6 +12,7 @@ from torch import nn
 from rs_otl.errors import InputError
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.knn import knn_predict
+from rs_otl.evaluation.spread import MOST_ROWS, spread
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:  # nothing here reads images
 class OnlineKNN(Callback):
     """Log the weighted nearest-neighbour accuracy of ``pl_module.encoder`` as ``knn``.
 
-    It is logged at the end of an epoch, in [0, 1]. Labels are for watching the training only:
+    It is logged at the end of an epoch, in [0, 1], with the :func:`rs_otl.evaluation.spread` of
+    the features of the images that are predicted. Labels are for watching the training only:
     weights, buffers and random states are the same with this callback and without.
 
     Args:
@@ -58,8 +60,7 @@ class OnlineKNN(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the score every ``every`` epochs, and after the last."""
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every and epoch != trainer.max_epochs:
+        if not _due(trainer, self.every):
             return
         encoder = Encoder(cast(nn.Module, pl_module.encoder), self.config)
         train, test = (
@@ -68,3 +69,42 @@ class OnlineKNN(Callback):
         predicted = knn_predict(train, self.labels[self.train], test, k=[self.k])[self.k]
         correct = (predicted == self.labels[self.test]).float().mean()
         pl_module.log("knn", correct, prog_bar=True, sync_dist=True)
+        pl_module.log_dict(spread(test), sync_dist=True)
+
+
+class OnlineSpread(Callback):
+    """Log the :func:`rs_otl.evaluation.spread` of the features of ``pl_module.encoder``.
+
+    For images without labels, of which there is no score. Weights, buffers and random states are
+    the same with this callback and without.
+
+    Args:
+        dataset: Images.
+        indices: Positions of those to look at, ``(n,)`` int64, n >= 2; 2,048 at most are used.
+        config: What the encoder expects of images.
+        every: Epochs from one time to the next; the last epoch always has one.
+    """
+
+    def __init__(
+        self,
+        dataset: "CachedDataset",
+        indices: NDArray[np.int64],
+        config: EncoderConfig,
+        every: int = 1,
+    ) -> None:
+        self.dataset = dataset
+        self.indices = indices[:MOST_ROWS]
+        self.config = config
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the spread every ``every`` epochs, and after the last."""
+        if _due(trainer, self.every):
+            encoder = Encoder(cast(nn.Module, pl_module.encoder), self.config)
+            features = extract_features(encoder, self.dataset, self.indices)
+            pl_module.log_dict(spread(features), sync_dist=True)
+
+
+def _due(trainer: Trainer, every: int) -> bool:
+    epoch = trainer.current_epoch + 1
+    return not epoch % every or epoch == trainer.max_epochs

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError, is_verbose, note
-from rs_otl.evaluation import OnlineKNN
+from rs_otl.evaluation import OnlineKNN, OnlineSpread
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
 from rs_otl.models import Encoder, adapted_weights, load_encoder, resolve_precision
@@ -304,6 +304,8 @@ def _callbacks(
         callbacks.append(
             OnlineKNN(images, division.train, division.test, config, every=recipe.knn_every)
         )
+    elif len(division.test) > 1:
+        callbacks.append(OnlineSpread(images, division.test, config, every=recipe.knn_every))
     callbacks.append(History(directory))
     callbacks.append(
         ModelCheckpoint(directory / "checkpoints", filename="last", enable_version_counter=False)

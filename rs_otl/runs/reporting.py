@@ -44,6 +44,7 @@ _CURVES = {
     "evenness": "Deviation of cluster sizes before and after translation",
     "labels": "Labels that change from epoch to epoch; views that agree",
     "knn": "Nearest neighbours on the test images",
+    "rank": "Effective rank of the features: 1 is a collapse",
     "confusion": "Confusion, in test images",
     "per_class": "Accuracy by class",
     "few_shot": "Accuracy with few labels",

@@ -5,6 +5,7 @@ import math
 import os
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _FIGURES = (
     ("evenness", "std of cluster sizes (images)", ("initial_std", "std")),
     ("labels", "share", ("changed", "agreement")),
     ("knn", "kNN accuracy, k = 10 (%)", ("knn",)),
+    ("rank", "effective rank of the features", ("rank",)),
 )
 _NAMES = {
     "loss": "loss",
@@ -34,7 +36,17 @@ _NAMES = {
     "changed": "labels that changed since the last renewal",
     "agreement": "pairs of views with the same label",
     "knn": "kNN",
+    "rank": "RankMe of the centred features",
 }
+
+# A network that guesses has a loss of ln k: this share of it is as good as that.
+_GUESS = 0.99
+# Epochs that the loss may stay there, and that share of a long run.
+_GUESSING_EPOCHS = 3
+_GUESSING_SHARE = 0.1
+# Features of a smaller effective rank lie on a line, of a smaller deviation in one place.
+_LINE = 2.0
+_POINT = 0.01
 
 _PATIENCE = 100  # figures are drawn again after this many times the time that drawing took
 
@@ -91,6 +103,8 @@ class History(Callback):
             self._drawn = time.perf_counter()
             self._cost = self._drawn - began
         note(_line(self.epochs[-1], trainer.max_epochs))
+        for warning in collapses(self.epochs, trainer.max_epochs or 1):
+            note(warning)
 
     def _add_events(self, epoch: int, metrics: dict[str, float]) -> None:
         """Add an epoch to this process's file of events.
@@ -169,6 +183,46 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return [epoch for epoch in epochs if "epoch" in epoch]
 
 
+def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
+    """Say what has collapsed with the last epoch, and what to change.
+
+    Args:
+        epochs: The metrics of the run's epochs so far, at least one.
+        of: Epochs of the run.
+
+    Returns:
+        A line for each: the loss that stays at ln k, features on a line, or in one place. Each
+        is said when it begins.
+    """
+    warnings = []
+    streak = 0
+    for epoch in reversed(epochs):
+        if epoch.get("loss", -math.inf) <= _GUESS * epoch.get("ln_k", math.inf):
+            break
+        streak += 1
+    if streak == max(_GUESSING_EPOCHS, math.ceil(_GUESSING_SHARE * of)):
+        warnings.append(
+            f"collapse: the loss has stayed at ln k ({epochs[-1]['ln_k']:.3f}) for {streak} "
+            "epochs, as of a network that guesses; lower lr, use augment=simple, or fewer clusters"
+        )
+    measured = [epoch for epoch in epochs if "rank" in epoch]
+    before, now = ([""] + [_fallen(epoch) for epoch in measured])[-2:] if measured else ("", "")
+    if now and now != before and measured[-1] is epochs[-1]:
+        warnings.append(
+            f"collapse: the features of all images {now}; lower lr, use augment=simple, or "
+            "start from weights with init"
+        )
+    return warnings
+
+
+def _fallen(epoch: dict[str, float]) -> str:
+    if epoch["feature_std"] < _POINT:
+        return f"point the same way (feature std {epoch['feature_std']:.4f})"
+    if epoch["rank"] < _LINE:
+        return f"lie on a line (rank {epoch['rank']:.1f})"
+    return ""
+
+
 def _line(epoch: dict[str, float], epochs: int | None) -> str:
     """Return an epoch's line for the terminal."""
     parts = [f"epoch {epoch['epoch']:.0f}/{epochs}"]
@@ -184,6 +238,8 @@ def _line(epoch: dict[str, float], epochs: int | None) -> str:
         parts.append(f"{epoch['changed']:.0%} changed")
     if "agreement" in epoch:
         parts.append(f"views agree {epoch['agreement']:.0%}")
+    if "rank" in epoch:
+        parts.append(f"rank {epoch['rank']:.0f}, feature std {epoch['feature_std']:.2f}")
     if "knn" in epoch:
         parts.append(f"kNN {epoch['knn']:.1%}")
     if "images_per_second" in epoch:
