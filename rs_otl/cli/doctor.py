@@ -100,7 +100,7 @@ def _extras() -> dict[str, str]:
     names = metadata.metadata("rs-otl").get_all("Provides-Extra") or []
     extras = {}
     for name in names:
-        if name == "dev":
+        if name in ("dev", "docs"):
             continue
         missing = ", ".join(sorted(_missing(name)))
         extras[name] = f"missing {missing}: {install_command(name)}" if missing else "installed"

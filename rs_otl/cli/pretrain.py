@@ -78,6 +78,14 @@ def pretrain(
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
     accelerator: Accelerator = "auto",
+    logger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Also log with tensorboard, csv, wandb or mlflow, into logs/ of the run.",
+            show_default=False,
+        ),
+    ] = None,
     download: Download = False,
     dry_run: DryRun = False,
     root: Root = None,
@@ -126,6 +134,7 @@ def pretrain(
         nodes=nodes,
         strategy=strategy,
         accelerator=accelerator,
+        loggers=listed(logger) or (),
     )
     if not is_first():
         return

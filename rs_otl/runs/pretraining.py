@@ -28,6 +28,7 @@ from rs_otl.models import Encoder, adapted_weights, load_encoder, resolve_precis
 from rs_otl.models.encoder import accelerator_device
 from rs_otl.recipe import Recipe
 from rs_otl.runs.duration import expectation, is_tiny
+from rs_otl.runs.loggers import check_loggers, make_loggers
 from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.provenance import Provenance, add_start, read_provenance, this_start
@@ -88,6 +89,7 @@ def pretrain(
     callbacks: Sequence[Callback] = (),
     accelerator: str = "auto",
     runs: int = 1,
+    loggers: Sequence[str] = (),
 ) -> Path:
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
@@ -105,6 +107,8 @@ def pretrain(
         accelerator: Lightning's accelerator: ``cpu``, ``gpu``, ``mps``, or ``auto``.
         runs: Of this kind that the expected time is said for, the others with labels; 0 to say
             none.
+        loggers: Lightning's loggers to write into ``logs/`` too: ``tensorboard``, ``csv``,
+            ``wandb``, ``mlflow``.
 
     Returns:
         The run's directory, its ``encoder/`` written.
@@ -113,6 +117,7 @@ def pretrain(
         InputError: If the directory holds another run, its run is still going, the data or the
             weights to start from cannot be used, or training diverges.
     """
+    check_loggers(loggers)
     kind = "supervised" if recipe.supervised else "pretrain"
     directory = Path(out) if out else run_directory(kind, recipe.dataset)
     if resume:
@@ -192,6 +197,7 @@ def pretrain(
             num_nodes=nodes,
             strategy=strategy,
             enable_progress_bar=progress,
+            logger=make_loggers(loggers, directory) or False,  # History writes what there is
         )
         data = OTLDataModule(
             images,
@@ -330,7 +336,6 @@ def _trainer(
             default_root_dir=directory,
             max_epochs=recipe.epochs,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            logger=False,  # History writes what there is
             callbacks=callbacks,
             plugins=plugins,
             enable_model_summary=False,
@@ -486,6 +491,7 @@ def quiet_lightning() -> None:
         ".*The number of training batches.*",  # the log is an epoch's, not a step's
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
         ".*The dirpath has changed.*",  # a run that was moved
+        ".*Experiment logs directory .* exists and is not empty.*",  # a logger, when resuming
         ".*LeafSpec.* is deprecated.*",  # Lightning causes it itself
     ):
         warnings.filterwarnings("ignore", message)
