@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint
+.PHONY: install demo test lint docs
 
 install: .venv/installed
 
@@ -34,3 +34,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, from this checkout alone; it opens from its folder: build/docs/index.html.
+docs: install
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
