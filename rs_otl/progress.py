@@ -1,4 +1,4 @@
-"""A progress bar for everything that may take longer than two seconds."""
+"""A progress bar for everything that may take longer than two seconds, and times in words."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -25,3 +25,11 @@ def tracked(
     """
     console = Console(stderr=True)
     return track(items, doing, total=total, console=console, transient=True, disable=not shown)
+
+
+def time_in_words(seconds: float) -> str:
+    """Return a time in the unit of which there are two or more, such as ``"50 minutes"``."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{max(1, seconds):,.0f} seconds"

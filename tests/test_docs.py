@@ -22,7 +22,11 @@ from rs_otl.recipe import Recipe
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 # Settings that make a page's command short enough for a test.
 SHORT = ["--set", "epochs=1", "--set", "batch_size=64", "--set", "image_size=32"]
 

@@ -29,7 +29,9 @@ def test_a_notebook_runs_and_its_results_are_those_shown(name, tmp_path, monkeyp
             continue
         value = eval(compile(ast.Expression(last.value), name, "eval"), names)
         printed = "".join(
-            text for output in cell["outputs"] for text in output.get("data", {}).get("text/plain", [])
+            text
+            for output in cell["outputs"]
+            for text in output.get("data", {}).get("text/plain", [])
         )
         if isinstance(value, tuple | list):  # shapes and names, the same on every machine
             assert repr(value) == " ".join(printed.split())

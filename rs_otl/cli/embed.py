@@ -1,13 +1,14 @@
 """`rs-otl embed`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rs_otl.cli.options import (
     ENCODER_HELP,
     Bands,
+    DryRun,
     Json,
     Nodata,
     Offset,
@@ -22,6 +23,9 @@ from rs_otl.cli.options import (
     print_json,
 )
 from rs_otl.errors import wants_bars
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from rs_otl.geo.planning import EmbedPlan
 
 
 def embed(
@@ -52,9 +56,29 @@ def embed(
     image_size: TileImageSize = None,
     precision: Precision = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped embedding.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Embed scenes: a GeoTIFF with one pixel per cell, or a GeoParquet with one row per tile."""
+    if dry_run:
+        from rs_otl.geo.planning import plan_embedding
+
+        planned = plan_embedding(
+            scenes,
+            encoder,
+            output,
+            tile,
+            stride,
+            pca,
+            listed(bands),
+            nodata,
+            given_values(scale, offset, units),
+            image_size,
+            precision,
+        )
+        _print_plan(planned, as_json)
+        return
+
     from rs_otl.geo import embed as run
 
     done = run(
@@ -85,3 +109,17 @@ def embed(
             f"{result.seconds:.1f} s, {100 * result.encoder_seconds / result.seconds:.0f} % in the "
             "encoder"
         )
+
+
+def _print_plan(planned: "EmbedPlan", as_json: bool) -> None:
+    if as_json:
+        print_json(planned)
+        return
+    from rs_otl.progress import time_in_words
+
+    typer.echo(f"reads    {planned.tiles:,} tiles of {', '.join(planned.scenes)}")
+    typer.echo(
+        f"writes   {planned.out}: {planned.cells:,} cells of {planned.features:,} features, "
+        f"{planned.bytes / 1e6:,.1f} MB, and as much aside until it is whole"
+    )
+    typer.echo(f"takes    about {time_in_words(planned.seconds)}")

@@ -48,7 +48,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "rs-otl search scene.tif --encoder my_encoder --query chip.png -o h.geojson",
     ),
     "view": (
-        "rs-otl view scene.tif -o scene.html",
+        "rs-otl view embedding.tif -o page.html",
         "rs-otl view scene.tif --embeddings embedding.tif --map map.tif -o page.html",
     ),
     "tile": ("rs-otl tile scene.tif --tile 256 -o chips",),

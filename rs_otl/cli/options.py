@@ -116,7 +116,7 @@ def print_plan(planned: "Plan", as_json: bool) -> None:
         print_json(planned)
         return
     from rs_otl.memory import GIB
-    from rs_otl.runs import time_in_words
+    from rs_otl.progress import time_in_words
 
     where = f" in {planned.folder}" if planned.folder else ""
     typer.echo(f"reads    {planned.images:,} images of {planned.reads}{where}")

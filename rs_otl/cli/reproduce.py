@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import Json, Root, check_devices
-from rs_otl.errors import wants_bars
+from rs_otl.errors import InputError, wants_bars
 
 
 def reproduce(
@@ -20,7 +20,9 @@ def reproduce(
     ] = None,
     list_: Annotated[
         bool,
-        typer.Option("--list", help="Show what there is, what it needs, and about how long."),
+        typer.Option(
+            "--list", "--dry-run", help="Show what there is, what it needs, and about how long."
+        ),
     ] = False,
     scale: Annotated[
         str, typer.Option(help="quick: the same code at a size for two cores; or paper.")
@@ -43,13 +45,17 @@ def reproduce(
 
     if list_:
         listed = entries(scale, out, root, seeds)
+        if unknown := set(names or ()) - {entry.name for entry in listed}:
+            known = ", ".join(entry.name for entry in listed)
+            raise InputError(f"{min(unknown)!r}: expected tables or figures of {known}")
+        listed = [entry for entry in listed if not names or entry.name in names]
         if as_json:
             typer.echo(json.dumps([vars(entry) for entry in listed]))
             return
         from rich.console import Console
         from rich.table import Table
 
-        from rs_otl.runs import time_in_words
+        from rs_otl.progress import time_in_words
 
         table = Table("", "of", "lacks", "encoders", "takes about")
         for entry in listed:

@@ -16,7 +16,6 @@ A training run holds::
 
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
-from rs_otl.runs.duration import time_in_words
 from rs_otl.runs.exporting import export_run
 from rs_otl.runs.listing import Run, list_runs
 from rs_otl.runs.paths import run_directory
@@ -38,6 +37,5 @@ __all__ = [
     "pretrain",
     "report",
     "run_directory",
-    "time_in_words",
     "transfer",
 ]

@@ -9,6 +9,7 @@ import torch
 from rs_otl.errors import InputError
 from rs_otl.models import resolve_precision
 from rs_otl.models.encoder import resolve_device
+from rs_otl.progress import time_in_words
 from rs_otl.recipe import Recipe, recipe_for
 from rs_otl.spec import load_size
 from rs_otl.trainers import OTLTask
@@ -101,14 +102,6 @@ def expectation(
     if quick_seconds * _MUCH_SHORTER > seconds:
         return words
     return f"{words}; --recipe quick takes {time_in_words(quick_seconds)}"
-
-
-def time_in_words(seconds: float) -> str:
-    """Return a time in the unit of which there are two or more, such as ``"50 minutes"``."""
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{max(1, seconds):,.0f} seconds"
 
 
 @lru_cache

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import torch
+from command_line import rs_otl_here
 from geo_scenes import PLACES, draw, make_encoder, write
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
@@ -408,3 +409,18 @@ def test_only_the_window_asked_for_is_read(scene):
         pixels, valid = opened.read(17, 5, 20, 10)
     np.testing.assert_array_equal(pixels, expected)
     assert valid.all()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, encoder_folder):
+    scene = write(tmp_path / "scene.tif", draw(101, 150).astype(np.uint8))
+    words = ["embed", scene, "--encoder", encoder_folder, "-o", tmp_path / "out.tif"]
+    words += ["--tile", 32, "--stride", 16]
+    planned = json.loads(rs_otl_here(*words, "--dry-run", "--json").stdout)
+    shown = rs_otl_here(*words, "--dry-run").stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scene.tif"]
+    assert f"reads    {planned['tiles']:,} tiles of {scene}" in shown
+    assert "takes    about" in shown
+    (done,) = json.loads(rs_otl_here(*words, "--json").stdout)
+    assert (planned["tiles"], planned["features"]) == (done["tiles"], done["features"])
+    assert planned["cells"] == done["cells"][0] * done["cells"][1]
+    assert "already" in rs_otl_here(*words, "--dry-run", check=2).stderr

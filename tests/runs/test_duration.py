@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from rs_otl.errors import InputError
 from rs_otl.models.encoder import accelerator_device
+from rs_otl.progress import time_in_words
 from rs_otl.recipe import Recipe
-from rs_otl.runs import time_in_words
 from rs_otl.runs.duration import _seconds_per_view, expectation, run_seconds
 
 SMALL = ["encoder=test_resnet", "epochs=1"]

@@ -1,0 +1,97 @@
+"""What embedding scenes would read, write and take, said without doing it."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rs_otl.datasets.scene import Scene
+from rs_otl.files import refuse_output
+from rs_otl.geo.cells import SceneCells
+from rs_otl.models import load_encoder
+from rs_otl.spec import Values
+
+
+@dataclass(frozen=True)
+class EmbedPlan:
+    """What an embedding would do.
+
+    Attributes:
+        scenes: What is read.
+        out: What is written.
+        tiles: Tiles that the encoder looks at.
+        cells: Pixels of the result.
+        features: Numbers of each.
+        bytes: Size of the result, uncompressed; as much again is kept aside until it is whole.
+        seconds: About how long the encoder takes, from one batch of it.
+    """
+
+    scenes: tuple[str, ...]
+    out: str
+    tiles: int
+    cells: int
+    features: int
+    bytes: int
+    seconds: float
+
+
+def plan_embedding(
+    scenes: Sequence[Path],
+    encoder: str,
+    out: Path,
+    tile: int | None = None,
+    stride: int | None = None,
+    pca: int | None = None,
+    bands: Sequence[str] | None = None,
+    nodata: float | None = None,
+    values: Values | None = None,
+    image_size: int | None = None,
+    precision: str = "auto",
+) -> EmbedPlan:
+    """Say what :func:`rs_otl.geo.embed` would do with these arguments; nothing is written.
+
+    Args:
+        scenes: As there.
+        encoder: As there.
+        out: As there.
+        tile: As there.
+        stride: As there.
+        pca: As there.
+        bands: As there.
+        nodata: As there.
+        values: As there.
+        image_size: As there.
+        precision: As there.
+
+    Raises:
+        InputError: A scene, the encoder or the output cannot be used.
+    """
+    refuse_output(out)
+    loaded = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
+    tiles = cells = 0
+    with ExitStack() as stack:
+        for source in scenes:
+            scene = stack.enter_context(Scene(source, nodata, values))
+            grid = SceneCells.over(scene, loaded, tile, stride, bands).grid
+            tiles += len(np.unique(grid.tops())) * len(np.unique(grid.lefts()))
+            cells += grid.rows * grid.columns
+    spec, side = loaded.config.spec, loaded.config.image_size
+    images = torch.full((min(tiles, loaded.batch_size), len(spec.bands), side, side), 0.5)
+    loaded.embed(images[:1])  # the first one chooses kernels
+    began = time.perf_counter()
+    loaded.embed(images)
+    seconds = (time.perf_counter() - began) * tiles / len(images)
+    features = loaded.num_features
+    return EmbedPlan(
+        scenes=tuple(map(str, scenes)),
+        out=str(out),
+        tiles=tiles,
+        cells=cells,
+        features=pca or features,
+        bytes=4 * cells * (pca or features),
+        seconds=seconds,
+    )

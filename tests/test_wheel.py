@@ -1,0 +1,54 @@
+"""What is installed is whole: it runs away from the checkout, with recipes and the page."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def run(*words, cwd):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_a_wheel_installs_and_runs_outside_the_checkout(tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
+    build = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path)
+    run(sys.executable, "-m", "pip", *build, REPOSITORY, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("rs_otl-*.whl")
+    # An environment of its own; what rs-otl depends on comes from this one.
+    made = tmp_path / "environment"
+    venv.create(made, symlinks=True)
+    python = made / "bin" / "python"
+    install = ("install", "--no-deps", "--no-index", wheel)
+    run(sys.executable, "-m", "pip", "--python", python, *install, cwd=tmp_path)
+    packages = run(
+        python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
+    )
+    pth = Path(packages.strip()) / "dependencies.pth"
+    pth.write_text(sysconfig.get_path("purelib") + "\n")
+
+    program, away = made / "bin" / "rs-otl", tmp_path / "away"
+    away.mkdir()
+    where = run(python, "-c", "import rs_otl; print(rs_otl.__file__)", cwd=away)
+    assert where.startswith(str(made))
+    few = ("image_size=32", "clusters=8", "epochs=1", "encoder=resnet10t")
+    settings = [word for setting in few for word in ("--set", setting)]
+    run(program, "pretrain", "synthetic@8", "--recipe", "quick", *settings, cwd=away)
+    assert (away / "runs/pretrain/synthetic@8/encoder/model.safetensors").is_file()
+    run(program, "demo", cwd=away)
+    encoder = ("--encoder", "runs/pretrain/synthetic@8", "--stride", 64)
+    run(program, "embed", "demo/scene.tif", *encoder, "-o", "embedding.tif", cwd=away)
+    scene = ("demo/scene.tif", "--embeddings", "embedding.tif")
+    run(program, "view", *scene, "-o", "page.html", cwd=away)
+    assert (away / "page.html").stat().st_size > 10_000
