@@ -15,6 +15,7 @@ import typer
 from rs_otl import __version__
 from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
+from rs_otl.cli.cluster import cluster
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.demo import demo
 from rs_otl.cli.doctor import doctor
@@ -58,6 +59,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     embed,
     map_,
     search,
+    cluster,
     view,
     tile,
     demo,

@@ -155,6 +155,9 @@ SceneEncoder = Annotated[
     str | None,
     typer.Option(help=f"{ENCODER_HELP} Not needed for embeddings.", show_default=False),
 ]
+Embeddings = Annotated[
+    Path, typer.Argument(help="The GeoTIFF that `rs-otl embed` made of a scene.")
+]
 Tile = Annotated[
     int | None,
     typer.Option(

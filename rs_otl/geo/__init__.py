@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
+    from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
     from rs_otl.geo.embedding import embed
     from rs_otl.geo.mapping import map_scene as map
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["demo", "embed", "map", "search", "tile", "view"]
+__all__ = ["cluster", "demo", "embed", "map", "search", "tile", "view"]
 
 _PLACES = {
+    "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
     "map": ("mapping", "map_scene"),
@@ -31,7 +33,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("demo", "embed", "map", "search"):
+    if name not in ("tile", "view"):
         require_extra("geo", name)
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -437,3 +437,11 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
                 f"{other.name}: principal components are of one file alone; use it alone, or "
                 "embed without --pca"
             )
+
+
+def refuse_another_scene(cells: FileCells, scene: Scene) -> None:
+    """Raise an :class:`InputError` if embeddings were not made of a scene."""
+    corner = scene.coordinate(0, 0)
+    same_place = np.allclose((cells.transform.c, cells.transform.f), corner)
+    if cells.provenance.scene_size != (scene.width, scene.height) or not same_place:
+        raise InputError(f"{cells.name}: made of {cells.provenance.scene}, not of {scene.name}")

@@ -2,24 +2,20 @@
 
 import csv
 import os
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio import Affine, features
-from scipy import ndimage, stats
+from scipy import stats
 
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError, note
-from rs_otl.files import atomic_write, refuse_output, unwritten
-from rs_otl.geo.areas import row_areas
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import (
     Cells,
     is_embedding,
@@ -27,6 +23,7 @@ from rs_otl.geo.cells import (
     open_cells,
     refuse_mixed,
 )
+from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map, write_features
 from rs_otl.geo.classifier import MOST_CLASSES, Classifier, Linear, fit, predict_left_out
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
@@ -35,16 +32,12 @@ from rs_otl.geo.legend import (
     colours_of,
     natural,
     read_colours,
-    rgba,
-    write_attributes,
-    write_map_style,
     write_statistics,
 )
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import Values, made_printable
 
-_TIFF = (".tif", ".tiff")
 # Tiles of a block: labels of a block stay together when folds are left out.
 _BLOCK_TILES = 2
 
@@ -272,7 +265,7 @@ def map_scene(
         made = None
         if save_classifier is not None:
             made = _classifier_file(trained, scenes[0])
-        target = out.parent if out.suffix.lower() in _TIFF else out
+        target = out.parent if out.suffix.lower() in TIFF else out
         with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
             folder = Path(aside) / "maps"
             folder.mkdir()
@@ -284,7 +277,7 @@ def map_scene(
             except InputError as error:
                 shown = os.path.join(target, "") if target != Path() else ""
                 raise InputError(str(error).replace(f"{folder}{os.sep}", shown)) from error
-            _move(folder, out)
+            move_into_place(folder, out)
     result = MapResult(
         classes=tuple(trained.classes),
         colours=tuple(trained.colours),
@@ -327,12 +320,12 @@ def _refuse_outputs(
 ) -> dict[str, Path]:
     """Refuse outputs that exist or have other names than are written; return the extra ones."""
     suffix = out.suffix.lower()
-    if suffix not in (*_TIFF, "") or (suffix in _TIFF and scenes > 1):
+    if suffix not in (*TIFF, "") or (suffix in TIFF and scenes > 1):
         raise InputError(
             f"{out}: expected the name of a GeoTIFF, such as map.tif, for one scene, or a folder "
             "for the maps of several"
         )
-    outputs = [out, *(_beside(out, polygons) if suffix in _TIFF else ())]
+    outputs = [out, *(_beside(out, polygons) if suffix in TIFF else ())]
     extra = {}
     for key, path, suffixes in (
         ("classifier", classifier, (".json",)),
@@ -363,7 +356,7 @@ def _confidence_of(out: Path) -> Path:
 
 
 def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
-    if out.suffix.lower() in _TIFF:
+    if out.suffix.lower() in TIFF:
         return [out.name]
     names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in scenes]
     files = [*names, *(_confidence_of(Path(name)).name for name in names)]
@@ -509,8 +502,6 @@ def _write_map(
 ) -> SceneMap:
     shape = (cells.grid.rows, cells.grid.columns)
     chart, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    ground = np.zeros(shape, np.float32)
-    measure = row_areas(cells)
     title = f"Mapping {Path(cells.name).name}"
     for number, row in enumerate(tracked(cells.rows(), title, progress, shape[0])):
         with_data = np.isfinite(row[:, 0])
@@ -518,122 +509,30 @@ def _write_map(
             chances = trained.linear(row[with_data])
             chart[number, with_data] = chances.argmax(1) + 1
             confidence[number, with_data] = np.rint(100 * chances.max(1))
-        if measure is not None:
-            ground[number] = measure(number)
-    length = len(trained.classes) + 1
-    counts = np.bincount(chart.ravel(), minlength=length)[1:].tolist()
-    hectares = None
-    if measure is not None:
-        hectares = np.bincount(chart.ravel(), ground.ravel(), length)[1:].tolist()
-    made = cells.provenance
-    palette = {0: (0, 0, 0, 0)} | {
-        value: rgba(colour) for value, colour in enumerate(trained.colours, start=1)
-    }
     beside = _confidence_of(out)
-    for path, values, name, tags, colours, resampling in (
-        (
-            out,
-            chart,
-            "class",
-            made.model_copy(update={"classes": tuple(trained.classes)}).tags(),
-            palette,
-            "NEAREST",
-        ),
-        (beside, confidence, "confidence in per cent", made.tags(), None, "AVERAGE"),
-    ):
-        write_cog(
-            path,
-            values[:, None],
-            (1, *shape),
-            "uint8",
-            0,
-            cells.crs,
-            scaled(cells.shown_transform, cells.grid.stride),
-            (name,),
-            tags,
-            colours,
-            resampling,
-        )
-    write_attributes(out, trained.classes, trained.colours, counts, hectares, chart)
-    write_map_style(out, trained.classes, trained.colours)
+    write_cog(
+        beside,
+        confidence[:, None],
+        (1, *shape),
+        "uint8",
+        0,
+        cells.crs,
+        scaled(cells.shown_transform, cells.grid.stride),
+        ("confidence in per cent",),
+        cells.provenance.tags(),
+    )
     write_statistics(beside, confidence)
-    if polygons:
-        _write_polygons(out.with_suffix(".gpkg"), cells, chart, ground, trained.classes)
+    counts, hectares = write_class_map(
+        out, cells, chart, trained.classes, trained.colours, polygons
+    )
     return SceneMap(
         out,
         beside,
         out.with_suffix(".gpkg") if polygons else None,
-        made.scene,
-        dict(zip(trained.classes, counts, strict=True)),
-        None if hectares is None else dict(zip(trained.classes, hectares, strict=True)),
+        cells.provenance.scene,
+        counts,
+        hectares,
     )
-
-
-def _write_polygons(
-    out: Path,
-    cells: Cells,
-    chart: NDArray[np.uint8],
-    ground: NDArray[np.float32],
-    classes: Sequence[str],
-) -> None:
-    """Write the patches of a map, cells of one class that share sides, as polygons."""
-    import geopandas  # takes a second
-    import shapely
-
-    patches, values = np.zeros(chart.shape, np.int32), [0]
-    for value in range(1, len(classes) + 1):
-        numbered, count = ndimage.label(chart == value)
-        patches[numbered > 0] = numbered[numbered > 0] + len(values) - 1
-        values += [value] * count
-    hectares = np.bincount(patches.ravel(), ground.ravel(), len(values))
-    grid, t = cells.grid, cells.shown_transform
-    shapes, numbers = [], []
-    for geometry, number in features.shapes(
-        patches, mask=patches > 0, connectivity=4, transform=Affine.scale(grid.stride)
-    ):
-        shapes.append(shapely.geometry.shape(geometry))
-        numbers.append(int(number))
-    # The last row and column of cells may extend beyond the scene.
-    inside = shapely.clip_by_rect(np.array(shapes, object), 0, 0, grid.width, grid.height)
-    placed = [shapely.affinity.affine_transform(s, (t.a, t.b, t.d, t.e, t.c, t.f)) for s in inside]
-    columns: dict[str, Any] = {
-        "class": [classes[values[number] - 1] for number in numbers],
-        "value": [values[number] for number in numbers],
-    }
-    if ground.any():
-        columns["hectares"] = hectares[numbers].round(4)
-    crs = None if cells.crs is None else cells.crs.to_wkt()
-    _write_features(out, geopandas.GeoDataFrame(columns, geometry=placed, crs=crs))
-
-
-def _write_features(out: Path, frame: Any) -> None:
-    with atomic_write(out, new=True) as aside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no CRS
-        try:
-            if out.suffix.lower() == ".parquet":
-                frame.to_parquet(aside)
-            else:
-                frame.to_file(aside, layer=out.stem)
-        except OSError:
-            raise
-        except Exception as error:  # pyogrio's and GDAL's have no common kind
-            reason = " ".join(str(error).split())
-            raise InputError(f"{out}: cannot be written ({reason})") from error
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Bring complete maps into place: what is beside a map before the map."""
-    if out.suffix.lower() not in _TIFF:
-        try:
-            folder.rename(out)
-        except OSError as error:
-            raise unwritten(out, error) from error
-        return
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
-        # What is left of a map that was deleted is of no use.
-        of_gdal = path.name.endswith(".aux.xml")
-        with atomic_write(out.with_name(path.name), new=not of_gdal) as aside:
-            path.rename(aside)
 
 
 def _moved(map_: SceneMap, folder: Path) -> SceneMap:
@@ -684,4 +583,4 @@ def _write_tested(out: Path, read: Labels, result: MapResult) -> None:
         skipped.get(number, "" if row is None or row.predicted else "the only one of its class")
         for number, row in enumerate(rows, start=1)
     ]
-    _write_features(out, frame)
+    write_features(out, frame)
