@@ -15,6 +15,7 @@ import typer
 from rs_otl import __version__
 from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
+from rs_otl.cli.change import change
 from rs_otl.cli.cluster import cluster
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.demo import demo
@@ -60,6 +61,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     map_,
     search,
     cluster,
+    change,
     view,
     tile,
     demo,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
+    from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
     from rs_otl.geo.embedding import embed
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["cluster", "demo", "embed", "map", "search", "tile", "view"]
+__all__ = ["change", "cluster", "demo", "embed", "map", "search", "tile", "view"]
 
 _PLACES = {
+    "change": ("changing", "change"),
     "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
