@@ -25,7 +25,7 @@ from rs_otl.cli.options import (
 from rs_otl.errors import note, shortened
 
 if TYPE_CHECKING:  # importing it takes seconds
-    from rs_otl.geo.mapping import MapResult
+    from rs_otl.geo.mapping import Accuracy, MapResult
 
 _SHOWN = 10
 
@@ -177,8 +177,20 @@ def _print_accuracy(done: "MapResult") -> None:
         typer.echo(f"{label.name} looks like {shortened(str(label.predicted))} to the others")
     if len(wrong) > _SHOWN:
         typer.echo(f"and {len(wrong) - _SHOWN:,} more; --tested-labels FILE writes them all")
-    typer.echo(
-        f"cross-validation: {accuracy.correct} of {accuracy.tested} labels predicted correctly, "
+    typer.echo(f"cross-validation: {_told(accuracy)}")
+    if done.blocked.tested:
+        typer.echo(f"from other parts of the scene: {_told(done.blocked)}")
+    else:
+        typer.echo(
+            "each class has labels in one part of the scene alone: accuracy elsewhere is unknown"
+        )
+
+
+def _told(accuracy: "Accuracy") -> str:
+    assert accuracy.low is not None
+    assert accuracy.high is not None
+    return (
+        f"{accuracy.correct} of {accuracy.tested} labels predicted correctly, "
         f"{100 * accuracy.correct / accuracy.tested:.0f} %, 95 % interval {100 * accuracy.low:.0f} "
         f"to {100 * accuracy.high:.0f} %"
     )

@@ -24,7 +24,14 @@ from rs_otl.geo.cells import (
     refuse_mixed,
 )
 from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map, write_features
-from rs_otl.geo.classifier import MOST_CLASSES, Classifier, Linear, fit, predict_left_out
+from rs_otl.geo.classifier import (
+    MOST_CLASSES,
+    Classifier,
+    Linear,
+    fit,
+    predict_left_out,
+    predict_other_blocks,
+)
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
 from rs_otl.geo.labels import Label, Labels, Skipped, read_labels
@@ -40,6 +47,8 @@ from rs_otl.spec import Values, made_printable
 
 # Tiles of a block: labels of a block stay together when folds are left out.
 _BLOCK_TILES = 2
+# Parts, along the longer side of what labels cover, that are left out whole to test the others.
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -103,10 +112,15 @@ class Accuracy:
         """Count labels."""
         tested = [label for label in labels if label.predicted is not None]
         correct = sum(label.predicted == label.given for label in tested)
+        return cls.counted(correct, len(tested))
+
+    @classmethod
+    def counted(cls, correct: int, tested: int) -> "Accuracy":
+        """Add the interval to counts."""
         if not tested:
             return cls(0, 0, None, None)
-        interval = stats.binomtest(correct, len(tested)).proportion_ci(method="wilson")
-        return cls(correct, len(tested), float(interval.low), float(interval.high))
+        interval = stats.binomtest(correct, tested).proportion_ci(method="wilson")
+        return cls(correct, tested, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,8 @@ class MapResult:
         tested: Each label used, predicted from the others.
         accuracy: Of all labels.
         accuracies: Of the labels of each class.
+        blocked: Of the labels, each predicted from other parts of the scenes alone: parts of a
+            quarter of what labels cover, of two tiles at least, are left out whole.
     """
 
     classes: tuple[str, ...]
@@ -132,6 +148,7 @@ class MapResult:
     tested: tuple[Tested, ...]
     accuracy: Accuracy
     accuracies: dict[str, Accuracy]
+    blocked: Accuracy
 
     @property
     def cells(self) -> dict[str, int]:
@@ -258,7 +275,7 @@ def map_scene(
                 chosen.get(name, colour)
                 for name, colour in zip(kept.classes, kept.colours, strict=True)
             ]
-            trained = _Trained(kept.linear(), kept.classes, given, {}, (), ())
+            trained = _Trained(kept.linear(), kept.classes, given, {}, (), (), Accuracy.of(()))
         unknown = [name for name in trained.classes if chosen and name not in chosen]
         if unknown:
             note(f"{colours}: no colour for {', '.join(unknown)}; chosen for you")
@@ -290,6 +307,7 @@ def map_scene(
             name: Accuracy.of([label for label in trained.tested if label.given == name])
             for name in trained.classes
         },
+        blocked=trained.blocked,
     )
     if made is not None:
         made.write(extra["classifier"])
@@ -308,6 +326,7 @@ class _Trained:
     counts: dict[str, int]
     skipped: tuple[Skipped, ...]
     tested: tuple[Tested, ...]
+    blocked: Accuracy
 
 
 def _refuse_outputs(
@@ -383,14 +402,10 @@ def _train(
         )
     truth = np.array([classes.index(label.klass) for label in usable])
     sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
-    blocks = np.array(
-        [
-            (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
-            for scene, cells in places
-        ]
-    )
-    _, block = np.unique(blocks, axis=0, return_inverse=True)
-    predicted, chances = predict_left_out(truth, values, block.ravel(), progress)
+    blocks = _blocks(places, scenes, sides)
+    predicted, chances = predict_left_out(truth, values, blocks, progress)
+    parts = _blocks(places, scenes, _part_sides(places, scenes, sides))
+    elsewhere = predict_other_blocks(truth, values, parts)
     tested = tuple(
         Tested(
             label.number,
@@ -410,7 +425,30 @@ def _train(
         {name: counts[name] for name in classes},
         tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
         tested,
+        Accuracy.counted(int((elsewhere == truth).sum()), int((elsewhere >= 0).sum())),
     )
+
+
+_Places = Sequence[tuple[int, NDArray[np.int64]]]
+
+
+def _blocks(places: _Places, scenes: Sequence[Cells], sides: Sequence[float]) -> NDArray[np.int64]:
+    """Number the squares of the scenes that labels lie in, by their sides in pixels: (n,)."""
+    blocks = [
+        (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
+        for scene, cells in places
+    ]
+    return np.unique(np.array(blocks), axis=0, return_inverse=True)[1].ravel()
+
+
+def _part_sides(places: _Places, scenes: Sequence[Cells], least: Sequence[float]) -> list[float]:
+    """Return a quarter of the longer side of what the labels of each scene cover, in pixels."""
+    sides = list(least)
+    for number, cells in enumerate(scenes):
+        middles = [cells.grid.corners(there).mean(0) for scene, there in places if scene == number]
+        if middles:
+            sides[number] = max(sides[number], float(np.ptp(middles, axis=0).max()) / _PARTS)
+    return sides
 
 
 def _features(
