@@ -31,6 +31,7 @@ from rs_otl.cli.report import report
 from rs_otl.cli.reproduce import reproduce
 from rs_otl.cli.runs import runs
 from rs_otl.cli.search import search
+from rs_otl.cli.suggest import suggest
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
@@ -61,6 +62,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     map_,
     search,
     cluster,
+    suggest,
     change,
     view,
     tile,

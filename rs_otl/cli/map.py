@@ -9,6 +9,8 @@ import typer
 from rs_otl.cli.options import (
     Bands,
     Json,
+    LabelField,
+    LabelLayer,
     Nodata,
     Offset,
     Precision,
@@ -60,17 +62,8 @@ def map_(
         Path | None,
         typer.Option(help="Keep the classifier for other scenes, as JSON.", show_default=False),
     ] = None,
-    field: Annotated[
-        str | None,
-        typer.Option(
-            help="Attribute that holds the class. Default: the only one, `class` or `label`.",
-            show_default=False,
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Layer of the labels, where their file has several.", show_default=False),
-    ] = None,
+    field: LabelField = None,
+    layer: LabelLayer = None,
     colors: Annotated[
         Path | None,
         typer.Option(

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from rs_otl.geo.embedding import embed
     from rs_otl.geo.mapping import map_scene as map
     from rs_otl.geo.searching import search
+    from rs_otl.geo.suggesting import suggest
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["change", "cluster", "demo", "embed", "map", "search", "tile", "view"]
+__all__ = ["change", "cluster", "demo", "embed", "map", "search", "suggest", "tile", "view"]
 
 _PLACES = {
     "change": ("changing", "change"),
@@ -27,6 +28,7 @@ _PLACES = {
     "embed": ("embedding", "embed"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
+    "suggest": ("suggesting", "suggest"),
     "tile": ("tiling", "tile"),
     "view": ("viewing", "view"),
 }

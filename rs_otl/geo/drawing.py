@@ -71,8 +71,8 @@ def _later(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     row, column = (int(part * pixels.shape[1]) for part in (_BUILT_ROW, _BUILT_COLUMN))
     later = pixels.astype(np.float32)
     later[:, row : row + side, column : column + side] = draw_landscape(side, _SEED + 1)[0]
-    later = 0.92 * later + 3 + np.random.default_rng(_SEED).normal(0, 2, later.shape)
-    return np.asarray(np.clip(later, 0, 255).astype(np.uint8))
+    noise = np.random.default_rng(_SEED).normal(0, 2, later.shape)
+    return np.asarray(np.clip(0.92 * later + 3 + noise, 0, 255).astype(np.uint8))
 
 
 def _places(cover: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:

@@ -267,7 +267,7 @@ def map_scene(
         if kept is None:
             assert labels is not None
             read = read_labels(Path(labels), scenes, field, layer)
-            trained = _train(Path(labels), read, scenes, chosen, progress)
+            trained = train(Path(labels), read, scenes, chosen, progress)
         else:
             assert classifier is not None
             _refuse_another_encoder(kept, scenes[0], Path(classifier))
@@ -275,7 +275,7 @@ def map_scene(
                 chosen.get(name, colour)
                 for name, colour in zip(kept.classes, kept.colours, strict=True)
             ]
-            trained = _Trained(kept.linear(), kept.classes, given, {}, (), (), Accuracy.of(()))
+            trained = Trained(kept.linear(), kept.classes, given, {}, (), (), Accuracy.of(()))
         unknown = [name for name in trained.classes if chosen and name not in chosen]
         if unknown:
             note(f"{colours}: no colour for {', '.join(unknown)}; chosen for you")
@@ -319,7 +319,19 @@ def map_scene(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
+    """A classifier, and how its labels did.
+
+    Attributes:
+        linear: The classifier.
+        classes: Their names.
+        colours: Of each.
+        counts: Labels of each.
+        skipped: Labels that could not be used.
+        tested: Those that could, predicted from the others.
+        blocked: How many are predicted correctly from other parts of the scenes.
+    """
+
     linear: Linear
     classes: Sequence[str]
     colours: Sequence[str]
@@ -385,10 +397,27 @@ def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
     return names
 
 
-def _train(
-    path: Path, read: Labels, scenes: Sequence[Cells], chosen: dict[str, str], progress: bool
-) -> _Trained:
-    """Make a classifier of labels, and predict each of them from the others."""
+def train(
+    path: Path,
+    read: Labels,
+    scenes: Sequence[Cells],
+    chosen: dict[str, str],
+    progress: bool,
+    test: bool = True,
+) -> Trained:
+    """Make a classifier of labels, and predict each of them from the others.
+
+    Args:
+        path: Their file, for errors.
+        read: The labels.
+        scenes: The scenes that they lie on.
+        chosen: Colours of classes.
+        progress: Whether to show a bar on stderr.
+        test: Whether to predict labels.
+
+    Raises:
+        InputError: No label lies on data, or all are of one class.
+    """
     usable, values, places, dropped = _features(read.used, scenes)
     if not usable:
         raise InputError(f"{path}: none of its labels lies on data of {scenes[0].name}")
@@ -401,6 +430,32 @@ def _train(
             f"{MOST_CLASSES}"
         )
     truth = np.array([classes.index(label.klass) for label in usable])
+    tested, blocked = (
+        _tested(usable, truth, values, places, scenes, classes, progress)
+        if test
+        else ((), Accuracy.of(()))
+    )
+    return Trained(
+        fit(truth, values),
+        classes,
+        colours_of(classes, chosen),
+        {name: counts[name] for name in classes},
+        tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
+        tested,
+        blocked,
+    )
+
+
+def _tested(
+    usable: Sequence[Label],
+    truth: NDArray[np.int64],
+    values: Sequence[NDArray[np.float32]],
+    places: "_Places",
+    scenes: Sequence[Cells],
+    classes: Sequence[str],
+    progress: bool,
+) -> tuple[tuple[Tested, ...], Accuracy]:
+    """Predict each label from the others, and from those of other parts of the scenes."""
     sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
     blocks = _blocks(places, scenes, sides)
     predicted, chances = predict_left_out(truth, values, blocks, progress)
@@ -418,15 +473,8 @@ def _train(
             usable, predicted.tolist(), chances.tolist(), strict=True
         )
     )
-    return _Trained(
-        fit(truth, values),
-        classes,
-        colours_of(classes, chosen),
-        {name: counts[name] for name in classes},
-        tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
-        tested,
-        Accuracy.counted(int((elsewhere == truth).sum()), int((elsewhere >= 0).sum())),
-    )
+    right, known = elsewhere == truth, elsewhere >= 0
+    return tested, Accuracy.counted(int(right.sum()), int(known.sum()))
 
 
 _Places = Sequence[tuple[int, NDArray[np.int64]]]
@@ -488,7 +536,7 @@ def _features(
     return kept, [rows for rows, _, _ in parts], [part[1:] for part in parts], skipped
 
 
-def _classifier_file(trained: _Trained, cells: Cells) -> Classifier:
+def _classifier_file(trained: Trained, cells: Cells) -> Classifier:
     made = cells.provenance
     if made.components is not None:
         raise InputError(
@@ -536,7 +584,7 @@ def _refuse_another_encoder(kept: Classifier, cells: Cells, path: Path) -> None:
 
 
 def _write_map(
-    out: Path, cells: Cells, trained: _Trained, polygons: bool, progress: bool
+    out: Path, cells: Cells, trained: Trained, polygons: bool, progress: bool
 ) -> SceneMap:
     shape = (cells.grid.rows, cells.grid.columns)
     chart, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)

@@ -23,7 +23,7 @@ from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, is_embedding, load_encoder_for, open_cells, refuse_mixed
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
-from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
+from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
@@ -147,7 +147,7 @@ def search(
             for source in listed
         ]
         refuse_mixed(scenes)
-        to_degrees = [_to_degrees(cells) for cells in scenes]
+        to_degrees = [degrees_of(cells) for cells in scenes]
         if numbers is None:
             place, wanted = None, _of_image(Path(str(query)), opened, scenes, values)
         else:
@@ -186,19 +186,6 @@ def search(
         aside.write_text(json.dumps(collection), encoding="utf-8")
     write_outline_style(out)
     return hits
-
-
-def _to_degrees(cells: Cells) -> pyproj.Transformer | None:
-    """Return what brings a scene's coordinates to longitude and latitude.
-
-    ``None`` for a scene without a CRS, or with a local one such as a site grid.
-    """
-    if cells.crs is None:
-        return None
-    try:
-        return pyproj.Transformer.from_crs(crs_of(cells.crs), WGS84, always_xy=True)
-    except (CRSError, ProjError):
-        return None
 
 
 def _coordinate_system(cells: Cells) -> str:

@@ -1,5 +1,6 @@
 """What is done with embeddings without labels: clusters, and places to label."""
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -7,10 +8,10 @@ from command_line import rs_otl_here
 from geo_scenes import write
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
-from test_geo_map import stripes
+from test_geo_map import labels, stripes
 
 from rs_otl.errors import InputError
-from rs_otl.geo import cluster, embed
+from rs_otl.geo import cluster, embed, suggest
 
 GRID = {"tile": 32, "stride": 32}
 
@@ -70,3 +71,77 @@ def test_what_cannot_be_clustered_is_refused(folder, tmp_path, scene):
     (tmp_path / "map-tiles.png").touch()
     with pytest.raises(InputError, match="exists already"):
         cluster(folder / "embedding.tif", out, scene=folder / "scene.tif")
+
+
+def test_suggested_places_are_labelled_and_mapped(folder, tmp_path):
+    told = rs_otl_here(
+        "suggest", "embedding.tif", "-n", 6, "-o", tmp_path / "places.geojson", cwd=folder
+    )
+    assert "of it\nwritten" in told.stdout
+    places = geopandas.read_file(tmp_path / "places.geojson")
+    assert places["class"].isna().all()
+    assert list(places["rank"]) == [1, 2, 3, 4, 5, 6]
+    # No class is filled in yet.
+    refused = rs_otl_here(
+        "map", "embedding.tif", "--labels", tmp_path / "places.geojson",
+        "-o", tmp_path / "map.tif", check=2, cwd=folder,
+    )  # fmt: skip
+    assert "has no class" in refused.stderr
+    # The user looks at the scene, and leaves one place empty.
+    thirds = ((places.to_crs("EPSG:32633").geometry.x - 400_000) // 960).astype(int)
+    assert set(thirds) == {0, 1, 2}
+    places["class"] = [("water", "wood", "roof")[third] for third in thirds]
+    places.loc[5, "class"] = None
+    places.to_file(tmp_path / "labelled.geojson")
+    told = rs_otl_here(
+        "map", "embedding.tif", "--labels", tmp_path / "labelled.geojson",
+        "-o", tmp_path / "map.tif", cwd=folder,
+    )  # fmt: skip
+    assert "skipped label 6 (no class): has no class" in told.stderr
+    with rasterio.open(tmp_path / "map.tif") as file:
+        expected = np.repeat([[2, 2, 2, 3, 3, 3, 1, 1, 1]], 4, axis=0)
+        expected[0, 0] = 0
+        np.testing.assert_array_equal(file.read(1), expected)
+    # The next ones keep away from these, and the least certain come first.
+    more = suggest(
+        folder / "embedding.tif",
+        tmp_path / "more.gpkg",
+        count=6,
+        labels=tmp_path / "labelled.geojson",
+    )
+    certain = [place.confidence for place in more]
+    assert certain == sorted(certain)
+    old = places.to_crs("EPSG:32633").geometry[:5]
+    assert (
+        min(
+            old.distance(where).min()
+            for where in geopandas.points_from_xy(
+                [place.x for place in more], [place.y for place in more]
+            )
+        )
+        > 319
+    )
+
+
+def test_uncertain_places_are_suggested_before_certain_ones(folder, tmp_path):
+    # Nothing but two thirds is labelled: the third one looks like neither.
+    given = labels(
+        tmp_path / "two.gpkg", folder / "scene.tif", [("water", 40, 40), ("wood", 144, 40)]
+    )
+    places = suggest(folder / "embedding.tif", tmp_path / "p.geojson", count=3, labels=given)
+    assert places[0].x > 400_000 + 1920
+    assert places[0].confidence < 0.9 < places[-1].confidence
+
+
+def test_places_on_a_scene_without_crs_come_back_as_labels(tmp_path, encoder):
+    write(tmp_path / "scene.tif", stripes(), "no CRS")
+    embed(tmp_path / "scene.tif", encoder, tmp_path / "e.tif", **GRID)
+    suggest(tmp_path / "e.tif", tmp_path / "p.geojson", count=3)
+    places = geopandas.read_file(tmp_path / "p.geojson")
+    assert (places.geometry.y < 0).all()  # as a GIS shows it
+    places["class"] = [str(int(x // 64)) for x in places.geometry.x]
+    places.to_file(tmp_path / "l.geojson")
+    told = rs_otl_here("map", "e.tif", "--labels", "l.geojson", "-o", "map.tif", cwd=tmp_path)
+    assert "3 labels" not in told.stderr
+    with pytest.raises(InputError, match="expected at least 2"):
+        suggest(tmp_path / "e.tif", tmp_path / "q.geojson", count=1)
