@@ -23,6 +23,7 @@ from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
+from rs_otl.cli.index import index
 from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
@@ -61,6 +62,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     embed,
     map_,
     search,
+    index,
     cluster,
     suggest,
     change,

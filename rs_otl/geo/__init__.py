@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
+    from rs_otl.geo.archive import index
     from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
@@ -19,13 +20,25 @@ if TYPE_CHECKING:
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["change", "cluster", "demo", "embed", "map", "search", "suggest", "tile", "view"]
+__all__ = [
+    "change",
+    "cluster",
+    "demo",
+    "embed",
+    "index",
+    "map",
+    "search",
+    "suggest",
+    "tile",
+    "view",
+]
 
 _PLACES = {
     "change": ("changing", "change"),
     "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
+    "index": ("archive", "index"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
     "suggest": ("suggesting", "suggest"),

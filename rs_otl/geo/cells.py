@@ -350,7 +350,7 @@ def open_cells(
     if is_embedding(source):
         with open_file(source) as file:
             cells = FileCells.of(file)
-            _refuse_others(cells, encoder, tile, stride, bands, nodata)
+            refuse_others(cells, encoder, tile, stride, bands, nodata)
             if values is not None:
                 raise InputError(
                     f"{source}: embeddings, whose scene has been read; leave --scale, --offset and "
@@ -390,8 +390,8 @@ def load_encoder_for(
     return load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
 
 
-def _refuse_others(
-    cells: FileCells,
+def refuse_others(
+    cells: Cells,
     encoder: Encoder | None,
     tile: int | None,
     stride: int | None,

@@ -137,19 +137,22 @@ def cluster(
     return Clustered(out, sheet, tuple(colours), counts, hectares)
 
 
-def sample(cells: Cells, progress: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def sample(
+    cells: Cells, progress: bool = False, most: int = _SAMPLE
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Draw cells from all over a scene, the same every time.
 
     Args:
         cells: The cells.
         progress: Whether to show a bar on stderr.
+        most: About how many.
 
     Returns:
-        Row and column of each, (n, 2), and their embeddings (n, D): about 20,000 cells, less those
-        without data; all if there are no more.
+        Row and column of each, (n, 2), and their embeddings (n, D): those of ``most`` cells that
+        have data; of all if there are no more.
     """
     random = np.random.default_rng(0)
-    share = _SAMPLE / (cells.grid.rows * cells.grid.columns)
+    share = most / (cells.grid.rows * cells.grid.columns)
     places, kept = [], []
     rows = tracked(cells.rows(), f"Reading {Path(cells.name).name}", progress, cells.grid.rows)
     for number, row in enumerate(rows):
