@@ -15,6 +15,8 @@ import typer
 from rs_otl import __version__
 from rs_otl.cli.augmentations import augmentations
 from rs_otl.cli.bench import bench
+from rs_otl.cli.change import change
+from rs_otl.cli.cluster import cluster
 from rs_otl.cli.datasets import datasets
 from rs_otl.cli.demo import demo
 from rs_otl.cli.doctor import doctor
@@ -22,6 +24,7 @@ from rs_otl.cli.embed import embed
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.help import Command, Group
+from rs_otl.cli.index import index
 from rs_otl.cli.interrupted import command_to_go_on
 from rs_otl.cli.map import map_
 from rs_otl.cli.pretrain import pretrain
@@ -30,6 +33,7 @@ from rs_otl.cli.report import report
 from rs_otl.cli.reproduce import reproduce
 from rs_otl.cli.runs import runs
 from rs_otl.cli.search import search
+from rs_otl.cli.suggest import suggest
 from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
@@ -52,7 +56,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn": (pretrain, transfer, recipes, datasets, augmentations),
     "Judge": (evaluate, report, runs, reproduce),
-    "Map": (demo, embed, map_, search, view, tile),
+    "Map": (demo, embed, map_, cluster, suggest, change, search, index, view, tile),
     "Tools": (export, doctor),
 }
 for _panel, _commands in _PANELS.items():

@@ -31,6 +31,8 @@ def demo(
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "commands": commands}, indent=2))
         return
-    typer.echo(f"written  {folder / 'scene.tif'}, {folder / 'labels.geojson'}")
+    typer.echo(
+        f"written  {folder / 'scene.tif'}, {folder / 'labels.geojson'}, {folder / 'later.tif'}"
+    )
     for word, command in zip(("next", "", ""), commands, strict=True):
         typer.echo(f"{word:<8} {command}")

@@ -8,6 +8,8 @@ import typer
 from rs_otl.cli.options import (
     Bands,
     Json,
+    LabelField,
+    LabelLayer,
     Nodata,
     Offset,
     Precision,
@@ -24,7 +26,7 @@ from rs_otl.cli.options import (
 from rs_otl.errors import note, shortened, wants_bars
 
 if TYPE_CHECKING:  # importing it takes seconds
-    from rs_otl.geo.mapping import MapResult
+    from rs_otl.geo.mapping import Accuracy, MapResult
 
 _SHOWN = 10
 
@@ -59,17 +61,8 @@ def map_(
         Path | None,
         typer.Option(help="Keep the classifier for other scenes, as JSON.", show_default=False),
     ] = None,
-    field: Annotated[
-        str | None,
-        typer.Option(
-            help="Attribute that holds the class. Default: the only one, `class` or `label`.",
-            show_default=False,
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Layer of the labels, where their file has several.", show_default=False),
-    ] = None,
+    field: LabelField = None,
+    layer: LabelLayer = None,
     colors: Annotated[
         Path | None,
         typer.Option(
@@ -176,8 +169,20 @@ def _print_accuracy(done: "MapResult") -> None:
         typer.echo(f"{label.name} looks like {shortened(str(label.predicted))} to the others")
     if len(wrong) > _SHOWN:
         typer.echo(f"and {len(wrong) - _SHOWN:,} more; --tested-labels FILE writes them all")
-    typer.echo(
-        f"cross-validation: {accuracy.correct} of {accuracy.tested} labels predicted correctly, "
+    typer.echo(f"cross-validation: {_told(accuracy)}")
+    if done.blocked.tested:
+        typer.echo(f"from other parts of the scene: {_told(done.blocked)}")
+    else:
+        typer.echo(
+            "each class has labels in one part of the scene alone: accuracy elsewhere is unknown"
+        )
+
+
+def _told(accuracy: "Accuracy") -> str:
+    assert accuracy.low is not None
+    assert accuracy.high is not None
+    return (
+        f"{accuracy.correct} of {accuracy.tested} labels predicted correctly, "
         f"{100 * accuracy.correct / accuracy.tested:.0f} %, 95 % interval {100 * accuracy.low:.0f} "
         f"to {100 * accuracy.high:.0f} %"
     )

@@ -155,6 +155,20 @@ SceneEncoder = Annotated[
     str | None,
     typer.Option(help=f"{ENCODER_HELP} Not needed for embeddings.", show_default=False),
 ]
+Embeddings = Annotated[
+    Path, typer.Argument(help="The GeoTIFF that `rs-otl embed` made of a scene.")
+]
+LabelField = Annotated[
+    str | None,
+    typer.Option(
+        help="Attribute that holds the class. Default: the only one, `class` or `label`.",
+        show_default=False,
+    ),
+]
+LabelLayer = Annotated[
+    str | None,
+    typer.Option(help="Layer of the labels, where their file has several.", show_default=False),
+]
 Tile = Annotated[
     int | None,
     typer.Option(

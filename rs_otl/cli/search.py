@@ -28,20 +28,40 @@ _SHOWN = 10
 
 def search(
     scenes: Annotated[
-        list[Path], typer.Argument(help="Scenes, or GeoTIFFs that `rs-otl embed` made of them.")
+        list[Path],
+        typer.Argument(
+            help="Scenes, or GeoTIFFs that `rs-otl embed` made of them, or an index of such."
+        ),
     ],
     query: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="What to look for: x,y or left,bottom,right,top in a scene's CRS, or an image."
+            "--query",
+            "--like",
+            help="What to look for: x,y or left,bottom,right,top in a scene's CRS, or an image. "
+            "May be given several times.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="GeoJSON to write; must be new.")],
     count: Annotated[int, typer.Option("-n", min=1, help="Hits wanted.")] = 50,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What hits are not to look like, as --query; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEFT,BOTTOM,RIGHT,TOP", help="Where hits are to lie.", show_default=False
+        ),
+    ] = None,
     query_crs: Annotated[
         str | None,
         typer.Option(
-            help="CRS of the query's coordinates, such as EPSG:4326. Default: the scene's.",
+            help="CRS of the coordinates of --query, --unlike and --within, such as EPSG:4326. "
+            "Default: the scene's.",
             show_default=False,
         ),
     ] = None,
@@ -57,13 +77,15 @@ def search(
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the places of scenes that look most like one, or like an image."""
+    """Find the places of scenes that look most like some, or like images."""
     from rs_otl.geo import search as run
 
     hits = run(
         scenes,
         query,
         output,
+        unlike=unlike or [],
+        within=within,
         encoder=encoder,
         count=count,
         query_crs=query_crs,

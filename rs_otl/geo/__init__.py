@@ -9,20 +9,39 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
+    from rs_otl.geo.archive import index
+    from rs_otl.geo.changing import change
+    from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
     from rs_otl.geo.embedding import embed
     from rs_otl.geo.mapping import map_scene as map
     from rs_otl.geo.searching import search
+    from rs_otl.geo.suggesting import suggest
     from rs_otl.geo.tiling import tile
     from rs_otl.geo.viewing import view
 
-__all__ = ["demo", "embed", "map", "search", "tile", "view"]
+__all__ = [
+    "change",
+    "cluster",
+    "demo",
+    "embed",
+    "index",
+    "map",
+    "search",
+    "suggest",
+    "tile",
+    "view",
+]
 
 _PLACES = {
+    "change": ("changing", "change"),
+    "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
+    "index": ("archive", "index"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
+    "suggest": ("suggesting", "suggest"),
     "tile": ("tiling", "tile"),
     "view": ("viewing", "view"),
 }
@@ -31,7 +50,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("demo", "embed", "map", "search"):
+    if name not in ("tile", "view"):
         require_extra("geo", name)
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -358,7 +358,7 @@ def open_cells(
     if is_embedding(source):
         with open_file(source) as file:
             cells = FileCells.of(file)
-            _refuse_others(cells, encoder, tile, stride, bands, nodata)
+            refuse_others(cells, encoder, tile, stride, bands, nodata)
             if values is not None:
                 raise InputError(
                     f"{source}: embeddings, whose scene has been read; leave --scale, --offset and "
@@ -400,8 +400,8 @@ def load_encoder_for(
     return load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
 
 
-def _refuse_others(
-    cells: FileCells,
+def refuse_others(
+    cells: "Cells",
     encoder: "Encoder | None",
     tile: int | None,
     stride: int | None,
@@ -447,3 +447,11 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
                 f"{other.name}: principal components are of one file alone; use it alone, or "
                 "embed without --pca"
             )
+
+
+def refuse_another_scene(cells: FileCells, scene: Scene) -> None:
+    """Raise an :class:`InputError` if embeddings were not made of a scene."""
+    corner = scene.coordinate(0, 0)
+    same_place = np.allclose((cells.transform.c, cells.transform.f), corner)
+    if cells.provenance.scene_size != (scene.width, scene.height) or not same_place:
+        raise InputError(f"{cells.name}: made of {cells.provenance.scene}, not of {scene.name}")

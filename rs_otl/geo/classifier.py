@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     # joblib's, where shared memory is full: nothing here runs in parallel.
     warnings.simplefilter("ignore")
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
 _STRENGTH = 300.0
@@ -192,9 +192,42 @@ def predict_left_out(
         The class predicted for each label, (n,), -1 for one that was not tested; and its
         probability.
     """
+    return _predicted(truth, features, _folds(truth, blocks), progress)
+
+
+def predict_other_blocks(
+    truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]], blocks: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Predict labels from those of other parts of the scene.
+
+    Blocks are left out whole, in ten folds (scikit-learn's ``GroupKFold``), or each alone where
+    there are fewer. A label is not tested if no other block has one of its class.
+
+    Args:
+        truth: Class of each label, (n,).
+        features: Embeddings of the tiles of each, n arrays (tiles, D).
+        blocks: Number of the block of the scene that each label lies in, (n,).
+
+    Returns:
+        The class predicted for each label, (n,), -1 for one that was not tested.
+    """
+    count = min(_FOLDS, len(np.unique(blocks)))
+    if count < 2:
+        return np.full(len(truth), -1)
+    folds = [part for _, part in GroupKFold(count).split(truth, groups=blocks)]
+    return _predicted(truth, features, folds, False)[0]
+
+
+def _predicted(
+    truth: NDArray[np.int64],
+    features: Sequence[NDArray[np.float32]],
+    folds: Sequence[NDArray[np.int64]],
+    progress: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Predict the labels of each fold from the others."""
     predicted = np.full(len(truth), -1)
     chance = np.zeros(len(truth))
-    for left_out in tracked(_folds(truth, blocks), "Testing the labels", progress):
+    for left_out in tracked(folds, "Testing the labels", progress):
         kept = np.setdiff1d(np.arange(len(truth)), left_out)
         known = np.unique(truth[kept])
         if len(known) < 2:

@@ -19,6 +19,8 @@ _METRES = 1.0
 # Somewhere in zone 32 north; the place means nothing.
 _CRS, _LEFT, _TOP = "EPSG:32632", 600_000, 5_400_000
 _LABELS = 3  # of each class
+# What is built over at the later date: its side and corner, in parts of the scene's side.
+_BUILT, _BUILT_ROW, _BUILT_COLUMN = 4, 0.3, 0.5
 _APART = 120  # pixels between labels of a class, so that they come from several parcels
 
 
@@ -30,7 +32,8 @@ def demo(out: str | Path = "demo") -> Path:
 
     Returns:
         The folder. It holds ``scene.tif``, 1,024 x 1,024 pixels of 1 m in red, green, blue and near
-        infrared, and ``labels.geojson``, three points of each of six land covers.
+        infrared, ``labels.geojson``, three points of each of six land covers, and ``later.tif``,
+        the same place in other light, of which a sixteenth has changed.
 
     Raises:
         InputError: The folder exists, or cannot be written.
@@ -46,19 +49,30 @@ def demo(out: str | Path = "demo") -> Path:
     ).to_crs("EPSG:4326")
     with atomic_folder(folder) as aside:
         aside.mkdir()
-        write_cog(
-            aside / "scene.tif",
-            pixels.transpose(1, 0, 2),
-            pixels.shape,
-            "uint8",
-            None,
-            CRS.from_user_input(_CRS),
-            transform,
-            ("red", "green", "blue", "nir"),
-            {"TIFFTAG_IMAGEDESCRIPTION": "drawn by rs-otl demo; no real place"},
-        )
+        for name, date in (("scene.tif", pixels), ("later.tif", _later(pixels))):
+            write_cog(
+                aside / name,
+                date.transpose(1, 0, 2),
+                date.shape,
+                "uint8",
+                None,
+                CRS.from_user_input(_CRS),
+                transform,
+                ("red", "green", "blue", "nir"),
+                {"TIFFTAG_IMAGEDESCRIPTION": "drawn by rs-otl demo; no real place"},
+            )
         labels.to_file(aside / "labels.geojson", driver="GeoJSON", engine="pyogrio")
     return folder
+
+
+def _later(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw the scene at another date: another landscape in a part of it, other light and noise."""
+    side = pixels.shape[1] // _BUILT
+    row, column = (int(part * pixels.shape[1]) for part in (_BUILT_ROW, _BUILT_COLUMN))
+    later = pixels.astype(np.float32)
+    later[:, row : row + side, column : column + side] = draw_landscape(side, _SEED + 1)[0]
+    noise = np.random.default_rng(_SEED).normal(0, 2, later.shape)
+    return np.asarray(np.clip(0.92 * later + 3 + noise, 0, 255).astype(np.uint8))
 
 
 def _places(cover: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:

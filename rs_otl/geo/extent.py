@@ -26,6 +26,19 @@ def crs_of(crs: Any) -> pyproj.CRS:
     return pyproj.CRS.from_user_input(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
 
 
+def degrees_of(cells: Cells) -> pyproj.Transformer | None:
+    """Return what brings a scene's coordinates to longitude and latitude.
+
+    ``None`` for a scene without a CRS, or with a local one such as a site grid.
+    """
+    if cells.crs is None:
+        return None
+    try:
+        return pyproj.Transformer.from_crs(crs_of(cells.crs), WGS84, always_xy=True)
+    except (CRSError, ProjError):
+        return None
+
+
 def crs_name(crs: Any) -> str:
     """Return a short name of a CRS: its code, such as EPSG:32633, else what it is called."""
     text = crs.to_string() if hasattr(crs, "to_string") else str(crs)

@@ -113,3 +113,27 @@ def scaled(transform: Affine, factor: float) -> Affine:
     """Return the transform of pixels that are ``factor`` as large, from the same corner."""
     t = transform
     return Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f)
+
+
+def apart(
+    corners: NDArray[np.int64], tile: int, count: int, taken: NDArray[np.int64] | None = None
+) -> list[int]:
+    """Choose tiles that do not overlap each other, the first of those that do.
+
+    Args:
+        corners: First row and column of each tile in pixels, (n, 2), the best first.
+        tile: Side of a tile in pixels.
+        count: Tiles wanted.
+        taken: Corners of tiles that none may overlap either, (m, 2).
+
+    Returns:
+        Their positions, at most ``count``.
+    """
+    free = np.ones(len(corners), bool)
+    for corner in () if taken is None else taken:
+        free &= np.abs(corners - corner).max(1) >= tile
+    chosen: list[int] = []
+    while len(chosen) < count and free.any():
+        chosen.append(int(free.argmax()))
+        free &= np.abs(corners - corners[chosen[-1]]).max(1) >= tile
+    return chosen

@@ -2,24 +2,21 @@
 
 import csv
 import os
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio import Affine, features
-from scipy import ndimage, stats
+from scipy import stats
 
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.errors import InputError, note
-from rs_otl.files import atomic_write, refuse_output, unwritten
-from rs_otl.geo.areas import row_areas
+from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import (
     Cells,
     is_embedding,
@@ -27,7 +24,15 @@ from rs_otl.geo.cells import (
     open_cells,
     refuse_mixed,
 )
-from rs_otl.geo.classifier import MOST_CLASSES, Classifier, Linear, fit, predict_left_out
+from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map, write_features
+from rs_otl.geo.classifier import (
+    MOST_CLASSES,
+    Classifier,
+    Linear,
+    fit,
+    predict_left_out,
+    predict_other_blocks,
+)
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
 from rs_otl.geo.labels import Label, Labels, Skipped, read_labels
@@ -35,9 +40,6 @@ from rs_otl.geo.legend import (
     colours_of,
     natural,
     read_colours,
-    rgba,
-    write_attributes,
-    write_map_style,
     write_statistics,
 )
 from rs_otl.progress import tracked
@@ -46,9 +48,10 @@ from rs_otl.spec import Values, made_printable
 if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
     from rs_otl.models import Encoder
 
-_TIFF = (".tif", ".tiff")
 # Tiles of a block: labels of a block stay together when folds are left out.
 _BLOCK_TILES = 2
+# Parts, along the longer side of what labels cover, that are left out whole to test the others.
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,15 @@ class Accuracy:
         """Count labels."""
         tested = [label for label in labels if label.predicted is not None]
         correct = sum(label.predicted == label.given for label in tested)
+        return cls.counted(correct, len(tested))
+
+    @classmethod
+    def counted(cls, correct: int, tested: int) -> "Accuracy":
+        """Add the interval to counts."""
         if not tested:
             return cls(0, 0, None, None)
-        interval = stats.binomtest(correct, len(tested)).proportion_ci(method="wilson")
-        return cls(correct, len(tested), float(interval.low), float(interval.high))
+        interval = stats.binomtest(correct, tested).proportion_ci(method="wilson")
+        return cls(correct, tested, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,8 @@ class MapResult:
         tested: Each label used, predicted from the others.
         accuracy: Of all labels.
         accuracies: Of the labels of each class.
+        blocked: Of the labels, each predicted from other parts of the scenes alone: parts of a
+            quarter of what labels cover, of two tiles at least, are left out whole.
     """
 
     classes: tuple[str, ...]
@@ -141,6 +151,7 @@ class MapResult:
     tested: tuple[Tested, ...]
     accuracy: Accuracy
     accuracies: dict[str, Accuracy]
+    blocked: Accuracy
 
     @property
     def cells(self) -> dict[str, int]:
@@ -259,7 +270,7 @@ def map_scene(
         if kept is None:
             assert labels is not None
             read = read_labels(Path(labels), scenes, field, layer)
-            trained = _train(Path(labels), read, scenes, chosen, progress)
+            trained = train(Path(labels), read, scenes, chosen, progress)
         else:
             assert classifier is not None
             _refuse_another_encoder(kept, scenes[0], Path(classifier))
@@ -267,14 +278,14 @@ def map_scene(
                 chosen.get(name, colour)
                 for name, colour in zip(kept.classes, kept.colours, strict=True)
             ]
-            trained = _Trained(kept.linear(), kept.classes, given, {}, (), ())
+            trained = Trained(kept.linear(), kept.classes, given, {}, (), (), Accuracy.of(()))
         unknown = [name for name in trained.classes if chosen and name not in chosen]
         if unknown:
             note(f"{colours}: no colour for {', '.join(unknown)}; chosen for you")
         made = None
         if save_classifier is not None:
             made = _classifier_file(trained, scenes[0])
-        target = out.parent if out.suffix.lower() in _TIFF else out
+        target = out.parent if out.suffix.lower() in TIFF else out
         with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
             folder = Path(aside) / "maps"
             folder.mkdir()
@@ -286,7 +297,7 @@ def map_scene(
             except InputError as error:
                 shown = os.path.join(target, "") if target != Path() else ""
                 raise InputError(str(error).replace(f"{folder}{os.sep}", shown)) from error
-            _move(folder, out)
+            move_into_place(folder, out)
     result = MapResult(
         classes=tuple(trained.classes),
         colours=tuple(trained.colours),
@@ -299,6 +310,7 @@ def map_scene(
             name: Accuracy.of([label for label in trained.tested if label.given == name])
             for name in trained.classes
         },
+        blocked=trained.blocked,
     )
     if made is not None:
         made.write(extra["classifier"])
@@ -310,13 +322,26 @@ def map_scene(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
+    """A classifier, and how its labels did.
+
+    Attributes:
+        linear: The classifier.
+        classes: Their names.
+        colours: Of each.
+        counts: Labels of each.
+        skipped: Labels that could not be used.
+        tested: Those that could, predicted from the others.
+        blocked: How many are predicted correctly from other parts of the scenes.
+    """
+
     linear: Linear
     classes: Sequence[str]
     colours: Sequence[str]
     counts: dict[str, int]
     skipped: tuple[Skipped, ...]
     tested: tuple[Tested, ...]
+    blocked: Accuracy
 
 
 def _refuse_outputs(
@@ -329,12 +354,12 @@ def _refuse_outputs(
 ) -> dict[str, Path]:
     """Refuse outputs that exist or have other names than are written; return the extra ones."""
     suffix = out.suffix.lower()
-    if suffix not in (*_TIFF, "") or (suffix in _TIFF and scenes > 1):
+    if suffix not in (*TIFF, "") or (suffix in TIFF and scenes > 1):
         raise InputError(
             f"{out}: expected the name of a GeoTIFF, such as map.tif, for one scene, or a folder "
             "for the maps of several"
         )
-    outputs = [out, *(_beside(out, polygons) if suffix in _TIFF else ())]
+    outputs = [out, *(_beside(out, polygons) if suffix in TIFF else ())]
     extra = {}
     for key, path, suffixes in (
         ("classifier", classifier, (".json",)),
@@ -365,7 +390,7 @@ def _confidence_of(out: Path) -> Path:
 
 
 def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
-    if out.suffix.lower() in _TIFF:
+    if out.suffix.lower() in TIFF:
         return [out.name]
     names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in scenes]
     files = [*names, *(_confidence_of(Path(name)).name for name in names)]
@@ -375,10 +400,27 @@ def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
     return names
 
 
-def _train(
-    path: Path, read: Labels, scenes: Sequence[Cells], chosen: dict[str, str], progress: bool
-) -> _Trained:
-    """Make a classifier of labels, and predict each of them from the others."""
+def train(
+    path: Path,
+    read: Labels,
+    scenes: Sequence[Cells],
+    chosen: dict[str, str],
+    progress: bool,
+    test: bool = True,
+) -> Trained:
+    """Make a classifier of labels, and predict each of them from the others.
+
+    Args:
+        path: Their file, for errors.
+        read: The labels.
+        scenes: The scenes that they lie on.
+        chosen: Colours of classes.
+        progress: Whether to show a bar on stderr.
+        test: Whether to predict labels.
+
+    Raises:
+        InputError: No label lies on data, or all are of one class.
+    """
     usable, values, places, dropped = _features(read.used, scenes)
     if not usable:
         raise InputError(f"{path}: none of its labels lies on data of {scenes[0].name}")
@@ -391,15 +433,37 @@ def _train(
             f"{MOST_CLASSES}"
         )
     truth = np.array([classes.index(label.klass) for label in usable])
-    sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
-    blocks = np.array(
-        [
-            (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
-            for scene, cells in places
-        ]
+    tested, blocked = (
+        _tested(usable, truth, values, places, scenes, classes, progress)
+        if test
+        else ((), Accuracy.of(()))
     )
-    _, block = np.unique(blocks, axis=0, return_inverse=True)
-    predicted, chances = predict_left_out(truth, values, block.ravel(), progress)
+    return Trained(
+        fit(truth, values),
+        classes,
+        colours_of(classes, chosen),
+        {name: counts[name] for name in classes},
+        tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
+        tested,
+        blocked,
+    )
+
+
+def _tested(
+    usable: Sequence[Label],
+    truth: NDArray[np.int64],
+    values: Sequence[NDArray[np.float32]],
+    places: "_Places",
+    scenes: Sequence[Cells],
+    classes: Sequence[str],
+    progress: bool,
+) -> tuple[tuple[Tested, ...], Accuracy]:
+    """Predict each label from the others, and from those of other parts of the scenes."""
+    sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
+    blocks = _blocks(places, scenes, sides)
+    predicted, chances = predict_left_out(truth, values, blocks, progress)
+    parts = _blocks(places, scenes, _part_sides(places, scenes, sides))
+    elsewhere = predict_other_blocks(truth, values, parts)
     tested = tuple(
         Tested(
             label.number,
@@ -412,14 +476,30 @@ def _train(
             usable, predicted.tolist(), chances.tolist(), strict=True
         )
     )
-    return _Trained(
-        fit(truth, values),
-        classes,
-        colours_of(classes, chosen),
-        {name: counts[name] for name in classes},
-        tuple(sorted([*read.skipped, *dropped], key=lambda label: label.number)),
-        tested,
-    )
+    right, known = elsewhere == truth, elsewhere >= 0
+    return tested, Accuracy.counted(int(right.sum()), int(known.sum()))
+
+
+_Places = Sequence[tuple[int, NDArray[np.int64]]]
+
+
+def _blocks(places: _Places, scenes: Sequence[Cells], sides: Sequence[float]) -> NDArray[np.int64]:
+    """Number the squares of the scenes that labels lie in, by their sides in pixels: (n,)."""
+    blocks = [
+        (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
+        for scene, cells in places
+    ]
+    return np.unique(np.array(blocks), axis=0, return_inverse=True)[1].ravel()
+
+
+def _part_sides(places: _Places, scenes: Sequence[Cells], least: Sequence[float]) -> list[float]:
+    """Return a quarter of the longer side of what the labels of each scene cover, in pixels."""
+    sides = list(least)
+    for number, cells in enumerate(scenes):
+        middles = [cells.grid.corners(there).mean(0) for scene, there in places if scene == number]
+        if middles:
+            sides[number] = max(sides[number], float(np.ptp(middles, axis=0).max()) / _PARTS)
+    return sides
 
 
 def _features(
@@ -459,7 +539,7 @@ def _features(
     return kept, [rows for rows, _, _ in parts], [part[1:] for part in parts], skipped
 
 
-def _classifier_file(trained: _Trained, cells: Cells) -> Classifier:
+def _classifier_file(trained: Trained, cells: Cells) -> Classifier:
     made = cells.provenance
     if made.components is not None:
         raise InputError(
@@ -507,12 +587,10 @@ def _refuse_another_encoder(kept: Classifier, cells: Cells, path: Path) -> None:
 
 
 def _write_map(
-    out: Path, cells: Cells, trained: _Trained, polygons: bool, progress: bool
+    out: Path, cells: Cells, trained: Trained, polygons: bool, progress: bool
 ) -> SceneMap:
     shape = (cells.grid.rows, cells.grid.columns)
     chart, confidence = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    ground = np.zeros(shape, np.float32)
-    measure = row_areas(cells)
     title = f"Mapping {Path(cells.name).name}"
     for number, row in enumerate(tracked(cells.rows(), title, progress, shape[0])):
         with_data = np.isfinite(row[:, 0])
@@ -520,122 +598,30 @@ def _write_map(
             chances = trained.linear(row[with_data])
             chart[number, with_data] = chances.argmax(1) + 1
             confidence[number, with_data] = np.rint(100 * chances.max(1))
-        if measure is not None:
-            ground[number] = measure(number)
-    length = len(trained.classes) + 1
-    counts = np.bincount(chart.ravel(), minlength=length)[1:].tolist()
-    hectares = None
-    if measure is not None:
-        hectares = np.bincount(chart.ravel(), ground.ravel(), length)[1:].tolist()
-    made = cells.provenance
-    palette = {0: (0, 0, 0, 0)} | {
-        value: rgba(colour) for value, colour in enumerate(trained.colours, start=1)
-    }
     beside = _confidence_of(out)
-    for path, values, name, tags, colours, resampling in (
-        (
-            out,
-            chart,
-            "class",
-            made.model_copy(update={"classes": tuple(trained.classes)}).tags(),
-            palette,
-            "NEAREST",
-        ),
-        (beside, confidence, "confidence in per cent", made.tags(), None, "AVERAGE"),
-    ):
-        write_cog(
-            path,
-            values[:, None],
-            (1, *shape),
-            "uint8",
-            0,
-            cells.crs,
-            scaled(cells.shown_transform, cells.grid.stride),
-            (name,),
-            tags,
-            colours,
-            resampling,
-        )
-    write_attributes(out, trained.classes, trained.colours, counts, hectares, chart)
-    write_map_style(out, trained.classes, trained.colours)
+    write_cog(
+        beside,
+        confidence[:, None],
+        (1, *shape),
+        "uint8",
+        0,
+        cells.crs,
+        scaled(cells.shown_transform, cells.grid.stride),
+        ("confidence in per cent",),
+        cells.provenance.tags(),
+    )
     write_statistics(beside, confidence)
-    if polygons:
-        _write_polygons(out.with_suffix(".gpkg"), cells, chart, ground, trained.classes)
+    counts, hectares = write_class_map(
+        out, cells, chart, trained.classes, trained.colours, polygons
+    )
     return SceneMap(
         out,
         beside,
         out.with_suffix(".gpkg") if polygons else None,
-        made.scene,
-        dict(zip(trained.classes, counts, strict=True)),
-        None if hectares is None else dict(zip(trained.classes, hectares, strict=True)),
+        cells.provenance.scene,
+        counts,
+        hectares,
     )
-
-
-def _write_polygons(
-    out: Path,
-    cells: Cells,
-    chart: NDArray[np.uint8],
-    ground: NDArray[np.float32],
-    classes: Sequence[str],
-) -> None:
-    """Write the patches of a map, cells of one class that share sides, as polygons."""
-    import geopandas  # takes a second
-    import shapely
-
-    patches, values = np.zeros(chart.shape, np.int32), [0]
-    for value in range(1, len(classes) + 1):
-        numbered, count = ndimage.label(chart == value)
-        patches[numbered > 0] = numbered[numbered > 0] + len(values) - 1
-        values += [value] * count
-    hectares = np.bincount(patches.ravel(), ground.ravel(), len(values))
-    grid, t = cells.grid, cells.shown_transform
-    shapes, numbers = [], []
-    for geometry, number in features.shapes(
-        patches, mask=patches > 0, connectivity=4, transform=Affine.scale(grid.stride)
-    ):
-        shapes.append(shapely.geometry.shape(geometry))
-        numbers.append(int(number))
-    # The last row and column of cells may extend beyond the scene.
-    inside = shapely.clip_by_rect(np.array(shapes, object), 0, 0, grid.width, grid.height)
-    placed = [shapely.affinity.affine_transform(s, (t.a, t.b, t.d, t.e, t.c, t.f)) for s in inside]
-    columns: dict[str, Any] = {
-        "class": [classes[values[number] - 1] for number in numbers],
-        "value": [values[number] for number in numbers],
-    }
-    if ground.any():
-        columns["hectares"] = hectares[numbers].round(4)
-    crs = None if cells.crs is None else cells.crs.to_wkt()
-    _write_features(out, geopandas.GeoDataFrame(columns, geometry=placed, crs=crs))
-
-
-def _write_features(out: Path, frame: Any) -> None:
-    with atomic_write(out, new=True) as aside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no CRS
-        try:
-            if out.suffix.lower() == ".parquet":
-                frame.to_parquet(aside)
-            else:
-                frame.to_file(aside, layer=out.stem)
-        except OSError:
-            raise
-        except Exception as error:  # pyogrio's and GDAL's have no common kind
-            reason = " ".join(str(error).split())
-            raise InputError(f"{out}: cannot be written ({reason})") from error
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Bring complete maps into place: what is beside a map before the map."""
-    if out.suffix.lower() not in _TIFF:
-        try:
-            folder.rename(out)
-        except OSError as error:
-            raise unwritten(out, error) from error
-        return
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
-        # What is left of a map that was deleted is of no use.
-        of_gdal = path.name.endswith(".aux.xml")
-        with atomic_write(out.with_name(path.name), new=not of_gdal) as aside:
-            path.rename(aside)
 
 
 def _moved(map_: SceneMap, folder: Path) -> SceneMap:
@@ -686,4 +672,4 @@ def _write_tested(out: Path, read: Labels, result: MapResult) -> None:
         skipped.get(number, "" if row is None or row.predicted else "the only one of its class")
         for number, row in enumerate(rows, start=1)
     ]
-    _write_features(out, frame)
+    write_features(out, frame)

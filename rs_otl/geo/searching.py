@@ -1,7 +1,7 @@
 """One place in, the places that look most like it out."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,33 @@ from pyproj.exceptions import CRSError, ProjError
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import Cells, is_embedding, load_encoder_for, open_cells, refuse_mixed
+from rs_otl.geo.archive import Archive, blocks_of, is_index, on_earth
+from rs_otl.geo.cells import (
+    Cells,
+    is_embedding,
+    load_encoder_for,
+    open_cells,
+    refuse_mixed,
+    refuse_others,
+)
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
-from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
+from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import Values
 
-# Tiles that similarities are computed of at once.
-_BLOCK = 16_384
 # Of an image that is a query.
 _MOST_PIXELS = 2**26
+
+
+# Of an index; FAISS keeps them in order.
+_MOST_OF_INDEX = 2**14
+
+# A place or an image.
+Query = str | Path | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -67,9 +80,11 @@ class _Place:
 
 def search(
     sources: SceneLike | Sequence[SceneLike],
-    query: str | Path | tuple[float, ...],
+    query: Query | Sequence[Query],
     out: str | Path,
     *,
+    unlike: Query | Sequence[Query] | None = None,
+    within: Query | None = None,
     encoder: str | Path | Encoder | None = None,
     count: int = 50,
     query_crs: str | None = None,
@@ -82,27 +97,35 @@ def search(
     precision: str = "auto",
     progress: bool = False,
 ) -> list[Hit]:
-    """Find the tiles of scenes that look most like a place or an image.
+    """Find the tiles of scenes that look most like places or images, and unlike others.
 
-    Every tile is compared, by cosine similarity. No two hits overlap each other or the place
-    asked for: of tiles that do, the most similar one is kept. A scene and the embeddings that were
-    made of it give the same hits.
+    Every tile is compared, by cosine similarity; in an index, those of its nearest cells. No two
+    hits overlap each other or a place asked for: of tiles that do, the most similar one is kept. A
+    scene and the embeddings that were made of it give the same hits.
+
+    Several queries count as their mean. Counter-examples are taken away: hits are nearest to twice
+    the mean of the queries less that of the counter-examples.
 
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
-            that :func:`rs_otl.geo.embed` made of them: one or several.
+            that :func:`rs_otl.geo.embed` made of them: one or several. Or one index that
+            :func:`rs_otl.geo.index` made of such GeoTIFFs.
         query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
             row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
-            ``"x,y"``. Or an image file, which needs an encoder; its bands are found by name.
+            ``"x,y"``. Or an image file, which needs an encoder; its bands are found by name. Or a
+            list of these.
         out: GeoJSON to write, with a style for QGIS beside it (``.qml``): the outlines of the
             hits, in longitude and latitude (RFC 7946), cut where they cross the antimeridian. Hits
             of a scene that has no place on Earth are in the scene's own coordinates: its name is
             then in the member ``coordinate_system`` of the collection, and on stderr.
+        unlike: What hits are not to look like, as queries.
+        within: ``(left, bottom, right, top)``, or the same as text: hits whose centres lie in it.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
             Embeddings made with another one are refused.
         count: Hits wanted.
-        query_crs: CRS of the query's coordinates; by default that of each scene.
+        query_crs: CRS of the coordinates of queries and of ``within``; by default that of each
+            scene.
         tile: Side of a tile in pixels; by default the side at which the encoder's images are
             loaded (:func:`rs_otl.spec.load_size`).
         stride: Pixels from one tile to the next; by default half a tile.
@@ -128,44 +151,65 @@ def search(
     if count < 1:
         raise InputError(f"{count} hits: expected at least 1")
     refuse_output(out)
-    numbers = _numbers(query)
-    opened = load_encoder_for(listed, encoder, image_size, precision)
+    likes, unlikes = _several(query), _several(unlike)
+    if not likes:
+        raise InputError("no query: expected a place or an image")
+    images = any(_numbers(each) is None for each in (*likes, *unlikes))
+    area = None if within is None else _Area.of(within, query_crs)
+    archive = Path(str(listed[0])) if len(listed) == 1 and is_index(listed[0]) else None
+    opened = load_encoder_for([] if archive else listed, encoder, image_size, precision)
     with ExitStack() as stack:
-        scenes = [
-            stack.enter_context(
-                open_cells(
-                    source,
-                    opened,
-                    tile,
-                    stride,
-                    bands,
-                    nodata,
-                    # Of embeddings they are an image's that is asked for.
-                    None if numbers is None and is_embedding(source) else values,
-                )
-            )
-            for source in listed
-        ]
-        refuse_mixed(scenes)
-        to_degrees = [_to_degrees(cells) for cells in scenes]
-        if numbers is None:
-            place, wanted = None, _of_image(Path(str(query)), opened, scenes, values)
+        vectors = None
+        scenes: Sequence[Cells]
+        if archive is not None:
+            vectors = Archive.open(archive)
+            scenes = vectors.scenes
+            refuse_others(scenes[0], opened, tile, stride, bands, nodata)
         else:
-            place = _find(scenes, numbers, query_crs)
-            rows = scenes[place.number].at(place.cells)
-            rows = rows[np.isfinite(rows[:, 0])]
-            if not len(rows):
-                raise InputError(f"query {query}: lies on nodata of {scenes[place.number].name}")
-            wanted = unit(rows).mean(0)
+            scenes = [
+                stack.enter_context(
+                    open_cells(
+                        source,
+                        opened,
+                        tile,
+                        stride,
+                        bands,
+                        nodata,
+                        # Of embeddings they are an image's that is asked for.
+                        None if images and is_embedding(source) else values,
+                    )
+                )
+                for source in listed
+            ]
+            refuse_mixed(scenes)
+        to_degrees = [degrees_of(cells) for cells in scenes]
+        places: list[_Place] = []
+        positive, negative = (
+            [_example(each, scenes, opened, query_crs, values, places) for each in given]
+            for given in (likes, unlikes)
+        )
+        wanted = np.mean(positive, axis=0)
+        if negative:
+            wanted = 2 * wanted - np.mean(negative, axis=0)
+        # A hit excludes at most so many tiles around it: enough are kept to fill the list.
+        keeps = [
+            (count + sum(len(place.cells) for place in places if place.number == number))
+            * (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
+            for number, cells in enumerate(scenes)
+        ]
         candidates: list[tuple[float, int, int, int]] = []
-        for number, cells in enumerate(scenes):
-            # A hit excludes at most so many tiles around it: enough are kept to fill the list.
-            around = (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
-            asked = len(place.cells) if place is not None and place.number == number else 0
-            keep = (count + asked) * around
-            best = _best(cells, to_degrees[number], wanted, keep, progress)
-            candidates += [(score, number, row, column) for score, row, column in best]
-        kept = _apart(candidates, scenes, place, count)
+        if vectors is not None:
+            allowed = None if area is None else vectors.allowed(area.holds)
+            candidates = vectors.nearest(wanted, min(max(keeps), _MOST_OF_INDEX), allowed)
+        else:
+            for number, (cells, keep) in enumerate(zip(scenes, keeps, strict=True)):
+                best = _best(cells, to_degrees[number], wanted, keep, area, progress)
+                candidates += [(score, number, row, column) for score, row, column in best]
+        if not candidates:
+            raise InputError(
+                f"within {within}: no tile of {scenes[0].name} or the others lies there"
+            )
+        kept = _apart(candidates, scenes, places, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
             _feature(scenes[number], to_degrees[number], hit, rank)
@@ -188,19 +232,6 @@ def search(
     return hits
 
 
-def _to_degrees(cells: Cells) -> pyproj.Transformer | None:
-    """Return what brings a scene's coordinates to longitude and latitude.
-
-    ``None`` for a scene without a CRS, or with a local one such as a site grid.
-    """
-    if cells.crs is None:
-        return None
-    try:
-        return pyproj.Transformer.from_crs(crs_of(cells.crs), WGS84, always_xy=True)
-    except (CRSError, ProjError):
-        return None
-
-
 def _coordinate_system(cells: Cells) -> str:
     if cells.crs is not None:
         name = crs_of(cells.crs).name
@@ -208,6 +239,72 @@ def _coordinate_system(cells: Cells) -> str:
     if cells.in_pixels:
         return "pixels of the scene (y counts down from 0)"
     return "the coordinates of the scene's transform"
+
+
+def _several(queries: Any) -> list[Query]:
+    """Return one query, several or none as a list; a tuple is one place."""
+    if queries is None:
+        return []
+    return queries if isinstance(queries, list) else [queries]
+
+
+def _example(
+    query: Query,
+    scenes: Sequence[Cells],
+    encoder: Encoder | None,
+    query_crs: str | None,
+    values: Values | None,
+    places: list[_Place],
+) -> NDArray[np.float32]:
+    """Return the direction of a query, (D,); add its place, if it is one."""
+    numbers = _numbers(query)
+    if numbers is None:
+        return unit(_of_image(Path(str(query)), encoder, scenes, values)[None])[0]
+    place = _find(scenes, numbers, query_crs)
+    rows = scenes[place.number].at(place.cells)
+    rows = rows[np.isfinite(rows[:, 0])]
+    if not len(rows):
+        raise InputError(f"query {query}: lies on nodata of {scenes[place.number].name}")
+    places.append(place)
+    return unit(unit(rows).mean(0)[None])[0]
+
+
+@dataclass(frozen=True)
+class _Area:
+    """A box that hits lie in, and the CRS of its sides; ``None`` is that of each scene."""
+
+    sides: tuple[float, ...]
+    crs: str | None
+
+    @classmethod
+    def of(cls, within: Any, crs: str | None) -> "_Area":
+        parts = within if isinstance(within, tuple) else str(within).split(",")
+        try:
+            sides = tuple(float(part) for part in parts)
+        except ValueError:
+            sides = ()
+        if len(sides) != 4 or not np.isfinite(sides).all() or sides[0] > sides[2]:
+            raise InputError(f"within {within}: expected left,bottom,right,top")
+        return cls(sides, crs)
+
+    def holds(self, cells: Cells, corners: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which tiles have their centres in it, (n,), by their corners in pixels, (n, 2)."""
+        half = cells.grid.tile / 2
+        x, y = cells.coordinate(corners[:, 1] + half, corners[:, 0] + half)
+        if self.crs is not None:
+            if cells.crs is None:
+                raise InputError(f"--query-crs {self.crs}: {cells.name} has no CRS to come from")
+            try:
+                x, y = pyproj.Transformer.from_crs(
+                    crs_of(cells.crs), crs_of(self.crs), always_xy=True
+                ).transform(x, y)
+            except (CRSError, ProjError) as error:
+                raise InputError(f"--query-crs {self.crs}: cannot be used ({error})") from None
+        left, bottom, right, top = self.sides
+        if cells.in_pixels:  # y counts down from 0, as a GIS shows such an image
+            bottom, top = -abs(bottom), -abs(top)
+        low, high = sorted((bottom, top))
+        return np.asarray((left <= x) & (x <= right) & (low <= y) & (y <= high))
 
 
 def _numbers(query: Any) -> tuple[float, ...] | None:
@@ -333,6 +430,7 @@ def _best(
     to_degrees: pyproj.Transformer | None,
     query: NDArray[np.float32],
     keep: int,
+    area: _Area | None,
     progress: bool,
 ) -> list[tuple[float, int, int]]:
     """Return similarity, row and column of the most similar tiles of a scene.
@@ -343,14 +441,13 @@ def _best(
     rows = iter(tracked(cells.rows(), name, progress, cells.grid.rows))
     scores, corners = np.zeros(0, np.float32), np.zeros((0, 2), np.int64)
     off_earth = 0
-    for places, values in _blocks(tiles_of(cells.grid, rows)):
-        if to_degrees is not None:
-            outlines = cells.outlines(places)
-            degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
-            # A scene in degrees may claim any latitude; rounding is no reason at a pole.
-            on_earth = np.isfinite(degrees).all((0, 2)) & (np.abs(degrees[1]) < 90 + 1e-6).all(1)
-            off_earth += int((~on_earth).sum())
-            places, values = places[on_earth], values[on_earth]
+    for places, values in blocks_of(tiles_of(cells.grid, rows)):
+        if area is not None:
+            inside = area.holds(cells, places)
+            places, values = places[inside], values[inside]
+        reached = on_earth(cells, to_degrees, places)
+        off_earth += int((~reached).sum())
+        places, values = places[reached], values[reached]
         nearest, positions = most_similar(values, query, keep)
         scores = np.concatenate([scores, nearest])
         corners = np.concatenate([corners, places[positions]])
@@ -364,37 +461,17 @@ def _best(
     ]
 
 
-def _blocks(
-    tiles: Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Join rows of tiles to blocks."""
-    waiting: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-    for part in tiles:
-        waiting.append(part)
-        if sum(len(corners) for corners, _ in waiting) >= _BLOCK:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(
-    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-
 def _apart(
     candidates: Sequence[tuple[float, int, int, int]],
     scenes: Sequence[Cells],
-    place: _Place | None,
+    places: Sequence[_Place],
     count: int,
 ) -> list[tuple[float, int, int, int]]:
-    """Keep the best of the tiles that overlap, and none that overlaps the query."""
+    """Keep the best of the tiles that overlap, and none that overlaps a query."""
     taken: list[list[tuple[int, int]]] = [[] for _ in scenes]
-    if place is not None:
+    for place in places:
         corners = scenes[place.number].grid.corners(place.cells)
-        taken[place.number] = [(int(row), int(column)) for row, column in corners]
+        taken[place.number] += [(int(row), int(column)) for row, column in corners]
     kept: list[tuple[float, int, int, int]] = []
     for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate

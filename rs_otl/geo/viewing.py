@@ -4,7 +4,6 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from PIL import Image
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import FileCells, is_embedding, open_file
+from rs_otl.geo.cells import FileCells, is_embedding, open_file, refuse_another_scene
+from rs_otl.geo.painting import Painter
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.similar import unit
@@ -89,8 +89,9 @@ def view(
         }
         if source is not None:
             with Scene(source) as scene:
-                _refuse_another_scene(cells, scene)
-                picture = _picture(scene, made.bands).resize((size[0], size[1]))
+                refuse_another_scene(cells, scene)
+                shown = scene.thumbnail(_SIDE)
+                picture = Painter.of(scene, made.bands, *shown)(*shown).resize((size[0], size[1]))
             data["scene"] = _address(picture, "JPEG")
         if class_map is not None:
             data["map"], data["legend"] = _map_layer(class_map, cells)
@@ -100,13 +101,6 @@ def view(
     with atomic_write(out) as aside:
         aside.write_text(page.replace("__DATA__", text), encoding="utf-8")
     return out
-
-
-def _refuse_another_scene(cells: FileCells, scene: Scene) -> None:
-    corner = scene.coordinate(0, 0)
-    same_place = np.allclose((cells.transform.c, cells.transform.f), corner)
-    if cells.provenance.scene_size != (scene.width, scene.height) or not same_place:
-        raise InputError(f"{cells.name}: made of {cells.provenance.scene}, not of {scene.name}")
 
 
 def _map_layer(path: str | Path, cells: FileCells) -> tuple[str, list[tuple[str, str]]]:
@@ -166,19 +160,6 @@ def _as_colour(values: NDArray[np.float32], with_data: NDArray[np.bool_]) -> Ima
     picture[with_data, :count] = np.rint(255 * shades)
     picture[with_data, 3] = 255
     return Image.fromarray(picture)
-
-
-def _picture(scene: Scene, bands: Sequence[str]) -> Image.Image:
-    """Draw a scene by the first three of the encoder's bands; white where it has no data."""
-    pixels, valid = scene.thumbnail(_SIDE)
-    chosen = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]
-    shown = pixels[chosen if len(chosen) == 3 else [0, 0, 0]].astype(np.float32)
-    if scene.dtype.name != "uint8" and valid.any():
-        for band in shown:
-            low, high = np.percentile(band[valid], [2, 98])
-            band[:] = 255 * (band - low) / max(high - low, 1e-12)
-    shown = np.where(valid, np.nan_to_num(shown), 255)
-    return Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _address(picture: Image.Image, kind: str) -> str:

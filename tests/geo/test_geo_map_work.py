@@ -24,7 +24,7 @@ from rs_otl.geo import embed, view
 from rs_otl.geo import map as map_scene
 from rs_otl.geo.areas import row_areas
 from rs_otl.geo.cells import open_cells
-from rs_otl.geo.classifier import predict_left_out
+from rs_otl.geo.classifier import predict_left_out, predict_other_blocks
 from rs_otl.geo.legend import colours_of, natural, read_colours
 
 GRID = {"tile": 32, "stride": 32}
@@ -443,3 +443,26 @@ def test_numbers_in_names_are_sorted_as_numbers():
     ordered = ["2", "007", "10", "9" * 4000, "9" * 5000, "plot 2 b", "plot 10 a", "²"]
     backwards = ordered[::-1]
     assert sorted(backwards, key=natural) == ordered
+
+
+def test_labels_are_tested_from_other_parts_of_the_scene_too(folder, tmp_path):
+    # What sets classes apart is the part of the scene: a neighbour of the same class is at hand.
+    random = np.random.default_rng(0)
+    parts = np.repeat([0, 1, 2, 3], 10)
+    truth = np.tile([0, 1], 20)
+    centres = random.normal(size=(4, 2, 8)).astype(np.float32)
+    features = [
+        centres[part, kind] + random.normal(0, 0.01, (1, 8)).astype(np.float32)
+        for part, kind in zip(parts, truth, strict=True)
+    ]
+    alone, _ = predict_left_out(truth, features, parts)
+    elsewhere = predict_other_blocks(truth, features, parts)
+    assert (alone == truth).all()
+    assert 0 <= (elsewhere == truth).mean() < 0.9
+    assert (predict_other_blocks(truth, features, np.zeros(40, int)) == -1).all()
+    told = rs_otl_here(
+        "map", "a-embedding.tif", "--labels", "points.gpkg", "-o", tmp_path / "m.tif", cwd=folder
+    )
+    assert "from other parts of the scene: " in told.stdout
+    done = map_scene(folder / "a-embedding.tif", folder / "right.gpkg", tmp_path / "n.tif")
+    assert (done.blocked.correct, done.blocked.tested) == (4, 4)

@@ -1,0 +1,35 @@
+"""`rs-otl change`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rs_otl.cli.options import Embeddings, Json, print_json
+
+
+def change(
+    before: Embeddings,
+    after: Annotated[
+        Path, typer.Argument(help="That of another date, with the same encoder and CRS.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="GeoTIFF of distances to write; must be new.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Find what has changed between two dates of one place."""
+    from rs_otl.geo import change as run
+
+    done = run(before, after, output, progress=sys.stderr.isatty())
+    if as_json:
+        print_json(done)
+        return
+    area = "" if done.hectares is None else f", {done.hectares:,.2f} ha"
+    typer.echo(
+        f"changed  {done.changed:,} of {done.shared:,} cells, "
+        f"{100 * done.changed / done.shared:.1f} %{area}"
+    )
+    typer.echo(f"distance {done.median:.4f} in the middle, changed above {done.threshold:.4f}")
+    typer.echo(f"written  {done.path}, {done.mask}, {done.mask.with_suffix('.qml')}")

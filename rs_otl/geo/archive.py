@@ -1,0 +1,274 @@
+"""The tiles of many scenes, indexed on disk to be searched at once."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from rs_otl.errors import InputError
+from rs_otl.extras import require_extra
+from rs_otl.files import atomic_folder, refuse_output
+from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
+from rs_otl.geo.clusters import sample
+from rs_otl.geo.embedding import tiles_of
+from rs_otl.geo.extent import degrees_of
+from rs_otl.geo.grid import TileGrid
+from rs_otl.geo.provenance import Provenance
+from rs_otl.geo.vector_index import nearest, open_vectors, training_rows, write_vectors
+from rs_otl.progress import tracked
+
+_FACTS, _VECTORS, _TILES = "index.json", "vectors.faiss", "tiles.npy"
+# Tiles that are worked on at once.
+_BLOCK = 16_384
+
+
+class _Indexed(BaseModel):
+    """A file of embeddings in an index: where it lies, from the index, and what it said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    bytes: int
+    tiles: int
+    features: int
+    crs: str | None
+    transform: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    provenance: Provenance
+
+
+class _Facts(BaseModel):
+    """What ``index.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["rs-otl index, version 1"] = "rs-otl index, version 1"
+    scenes: tuple[_Indexed, ...]
+
+
+@dataclass(frozen=True)
+class IndexResult:
+    """An index that was written.
+
+    Attributes:
+        path: Its folder.
+        scenes: Files of embeddings in it.
+        tiles: Tiles in it.
+        features: Length of an embedding.
+    """
+
+    path: Path
+    scenes: int
+    tiles: int
+    features: int
+
+
+@dataclass(frozen=True)
+class _IndexedCells(Cells):
+    """Cells of a file of embeddings that is opened when some are asked for."""
+
+    bytes: int
+
+    def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read some cells."""
+        with open_file(self.name) as file:
+            read = FileCells.of(file)
+            if Path(self.name).stat().st_size != self.bytes or read.provenance != self.provenance:
+                raise InputError(f"{self.name}: changed since it was indexed; index it again")
+            return read.at(cells)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An open index.
+
+    Attributes:
+        path: Its folder.
+        scenes: Their cells.
+        vectors: FAISS's index.
+        tiles: Scene, first row and column in pixels of each tile, (n, 3) int32.
+    """
+
+    path: Path
+    scenes: tuple[Cells, ...]
+    vectors: Any
+    tiles: NDArray[np.int32]
+
+    @classmethod
+    def open(cls, path: Path) -> "Archive":
+        """Open an index; what is not looked at stays on the disk.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        require_extra("faiss", "searching an index")
+        try:
+            facts = _Facts.model_validate_json((path / _FACTS).read_bytes())
+            scenes = tuple(_cells_of(path, each) for each in facts.scenes)
+            tiles = np.load(path / _TILES, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValidationError, ValueError, CRSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: damaged ({reason}); index the embeddings again") from None
+        vectors = open_vectors(path / _VECTORS)
+        counted = sum(each.tiles for each in facts.scenes)
+        if not len(tiles) == vectors.ntotal == counted or vectors.d != scenes[0].features:
+            raise InputError(f"{path}: its files are of several indexes; index again")
+        return cls(path, scenes, vectors, tiles)
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        """Number of the first tile of each scene, and of all, (scenes + 1,)."""
+        return np.searchsorted(self.tiles[:, 0], np.arange(len(self.scenes) + 1))
+
+    def allowed(
+        self, holds: Callable[[Cells, NDArray[np.int64]], NDArray[np.bool_]]
+    ) -> NDArray[np.bool_]:
+        """Tell which tiles, (n,), are those that ``holds`` holds of each scene, by corners."""
+        return np.concatenate(
+            [
+                holds(cells, self.tiles[first:last, 1:].astype(np.int64))
+                for cells, first, last in zip(
+                    self.scenes, self._firsts[:-1], self._firsts[1:], strict=True
+                )
+            ]
+        )
+
+    def nearest(
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
+    ) -> list[tuple[float, int, int, int]]:
+        """Find similarity, number of the scene, row and column of the most similar tiles."""
+        scores, numbers = nearest(self.vectors, query, count, allowed)
+        found = self.tiles[numbers].tolist()
+        return [(score, *tile) for score, tile in zip(scores.tolist(), found, strict=True)]
+
+
+def index(
+    embeddings: str | Path | Sequence[str | Path], out: str | Path, *, progress: bool = False
+) -> IndexResult:
+    """Index the tiles of scenes, so that millions are searched in a fraction of a second.
+
+    Args:
+        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, with one encoder. They stay where
+            they are, since a query by place reads its embedding there.
+        out: Folder to write, a byte a feature of each tile; for :func:`rs_otl.geo.search`.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: A file or the output cannot be used, or embeddings cannot be compared.
+    """
+    given = [embeddings] if isinstance(embeddings, str | Path) else embeddings
+    paths = [Path(path) for path in given]
+    out = Path(out)
+    require_extra("faiss", "index")
+    refuse_output(out)
+    with ExitStack() as stack:
+        scenes = [FileCells.of(stack.enter_context(open_file(path))) for path in paths]
+        refuse_mixed(scenes)
+        count = sum(cells.grid.rows * cells.grid.columns for cells in scenes)
+        wanted = training_rows(count) / count
+        training = np.concatenate(
+            [
+                sample(cells, progress, int(wanted * cells.grid.rows * cells.grid.columns) + 1)[1]
+                for cells in scenes
+            ]
+        )
+        if not len(training):
+            raise InputError(f"{scenes[0].name}: holds no data, all is nodata")
+        tiles: list[NDArray[np.int32]] = []
+
+        def blocks() -> Iterator[NDArray[np.float32]]:
+            for number, cells in enumerate(scenes):
+                transformer = degrees_of(cells)
+                title = f"Indexing {Path(cells.name).name}"
+                rows = iter(tracked(cells.rows(), title, progress, cells.grid.rows))
+                for corners, values in blocks_of(tiles_of(cells.grid, rows)):
+                    reached = on_earth(cells, transformer, corners)
+                    kept = corners[reached]
+                    tiles.append(np.insert(kept, 0, number, axis=1).astype(np.int32))
+                    yield values[reached]
+
+        with atomic_folder(out) as aside:
+            aside.mkdir()
+            total = write_vectors(aside / _VECTORS, training, blocks(), count)
+            places = np.concatenate(tiles)
+            np.save(aside / _TILES, places)
+            facts = _Facts(
+                scenes=tuple(
+                    _Indexed(
+                        path=os.path.relpath(path.resolve(), out.resolve()),
+                        bytes=path.stat().st_size,
+                        tiles=int((places[:, 0] == number).sum()),
+                        features=cells.features,
+                        crs=None if cells.crs is None else cells.crs.to_wkt(version="WKT2_2019"),
+                        transform=cells.transform[:6],
+                        provenance=cells.provenance,
+                    )
+                    for number, (path, cells) in enumerate(zip(paths, scenes, strict=True))
+                )
+            )
+            (aside / _FACTS).write_text(facts.model_dump_json(), encoding="utf-8")
+    return IndexResult(out, len(scenes), total, scenes[0].features)
+
+
+def is_index(source: Any) -> bool:
+    """Whether a path is an index."""
+    return isinstance(source, str | Path) and Path(source, _FACTS).is_file()
+
+
+def _cells_of(folder: Path, indexed: _Indexed) -> _IndexedCells:
+    made = indexed.provenance
+    return _IndexedCells(
+        os.path.normpath(folder / indexed.path),
+        TileGrid(*made.scene_size, made.tile, made.stride),
+        None if indexed.crs is None else CRS.from_wkt(indexed.crs),
+        Affine(*indexed.transform),
+        made,
+        indexed.features,
+        indexed.bytes,
+    )
+
+
+def on_earth(
+    cells: Cells, to_degrees: pyproj.Transformer | None, corners: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which tiles do not reach off the Earth, as at the rim of a geostationary image, (n,)."""
+    if to_degrees is None:
+        return np.ones(len(corners), bool)
+    outlines = cells.outlines(corners)
+    degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
+    # A scene in degrees may claim any latitude; rounding is no reason at a pole.
+    within = (np.abs(degrees[1]) < 90 + 1e-6).all(1)
+    return np.asarray(np.isfinite(degrees).all((0, 2)) & within)
+
+
+def blocks_of(
+    tiles: Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Join rows of tiles, corners (n, 2) and embeddings (n, D), to blocks of 16,384 or more."""
+    waiting: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    for part in tiles:
+        waiting.append(part)
+        if sum(len(corners) for corners, _ in waiting) >= _BLOCK:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

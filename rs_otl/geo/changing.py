@@ -1,0 +1,184 @@
+"""Two dates of one place in, what has changed out."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.errors import InputError
+from rs_otl.files import refuse_output
+from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
+from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map
+from rs_otl.geo.extent import crs_name
+from rs_otl.geo.formats import write_cog
+from rs_otl.geo.grid import scaled
+from rs_otl.geo.similar import unit
+from rs_otl.progress import tracked
+
+# Deviations above the median at which a cell has changed: docs/explore.md says why.
+_DEVIATIONS = 4.0
+# From the median absolute deviation to the standard deviation of a normal distribution.
+_TO_DEVIATION = 1.4826
+# Angles below are rounding, also where most of the place is equal to the bit.
+_ROUNDING = 0.01
+# Embeddings of one date that are compared at once.
+_STRIP_BYTES = 64 * 2**20
+# Sides of tiles on the ground that are the same, up to so much.
+_SAME_SIZE = 0.1
+_CLASSES, _COLOURS = ("unchanged", "changed"), ("#dddddd", "#d55e00")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has changed between two dates.
+
+    Attributes:
+        path: The distances.
+        mask: The cells that have changed.
+        threshold: The distance above which a cell has changed.
+        median: Of the distances.
+        shared: Cells with data at both dates.
+        changed: Of these, cells that have changed.
+        hectares: Area that has changed; ``None`` for a scene without a place on Earth.
+    """
+
+    path: Path
+    mask: Path
+    threshold: float
+    median: float
+    shared: int
+    changed: int
+    hectares: float | None
+
+
+def change(
+    before: str | Path, after: str | Path, out: str | Path, *, progress: bool = False
+) -> Change:
+    """Find what has changed between two dates of one place.
+
+    The distance of two embeddings is 1 less their cosine. Each cell of the first is compared with
+    the cell of the second in which its centre lies. What has not changed differs too, by light,
+    season and how well the images lie over each other: the threshold lies four robust standard
+    deviations (of the median absolute deviation) above the median, so most of the place must be
+    unchanged. They are those of the angles between embeddings, whose upper tail is shorter than
+    that of distances.
+
+    Args:
+        before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date.
+        after: That of the other, with the same encoder, in the same CRS; its grid may be another.
+        out: GeoTIFF to write, one pixel per cell of ``before``: the distance, 0 to 2, NaN where
+            either has no data. ``NAME-mask.tif`` beside it holds 1 for unchanged and 2 for changed
+            cells, 0 for nodata, with names and colours as a map of classes.
+        progress: Whether to show a bar on stderr.
+
+    Returns:
+        What was written and found.
+
+    Raises:
+        InputError: A file cannot be used, or the two cannot be compared.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in TIFF:
+        raise InputError(f"{out}: expected the name of a GeoTIFF, such as change.tif")
+    mask = out.with_name(f"{out.stem}-mask{out.suffix}")
+    for path in (out, mask, mask.with_suffix(".qml")):
+        refuse_output(path)
+    with ExitStack() as stack:
+        first, second = (
+            FileCells.of(stack.enter_context(open_file(path))) for path in (before, after)
+        )
+        _refuse_incomparable(first, second)
+        distances = np.stack(list(_distances(first, second, progress)))
+        shared = np.isfinite(distances)
+        if not shared.any():
+            raise InputError(
+                f"{after}: no cell with data where {before} has some: expected two dates of one "
+                "place"
+            )
+        median, threshold = _threshold(distances[shared])
+        changed = np.where(shared, 1 + (distances > threshold), 0).astype(np.uint8)
+        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
+            folder = Path(aside) / "change"
+            folder.mkdir()
+            counts, hectares = write_class_map(
+                folder / mask.name, first, changed, _CLASSES, _COLOURS
+            )
+            write_cog(
+                folder / out.name,
+                distances[:, None],
+                (1, *distances.shape),
+                "float32",
+                float("nan"),
+                first.crs,
+                scaled(first.shown_transform, first.grid.stride),
+                ("cosine distance",),
+                {"RS_OTL_BEFORE": first.provenance.scene, "RS_OTL_AFTER": second.provenance.scene},
+            )
+            move_into_place(folder, out)
+    area = None if hectares is None else hectares["changed"]
+    return Change(out, mask, threshold, median, int(shared.sum()), counts["changed"], area)
+
+
+def _threshold(distances: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the median of distances, and the one above which a cell has changed."""
+    angles = np.arccos(1 - distances)
+    median = float(np.median(angles))
+    spread = _TO_DEVIATION * float(np.median(np.abs(angles - median)))
+    threshold = min(median + max(_DEVIATIONS * spread, _ROUNDING), np.pi)
+    return 1 - float(np.cos(median)), 1 - float(np.cos(threshold))
+
+
+def _refuse_incomparable(first: Cells, second: Cells) -> None:
+    refuse_mixed([first, second])
+    one, other = first.provenance, second.provenance
+    if one.components is not None:
+        raise InputError(
+            f"{first.name}: principal components are of one file alone; embed both without --pca"
+        )
+    if one.image_size != other.image_size:
+        raise InputError(
+            f"{first.name} was seen at {one.image_size} pixels, {second.name} at "
+            f"{other.image_size}: expected the same --image-size"
+        )
+    if first.crs != second.crs:
+        names = ["no CRS" if each.crs is None else crs_name(each.crs) for each in (first, second)]
+        raise InputError(
+            f"{first.name} is in {names[0]}, {second.name} in {names[1]}: expected one CRS; warp "
+            "one scene to the other's, and embed it again"
+        )
+    sides = [_tile_side(each) for each in (first, second)]
+    if not 1 / (1 + _SAME_SIZE) < sides[0] / sides[1] < 1 + _SAME_SIZE:
+        raise InputError(
+            f"tiles of {first.name} measure {sides[0]:.4g} on the ground, those of {second.name} "
+            f"{sides[1]:.4g} (in the units of their CRS): expected the same; choose --tile so"
+        )
+
+
+def _tile_side(cells: Cells) -> float:
+    return float(cells.grid.tile * np.sqrt(abs(cells.transform.determinant)))
+
+
+def _distances(first: Cells, second: Cells, progress: bool) -> Iterator[NDArray[np.float32]]:
+    """Yield the distances of one row of the first's cells after another, NaN without data."""
+    grid, other = first.grid, second.grid
+    strip = max(1, _STRIP_BYTES // (4 * first.features * grid.columns))
+    rows = iter(tracked(first.rows(), "Comparing", progress, grid.rows))
+    columns = (np.arange(grid.columns) + 0.5) * grid.stride
+    for top in range(0, grid.rows, strip):
+        values = np.stack([next(rows) for _ in range(min(strip, grid.rows - top))])
+        middle = (np.arange(top, top + len(values))[:, None] + 0.5) * grid.stride
+        t = first.transform
+        x, y = t.a * columns + t.b * middle + t.c, t.d * columns + t.e * middle + t.f
+        column, row = second.position(x, y)
+        inside = (column >= 0) & (column < other.width) & (row >= 0) & (row < other.height)
+        inside &= np.isfinite(values[..., 0])
+        found = np.full(inside.shape, np.nan, np.float32)
+        if inside.any():
+            theirs = second.at(other.cells_at(column[inside], row[inside]))
+            cosines = (unit(values[inside]) * unit(theirs)).sum(1)
+            found[inside] = np.clip(1 - cosines, 0, 2)
+        yield from found

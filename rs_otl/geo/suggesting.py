@@ -1,0 +1,154 @@
+"""Embeddings in, the places out whose labels would say most."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.errors import InputError, note
+from rs_otl.files import refuse_output
+from rs_otl.geo.cells import Cells, FileCells, open_file
+from rs_otl.geo.class_map import write_features
+from rs_otl.geo.clusters import find_clusters, sample
+from rs_otl.geo.extent import WGS84, degrees_of
+from rs_otl.geo.grid import apart
+from rs_otl.geo.labels import read_labels
+from rs_otl.geo.mapping import train
+
+# Of a cluster's cells, those nearest its centre: others are borders and oddities, whose label says
+# little about the rest.
+_TYPICAL = 0.5
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A place to label.
+
+    Attributes:
+        rank: From 1, the first to label.
+        x: Of the middle of its cell, in the scene's CRS.
+        y: Likewise.
+        share: How much of the scene looks like it: that of its cluster in all cells.
+        confidence: The probability of the class that the labels so far give it; ``None`` without.
+        looks_like: That class.
+    """
+
+    rank: int
+    x: float
+    y: float
+    share: float
+    confidence: float | None
+    looks_like: str | None
+
+
+def suggest(
+    embeddings: str | Path,
+    out: str | Path,
+    *,
+    count: int = 20,
+    labels: str | Path | None = None,
+    field: str | None = None,
+    layer: str | None = None,
+    progress: bool = False,
+) -> list[Suggestion]:
+    """Choose the places of a scene to label next.
+
+    As many clusters as places are wanted, so that they are spread over what the scene shows
+    (TypiClust, Hacohen et al. 2022, https://arxiv.org/abs/2202.02794). Without labels the most
+    typical cell of each, those of the largest clusters first. With labels the cell of each, among
+    the typical half, of which the map would be least certain, the least certain first. No place's
+    tile overlaps that of another or of a label.
+
+    Args:
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene.
+        out: GeoJSON, GeoPackage or GeoParquet to write: points in longitude and latitude (of a
+            scene without a place on Earth in its own coordinates), with an empty ``class`` to fill
+            in. The file then is one of ``labels``; places that were left empty are skipped.
+        count: Places wanted, 2 at least; there may be fewer, on a small scene.
+        labels: The labels so far, as of :func:`rs_otl.geo.map`.
+        field: The attribute that holds their class.
+        layer: Their layer, where the file has several.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        The places.
+
+    Raises:
+        InputError: The embeddings, the labels or the output cannot be used.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".geojson", ".gpkg", ".parquet"):
+        raise InputError(f"{out}: expected a name that ends in .geojson, .gpkg or .parquet")
+    if count < 2:
+        raise InputError(f"{count} places: expected at least 2")
+    if labels is None and (field or layer):
+        raise InputError("a field or layer of labels: expected labels too")
+    refuse_output(out)
+    with open_file(embeddings) as file:
+        cells = FileCells.of(file)
+        places, rows = sample(cells, progress)
+        found = find_clusters(rows, count, False, cells.name)
+        alike = found.similarities(rows)
+        of, typical = alike.argmax(1), alike.max(1)
+        shares = np.bincount(of, minlength=count) / len(of)
+        taken = np.zeros((0, 2), np.int64)
+        chances: NDArray[np.float32] | None = None
+        classes: Sequence[str] = ()
+        if labels is not None:
+            read = read_labels(Path(labels), [cells], field, layer)
+            trained = train(Path(labels), read, [cells], {}, progress, test=False)
+            chances, classes = trained.linear(rows), trained.classes
+            taken = cells.grid.corners(
+                np.concatenate([there for label in read.used for _, there in label.places])
+            )
+        chosen: list[int] = []
+        for number in np.argsort(-shares, kind="stable").tolist():
+            members = np.flatnonzero(of == number)
+            members = members[np.argsort(-typical[members], kind="stable")]
+            if chances is not None:
+                members = members[: max(1, int(len(members) * _TYPICAL))]
+                members = members[np.argsort(chances[members].max(1), kind="stable")]
+            corners = cells.grid.corners(places[members])
+            for first in apart(corners, cells.grid.tile, 1, taken):
+                chosen.append(int(members[first]))
+                taken = np.concatenate([taken, corners[[first]]])
+        if chances is not None:
+            chosen.sort(key=lambda place: float(chances[place].max()))
+        if len(chosen) < count:
+            note(f"{cells.name}: {len(chosen)} places that overlap no other, of {count} wanted")
+        middles = (places[chosen] + 0.5) * cells.grid.stride
+        x, y = cells.coordinate(middles[:, 1], middles[:, 0])
+        suggestions = [
+            Suggestion(
+                rank,
+                float(x[rank - 1]),
+                float(y[rank - 1]),
+                round(float(shares[of[place]]), 4),
+                None if chances is None else round(float(chances[place].max()), 4),
+                None if chances is None else classes[int(chances[place].argmax())],
+            )
+            for rank, place in enumerate(chosen, start=1)
+        ]
+        _write(out, cells, suggestions)
+    return suggestions
+
+
+def _write(out: Path, cells: Cells, suggestions: Sequence[Suggestion]) -> None:
+    table = [asdict(each) for each in suggestions]
+    columns: dict[str, list[Any]] = {"class": [None] * len(table)}
+    for name in ("rank", "share", "confidence", "looks_like"):
+        values = [row[name] for row in table]
+        if values[0] is not None:
+            columns[name] = values
+    x, y = [row["x"] for row in table], [row["y"] for row in table]
+    crs = None if cells.crs is None else cells.crs.to_wkt()
+    frame = geopandas.GeoDataFrame(columns, geometry=geopandas.points_from_xy(x, y), crs=crs)
+    if degrees_of(cells) is not None:
+        frame = frame.to_crs(WGS84)
+    else:
+        note(f"{cells.name}: places are in the scene's coordinates, not in longitude and latitude")
+    write_features(out, frame)

@@ -1,0 +1,110 @@
+"""Millions of embeddings on disk, of which the most similar to one are found without reading all.
+
+FAISS's inverted file: k-means cells, of which only the nearest are looked through, and a byte a
+feature. Cosines are exact up to the rounding to bytes. ``benchmarks/search.py`` measures it.
+"""
+
+import importlib
+from collections.abc import Iterable
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs_otl.errors import InputError
+from rs_otl.geo.similar import unit
+
+# Cells of the inverted file that are looked through.
+_PROBED = 64
+# Vectors for each cell that k-means learns from.
+_TRAINING = 64
+_SEED = 0
+
+
+def lists_of(count: int) -> int:
+    """Return how many cells an index of so many embeddings has: their square root."""
+    return max(1, isqrt(count))
+
+
+def training_rows(count: int) -> int:
+    """Return how many embeddings an index of so many learns from."""
+    return min(count, _TRAINING * lists_of(count))
+
+
+def _faiss() -> Any:
+    """Import FAISS, whose own types know little of what it can do."""
+    return importlib.import_module("faiss")
+
+
+def write_vectors(
+    path: Path, training: NDArray[np.float32], blocks: Iterable[NDArray[np.float32]], count: int
+) -> int:
+    """Write an index.
+
+    Memory is that of the index, a byte a feature of each embedding, and of one block.
+
+    Args:
+        path: The file.
+        training: Embeddings drawn from all (n, D).
+        blocks: All embeddings, (n, D) each, numbered from 0 in this order.
+        count: About how many there are.
+
+    Returns:
+        Embeddings written.
+    """
+    faiss = _faiss()
+    width = training.shape[1]
+    lists = min(lists_of(count), len(training))
+    quantizer = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.spherical, index.cp.seed, index.cp.min_points_per_centroid = True, _SEED, 1
+    index.train(unit(training))
+    for block in blocks:
+        index.add(unit(block))
+    faiss.write_index(index, str(path))
+    return int(index.ntotal)
+
+
+def open_vectors(path: Path) -> Any:
+    """Open an index; what is not looked at stays on the disk.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    faiss = _faiss()
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise InputError(f"{path}: damaged ({reason}); index the embeddings again") from None
+    index.nprobe = min(_PROBED, index.nlist)
+    return index
+
+
+def nearest(
+    index: Any, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Find the embeddings whose direction is nearest to a query's.
+
+    Args:
+        index: Of :func:`open_vectors`.
+        query: (D,).
+        count: Embeddings wanted.
+        allowed: Which may be found, (n,); all of the index are then looked through.
+
+    Returns:
+        Cosine similarities and numbers, best first, at most ``count``.
+    """
+    parameters = None
+    if allowed is not None:
+        faiss = _faiss()
+        packed = np.packbits(allowed, bitorder="little")
+        selector = faiss.IDSelectorBitmap(packed)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=index.nlist)
+    scores, numbers = index.search(unit(query[None]), count, params=parameters)
+    found = numbers[0] >= 0
+    return scores[0][found], numbers[0][found]
