@@ -4,6 +4,7 @@ Each is trained by :class:`Contender`: the same encoder, views, images, optimise
 :class:`rs_otl.trainers.OTLTask`.
 """
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -23,7 +24,8 @@ from lightly.models.modules.heads import (
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
-from rs_otl.trainers import OTLTask, encode
+from rs_otl.trainers import OTLTask
+from rs_otl.trainers.encode import encode
 
 # How slowly an averaged network follows: 1 / (1 - it) steps, fewer than an epoch has.
 _MOMENTUM = 0.99
@@ -96,7 +98,7 @@ class MoCo(_Method):
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
         self.head = MoCoProjectionHead(features, features, _PROJECTION)
-        self.teacher = _Averaged(encoder, self.head)
+        self.teacher = _Averaged(encoder, deepcopy(self.head))
         remembered = max(2, min(_QUEUE, int(_QUEUE_SHARE * images)))
         self.loss = NTXentLoss(temperature=0.2, memory_bank_size=(remembered, _PROJECTION))
 
@@ -114,7 +116,7 @@ class BYOL(_Method):
         super().__init__(encoder, features, images)
         self.head = BYOLProjectionHead(features, 2 * features, _PROJECTION)
         self.predictor = BYOLPredictionHead(_PROJECTION, 2 * features, _PROJECTION)
-        self.teacher = _Averaged(encoder, self.head)
+        self.teacher = _Averaged(encoder, deepcopy(self.head))
         self.loss = NegativeCosineSimilarity()
 
     def forward(self, encoder: nn.Module, batch: Batch) -> Tensor:
@@ -151,8 +153,14 @@ class DINO(_Method):
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
-        self.head = DINOProjectionHead(features, features, _PROJECTION, 2 * _PROTOTYPES)
-        self.teacher = _Averaged(encoder, self.head)
+        with warnings.catch_warnings():  # lightly's head is made with torch's former weight_norm
+            warnings.simplefilter("ignore", FutureWarning)
+            self.head, other = (
+                DINOProjectionHead(features, features, _PROJECTION, 2 * _PROTOTYPES)
+                for _ in range(2)
+            )
+        other.load_state_dict(self.head.state_dict())
+        self.teacher = _Averaged(encoder, other)
         self.loss = DINOLoss(output_dim=2 * _PROTOTYPES, warmup_teacher_temp_epochs=5)
 
     def forward(self, encoder: nn.Module, batch: Batch) -> Tensor:
@@ -168,11 +176,16 @@ class DINO(_Method):
 
 
 class _Averaged(nn.Module):
-    """An encoder and a head whose weights follow those that are trained."""
+    """An encoder and a head whose weights follow those that are trained.
+
+    Args:
+        encoder: The encoder that is trained.
+        head: A copy of the head.
+    """
 
     def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.head = deepcopy(encoder), deepcopy(head)
+        self.encoder, self.head = deepcopy(encoder), head
         deactivate_requires_grad(self)
 
     @torch.no_grad()

@@ -121,7 +121,7 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """Race OTL against other methods: same encoder, views, batches, images and evaluation."""
-    from rs_otl.bench import race, race_table, write_race
+    from rs_otl.bench.methods import race, race_table, write_race
     from rs_otl.recipe import recipe_for
 
     try:

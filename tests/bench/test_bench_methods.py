@@ -10,7 +10,7 @@ from command_line import draw_folder
 from PIL import Image
 from typer.testing import CliRunner
 
-from rs_otl.bench import METHODS, Result, paired_seeds
+from rs_otl.bench.methods import METHODS, Result, paired_seeds
 from rs_otl.cli import app
 
 _SIZE = [
