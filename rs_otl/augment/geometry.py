@@ -23,9 +23,7 @@ _TURNS = [torch.linalg.matrix_power(_QUARTER_TURN, quarters) for quarters in ran
 ORIENTATIONS = torch.stack([turn @ flip for turn in _TURNS for flip in (torch.eye(2), _FLIP)])
 
 
-def random_crops(
-    n: int, orientations: int, areas: tuple[float, float] = CROP_AREA
-) -> Tensor:
+def random_crops(n: int, orientations: int, areas: tuple[float, float] = CROP_AREA) -> Tensor:
     """Draw random resized crops, each shown in a random orientation.
 
     The crop covers a share of the image's area, uniformly, at a ratio of width to height of

@@ -207,18 +207,18 @@ class Contender(OTLTask):
     """Another method under OTL's task: its views, optimiser, schedule and seeds.
 
     Args:
-        method: Makes the loss and its heads of the encoder, its number of features and that of
+        make_method: Makes the loss and its heads of the encoder, its number of features and that of
             training images.
         images: Number of training images.
         settings: Of :class:`rs_otl.trainers.OTLTask`; what labels need has no effect.
     """
 
-    ignore = ("weights", "augmentations", "method")
+    ignore = ("weights", "augmentations", "make_method")
 
     def __init__(
-        self, method: Callable[[nn.Module, int, int], nn.Module], images: int, **settings: Any
+        self, make_method: Callable[[nn.Module, int, int], nn.Module], images: int, **settings: Any
     ) -> None:
-        self._method, self._images = method, images
+        self._make_method, self._images = make_method, images
         super().__init__(**settings, supervised=True)  # it makes no pseudo-labels
 
     def configure_models(self) -> None:
@@ -226,7 +226,7 @@ class Contender(OTLTask):
         super().configure_models()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.hparams["seed"])
-            self.heads = self._method(self.encoder, self.features, self._images)
+            self.heads = self._make_method(self.encoder, self.features, self._images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the method's loss of a batch; no label of it is read."""

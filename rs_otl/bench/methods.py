@@ -178,8 +178,10 @@ def race(
         if name not in METHODS:
             raise InputError(f"method {name!r}: expected some of {', '.join(METHODS)}")
     if recipe.init is not None or recipe.supervised:
-        raise InputError("the race is of methods without labels, from random weights: expected "
-                         "neither init nor supervised in the recipe")
+        raise InputError(
+            "the race is of methods without labels, from random weights: expected "
+            "neither init nor supervised in the recipe"
+        )
     _begin(out, Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep)))
     quiet_lightning()
     sets = {
@@ -302,10 +304,8 @@ def write_race(results: Sequence[Result], datasets: Sequence[str], out: Path) ->
         for run in results:
             for dataset in datasets:
                 scores = [f"{run.score(dataset, score):.4f}" for score in SCORES]
-                rows.writerow(
-                    [run.method, run.seed, run.lr, run.epochs, f"{run.seconds:.1f}", dataset]
-                    + scores
-                )
+                made = [run.method, run.seed, run.lr, run.epochs, f"{run.seconds:.1f}"]
+                rows.writerow([*made, dataset, *scores])
     _draw(results, datasets[0], out / "race.png")
     return [out / "results.csv", out / "race.png"]
 
@@ -464,7 +464,7 @@ def _result(
         seconds=sum(clock.seconds),
         correct=correct,
         few_shot=few_shot,
-        curve=clock.curve,
+        curve=tuple(clock.curve),
     )
 
 

@@ -102,7 +102,9 @@ def methods(
     ] = "otl,diet,simclr,moco,byol,vicreg,swav,dino",
     also: Annotated[
         list[str] | None,
-        typer.Option(help="A further data set to judge on; repeat for several.", show_default=False),
+        typer.Option(
+            help="A further data set to judge on; repeat for several.", show_default=False
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each method.")] = 3,
     budget: Annotated[
@@ -148,6 +150,6 @@ def methods(
         typer.echo(json.dumps([result.model_dump() for result in results]))
     else:
         for name in datasets:
-            Console().print(race_table(results, name))
+            console().print(race_table(results, name))
     for path in write_race(results, datasets, folder):
         note(f"written  {path}")

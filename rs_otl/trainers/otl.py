@@ -149,7 +149,7 @@ class OTLTask(BaseTask):
         pseudo_labels: The labels of the current epoch.
     """
 
-    ignore = ("weights", "augmentations")
+    ignore: tuple[str, ...] = ("weights", "augmentations")
     monitor = "loss"
 
     def __init__(

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from command_line import draw_folder
 from PIL import Image
 from typer.testing import CliRunner
@@ -53,7 +52,8 @@ def test_rates_are_chosen_on_training_images_and_time_is_shared(images, tmp_path
     options = ("--methods", "otl,simclr", "--sweep", "0.01,1", "--budget", "time")
     result = _race(images, tmp_path, *options)
     assert result.exit_code == 0, result.output
-    otl, simclr = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("otl", "simclr"))
+    paths = (tmp_path / "otl.json", tmp_path / "simclr.json")
+    otl, simclr = (json.loads(path.read_text()) for path in paths)
     assert list(simclr["knn"]) == ["0.0006", "0.06"]
     made = json.loads((tmp_path / "simclr-0.json").read_text())
     assert made["lr"] == float(max(simclr["knn"], key=simclr["knn"].get))
