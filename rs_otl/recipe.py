@@ -79,6 +79,10 @@ class Recipe(BaseModel):
     views_apart: bool = False
     """Views of a step are of different images, as in the authors' code: as many orders of the
     images, shuffled apart, each with a forward pass of its own."""
+    local_views: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Small crops of an image in each step, which learn the labels of its views."""
+    local_size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Side of a local view in pixels; null for half of ``image_size``."""
     reduction: Literal["sum", "mean"] = "sum"
     """``sum`` of the terms of equation 18, as in the paper, whose rates belong to it, or their
     ``mean``."""

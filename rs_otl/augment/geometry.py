@@ -23,10 +23,10 @@ _TURNS = [torch.linalg.matrix_power(_QUARTER_TURN, quarters) for quarters in ran
 ORIENTATIONS = torch.stack([turn @ flip for turn in _TURNS for flip in (torch.eye(2), _FLIP)])
 
 
-def random_crops(n: int, orientations: int) -> Tensor:
+def random_crops(n: int, orientations: int, areas: tuple[float, float] = CROP_AREA) -> Tensor:
     """Draw random resized crops, each shown in a random orientation.
 
-    The crop covers 0.2 to 1 of the image's area, uniformly, at a ratio of width to height of
+    The crop covers a share of the image's area, uniformly, at a ratio of width to height of
     3/4 to 4/3, log-uniformly (section 4.3). One that does not fit is drawn again, at most ten
     times, as in torchvision's ``RandomResizedCrop``.
 
@@ -34,11 +34,12 @@ def random_crops(n: int, orientations: int) -> Tensor:
         n: Number of crops.
         orientations: How many of ``ORIENTATIONS`` to draw from, from the first on: 1 keeps the
             image upright, 2 flips half of them left to right, 8 adds the quarter turns.
+        areas: Smallest and largest share of the image's area, in (0, 1].
 
     Returns:
         Matrices (n, 2, 3), float32, on the CPU.
     """
-    area = torch.empty(n, _TRIES).uniform_(*CROP_AREA)
+    area = torch.empty(n, _TRIES).uniform_(*areas)
     ratio = torch.empty(n, _TRIES).uniform_(*map(math.log, CROP_RATIO)).exp()
     sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=-1)
     fits = (sides <= 1).all(dim=-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rs_otl.augment.compiled import simple_views, strong_views
-from rs_otl.augment.geometry import random_crops, resample
+from rs_otl.augment.geometry import CROP_AREA, random_crops, resample
 from rs_otl.augment.operations import (
     brightness,
     color,
@@ -23,6 +23,8 @@ from rs_otl.errors import InputError
 COLOR_FACTOR = (0.6, 1.4)
 GREY_PROBABILITY = 0.2
 STRONG_STEPS = 10
+# What a local view shows: less than most views of the whole do.
+LOCAL_AREA = (0.05, 0.3)
 HOLE_SIDE = 16
 
 
@@ -134,6 +136,7 @@ class SimpleViews(_Views[SimpleDraw]):
             mean over the bands.
         orientations: 8; 2 for images with an up, which are then only mirrored; 1 for those that
             must not be, such as digits.
+        areas: Smallest and largest share of the image that a view shows.
     """
 
     def __init__(
@@ -143,9 +146,11 @@ class SimpleViews(_Views[SimpleDraw]):
         std: Sequence[float],
         rgb: bool,
         orientations: int = 8,
+        areas: tuple[float, float] = CROP_AREA,
     ) -> None:
         super().__init__(size, mean, std, rgb)
         self.orientations = orientations
+        self.areas = areas
 
     def sample(self, n: int) -> SimpleDraw:
         """Draw what n views need, from torch's global CPU generator.
@@ -153,7 +158,7 @@ class SimpleViews(_Views[SimpleDraw]):
         On the CPU, so that a seed gives the same views on every device.
         """
         return SimpleDraw(
-            crops=random_crops(n, self.orientations),
+            crops=random_crops(n, self.orientations, self.areas),
             factors=torch.empty(n, 3).uniform_(*COLOR_FACTOR),
             grey=torch.rand(n) < GREY_PROBABILITY,
         )
@@ -195,6 +200,7 @@ class StrongViews(_Views[StrongDraw]):
             mean over the bands.
         operations: Operations drawn for each view, at least 1.
         orientations: 2, 1 for images that must not be mirrored, or 8 with quarter turns.
+        areas: Smallest and largest share of the image that a view shows.
     """
 
     def __init__(
@@ -205,19 +211,21 @@ class StrongViews(_Views[StrongDraw]):
         rgb: bool,
         operations: int = STRONG_STEPS,
         orientations: int = 2,
+        areas: tuple[float, float] = CROP_AREA,
     ) -> None:
         super().__init__(size, mean, std, rgb)
         if operations < 1:
             raise InputError(f"operations = {operations}: expected a number of at least 1")
         self.operations = operations
         self.orientations = orientations
+        self.areas = areas
 
     def sample(self, n: int) -> StrongDraw:
         """Draw what n views need, from torch's global CPU generator.
 
         On the CPU, so that a seed gives the same views on every device.
         """
-        crops = random_crops(n, self.orientations)
+        crops = random_crops(n, self.orientations, self.areas)
         kinds, values = random_operations(n, self.operations)
         longest = max(1, min(HOLE_SIDE, self.size // 4))
         side = torch.randint(1, longest + 1, (n, 1))
@@ -246,6 +254,7 @@ def augmentation(
     rgb: bool,
     operations: int = STRONG_STEPS,
     orientations: int | None = None,
+    local: bool = False,
 ) -> SimpleViews | StrongViews:
     """Make the views called ``name``.
 
@@ -258,6 +267,7 @@ def augmentation(
         operations: Operations of a strong view; simple ones have none to count.
         orientations: Orientations of a view: 1, 2 or 8; by default 8 for simple, 2 for strong
             views.
+        local: Whether they are local views, which show a small part of the image.
 
     Returns:
         A module without parameters or state: (n, C, S, S), uint8 or in [0, 1], to
@@ -268,10 +278,11 @@ def augmentation(
     """
     if orientations not in (None, 1, 2, 8):
         raise InputError(f"orientations = {orientations}: expected 1, 2 or 8")
+    areas = LOCAL_AREA if local else CROP_AREA
     if name == "simple":
-        return SimpleViews(size, mean, std, rgb, orientations or 8)
+        return SimpleViews(size, mean, std, rgb, orientations or 8, areas)
     if name == "strong":
-        return StrongViews(size, mean, std, rgb, operations, orientations or 2)
+        return StrongViews(size, mean, std, rgb, operations, orientations or 2, areas)
     near = difflib.get_close_matches(name, ("simple", "strong"), n=1, cutoff=0)
     raise InputError(f"no augmentation '{name}': use simple or strong (nearest: {near[0]})")
 

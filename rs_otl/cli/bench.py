@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.help import Command, Group
-from rs_otl.cli.options import Json, Root
+from rs_otl.cli.options import Json, RecipeName, Root, Set, console
 from rs_otl.errors import InputError, note
 
 bench = typer.Typer(
@@ -31,9 +31,9 @@ class _DType(StrEnum):
     fp16 = "fp16"
 
 
-@bench.callback()
-def _group() -> None:
-    pass  # keeps `labels` a subcommand, the only one that there is
+class _Budget(StrEnum):
+    passes = "passes"
+    time = "time"
 
 
 @bench.command(cls=Command)
@@ -95,3 +95,64 @@ def labels(
         has_metrics = run is not None and any("std" in epoch for epoch in read_metrics(run))
         for path in draw_labels(outputs, plot, run if has_metrics else None):
             note(f"written  {path}")
+
+
+@bench.command(cls=Command)
+def methods(
+    dataset: Annotated[str, typer.Argument(help="Data set with labels to train on and judge by.")],
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by commas.")
+    ] = "otl,diet,simclr,moco,byol,vicreg,swav,dino",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further data set to judge on; repeat for several.", show_default=False
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each method.")] = 3,
+    budget: Annotated[
+        _Budget, typer.Option(help="Equal passes over the images, or equal time.")
+    ] = _Budget.passes,
+    sweep: Annotated[
+        str, typer.Option(help="Factors of each method's rate to try first, such as 0.5,1,2.")
+    ] = "",
+    recipe: RecipeName = None,
+    set_: Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results; default runs/methods/DATASET-BUDGET."),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Race OTL against other methods: same encoder, views, batches, images and evaluation."""
+    from rs_otl.bench.methods import race, race_table, write_race
+    from rs_otl.recipe import recipe_for
+
+    try:
+        factors = [float(factor) for factor in sweep.split(",") if factor]
+    except ValueError:
+        factors = [0.0]
+    if not all(1e-3 <= factor <= 1e3 for factor in factors):
+        raise InputError(f"--sweep {sweep}: expected numbers from 0.001 to 1000, such as 0.5,1,2")
+    chosen, _ = recipe_for(dataset, recipe or "quick", set_ or ())
+    folder = out or Path("runs") / "methods" / f"{dataset}-{budget.value}"
+    results = race(
+        chosen,
+        list(dict.fromkeys(methods.split(","))),
+        folder,
+        also=also or (),
+        seeds=seeds,
+        budget=budget.value,
+        sweep=factors,
+        root=root,
+        progress=True,
+    )
+    datasets = list(dict.fromkeys([dataset, *(also or ())]))
+    if as_json:
+        typer.echo(json.dumps([result.model_dump() for result in results]))
+    else:
+        for name in datasets:
+            console().print(race_table(results, name))
+    for path in write_race(results, datasets, folder):
+        note(f"written  {path}")

@@ -139,10 +139,15 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
             kept[storage._cdata] = storage
         return tensor
 
-    size = (-(-largest_pass // recipe.chunks), *shape)
+    sizes = [(-(-largest_pass // recipe.chunks), *shape)]
+    if recipe.local_views:  # their pass is kept beside that of the views
+        side = recipe.local_size or recipe.image_size // 2
+        count = -(-recipe.local_views * recipe.batch_size // recipe.chunks)
+        sizes.append((count, bands, side, side))
     try:
         with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
-            encoder(torch.empty(size, dtype=dtype, device="meta"))
+            for size in sizes:
+                encoder(torch.empty(size, dtype=dtype, device="meta"))
     except Exception:  # nothing can be said of a network that does not run without data
         return 0
     activations = sum(storage.nbytes() for storage in kept.values())

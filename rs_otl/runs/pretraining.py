@@ -51,6 +51,8 @@ _TASK_KEYS = {
     "chunks",
     "compile",
     "freeze_batch_norm",
+    "local_size",
+    "local_views",
     "lr",
     "milestone_lrs",
     "milestones",
@@ -184,7 +186,7 @@ def pretrain(
                 f"{recipe.dataset}: not the images that {directory} was begun with (its "
                 "imagery.json lists them): put them back, or start another run with --out DIR"
             )
-        config, weights = _describe(recipe, images, started)
+        config, weights = describe(recipe, images, started)
         refuse_too_much(recipe, len(config.spec.bands), len(division.train), processes, device)
         identity = Identity(recipe=recipe.model_dump(mode="json"), pixels=summary.pixels)
         run = _Run(directory, identity, provenance)
@@ -213,7 +215,7 @@ def pretrain(
         if data.num_workers and not _shared_memory_suffices(data):
             note("/dev/shm is too small to pass images between processes: decoding in this one")
             data.num_workers = 0
-        task = _task(recipe, config, images, len(division.train))
+        task = make_task(recipe, config, images, len(division.train))
         if weights is not None:
             task.encoder.load_state_dict(weights)
 
@@ -396,7 +398,7 @@ def refuse_another_run(directory: Path) -> None:
     )
 
 
-def _describe(
+def describe(
     recipe: Recipe, images: CachedDataset, started: Encoder | None
 ) -> tuple[EncoderConfig, dict[str, Tensor] | None]:
     """Return the description that is exported with the encoder, and the weights to start from.
@@ -453,7 +455,7 @@ def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderCo
     )
 
 
-def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: int) -> OTLTask:
+def make_task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: int) -> OTLTask:
     """Make the task of a recipe for ``count`` training images."""
     clusters = count if recipe.clusters is None else recipe.clusters
     if recipe.supervised:

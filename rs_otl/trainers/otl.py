@@ -88,6 +88,9 @@ class OTLTask(BaseTask):
             code: batches are put together from ``views`` orders of the training images, shuffled
             apart, and each order's part has a forward pass and batch statistics of its own.
             Needs ``OTLDataModule(orders=views)``.
+        local_views: Small crops of an image in each step beside its views: they learn the labels
+            of its views and have none themselves, as in SwAV and SeLa-v2.
+        local_size: Side of a local view in pixels; by default half of ``size``.
         reduction: How equation 18's terms, every view against every label set, become the loss:
             ``"sum"`` as in the paper, whose learning rates belong to it, or ``"mean"``. The
             logged loss is the mean in both cases, ln k for a network that guesses.
@@ -146,7 +149,7 @@ class OTLTask(BaseTask):
         pseudo_labels: The labels of the current epoch.
     """
 
-    ignore = ("weights", "augmentations")
+    ignore: tuple[str, ...] = ("weights", "augmentations")
     monitor = "loss"
 
     def __init__(
@@ -159,6 +162,8 @@ class OTLTask(BaseTask):
         hidden: int = 0,
         views: int = 2,
         views_apart: bool = False,
+        local_views: int = 0,
+        local_size: int | None = None,
         reduction: str = "sum",
         augment: str = "strong",
         operations: int = 10,
@@ -208,6 +213,11 @@ class OTLTask(BaseTask):
                 "relabel = reuse needs all views of an image in one step, and as many label sets: "
                 "expected relabel = fresh, or neither views_apart nor label_batch_sizes"
             )
+        if local_views and augmentations is not None:
+            raise InputError(
+                f"local_views = {local_views} with augmentations: local views are made as those "
+                "of augment are; expected one of the two"
+            )
         if any(size < 2 for size in label_batch_sizes):
             raise InputError(f"label_batch_sizes = {list(label_batch_sizes)}: expected 2 or more")
         if (mean is None) != (std is None):
@@ -232,7 +242,10 @@ class OTLTask(BaseTask):
         """Make the encoder and the heads, from the seed or the weights to start from."""
         settings = self.hparams
         self.encoder = create_encoder(settings["model"], settings["in_channels"], settings["seed"])
-        check_size(self.encoder, settings["size"])
+        if settings["local_size"] is None:
+            settings["local_size"] = settings["size"] // 2
+        for size in (settings["size"], settings["local_size"])[: 1 + bool(settings["local_views"])]:
+            check_size(self.encoder, size)
         self._started_from: EncoderConfig | None = None
         if self.weights:
             self._started_from = self._load_weights(self.weights)
@@ -290,15 +303,19 @@ class OTLTask(BaseTask):
         settings = self.hparams
         settings["mean"], settings["std"] = tuple(mean), tuple(std)  # as the checkpoint says
         if self._default_views:
-            self.augmentations = augmentation(
-                settings["augment"],
-                settings["size"],
-                mean,
-                std,
-                settings["rgb"],
-                settings["operations"],
-                settings["orientations"],
-            ).to(self.device)
+            self.augmentations, self.local_augmentations = (
+                augmentation(
+                    settings["augment"],
+                    size,
+                    mean,
+                    std,
+                    settings["rgb"],
+                    settings["operations"],
+                    settings["orientations"],
+                    local=bool(local),
+                ).to(self.device)
+                for local, size in enumerate((settings["size"], settings["local_size"]))
+            )
         self.plain_view = evaluation_transforms(settings["size"], mean, std)
 
     def train(self, mode: bool = True) -> Self:
@@ -377,12 +394,39 @@ class OTLTask(BaseTask):
         Raises:
             InputError: If values lie outside [0, 1].
         """
-        views, batch = views or self.hparams["views"], len(images)
+        return self._outputs(self.augmentations, images, views or self.hparams["views"], passes)
+
+    def local_outputs(self, images: Tensor) -> Tensor:
+        """Return outputs ``(local_views, heads, B, k)`` of freshly made local views of images.
+
+        They have a forward pass of their own, and so batch statistics.
+
+        Args:
+            images: float32 in [0, 1] or uint8, ``(B, C, S, S)``.
+        """
+        return self._outputs(self.local_augmentations, images, self.hparams["local_views"])
+
+    def _outputs(
+        self, augmentations: nn.Module, images: Tensor, views: int, passes: int = 1
+    ) -> Tensor:
+        outputs = self(self.make_views(augmentations, images, views), passes)
+        return outputs.unflatten(1, (views, len(images))).transpose(0, 1)
+
+    def make_views(self, augmentations: nn.Module, images: Tensor, views: int) -> Tensor:
+        """Return views of images one after the other, ``(views x B, C, S, S)``, normalised.
+
+        Args:
+            augmentations: Makes one view of each image.
+            images: float32 in [0, 1] or uint8, ``(B, C, S, S)``.
+            views: Number of views.
+
+        Raises:
+            InputError: If values lie outside [0, 1].
+        """
         self._check_range(images)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            stacked = torch.cat([self.augmentations(images) for _ in range(views)])
-        outputs = self(stacked.contiguous(memory_format=torch.channels_last), passes)
-        return outputs.unflatten(1, (views, batch)).transpose(0, 1)
+            stacked = torch.cat([augmentations(images) for _ in range(views)])
+        return stacked.contiguous(memory_format=torch.channels_last)
 
     def plain_features(self, images: Tensor) -> Tensor:
         """Return features ``(B, D)`` of images as they are, resized, cropped and normalised."""
@@ -410,13 +454,23 @@ class OTLTask(BaseTask):
         else:
             labels = self.pseudo_labels[batch["index"]]
             self._keep_outputs(batch["index"], outputs.detach())
+        loss = self._loss(outputs, labels)
+        terms = views * len(labels)
+        if local := self.hparams["local_views"]:
+            local_loss = self._loss(self.local_outputs(batch["image"]), labels)
+            loss = (views * loss + local * local_loss) / (views + local)
+            terms += local * len(labels)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        return loss * (terms if self.hparams["reduction"] == "sum" else 1)
+
+    @staticmethod
+    def _loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the heads, ``(g, heads, B, k)`` against ``(h, heads, B)``."""
         losses = [
             label_consistent_loss(outputs[:, head], labels[:, head])
             for head in range(labels.shape[1])
         ]
-        loss = torch.stack(losses).mean()
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
-        return loss * (views * len(labels) if self.hparams["reduction"] == "sum" else 1)
+        return torch.stack(losses).mean()
 
     def validation_step(
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0

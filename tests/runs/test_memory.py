@@ -51,6 +51,8 @@ def test_the_parts_grow_as_they_must():
     assert more.weights > plain.weights
     half = estimate(recipe(clusters=16, precision="bf16"), 3, 1000)
     assert half.step == pytest.approx(plain.step / 2, rel=0.2)
+    local = estimate(recipe(clusters=16, local_views=8), 3, 1000)
+    assert local.step > 1.5 * plain.step
     parted = estimate(recipe(clusters=16, chunks=4), 3, 1000)
     assert plain.step / 4 < parted.step < plain.step / 2
     assert estimate(recipe(clusters=None), 3, 1000).outputs == 2 * 1000 * 1000 * 4

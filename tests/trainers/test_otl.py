@@ -236,6 +236,40 @@ def test_a_run_is_the_paper_written_out(reduction):
         torch.testing.assert_close(task.encoder.get_parameter(name), weights, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_local_views_learn_the_labels_of_the_views(reduction):
+    task = _task(local_views=3, heads=2, reduction=reduction, freeze_batch_norm=True)
+    _fit(task)
+    images = _Images().images[:6]
+    labels = task.pseudo_labels[torch.arange(6)]  # (2 label sets, 2 heads, 6)
+    task.log = lambda *_, **__: None  # there is no trainer any more
+    torch.manual_seed(5)
+    loss = task.training_step({"image": images, "index": torch.arange(6)}, 0)
+
+    torch.manual_seed(5)
+    views, local = task.view_outputs(images), task.local_outputs(images)
+    assert (views.shape, local.shape) == ((2, 2, 6, 4), (3, 2, 6, 4))
+    terms = [
+        [nn.functional.cross_entropy(view[head], every[head]) for view in [*views, *local]]
+        for head in range(2)
+        for every in labels
+    ]
+    expected = torch.tensor(terms).mean() * (10 if reduction == "sum" else 1)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_local_views_are_small_parts_of_the_image():
+    task = _task(local_views=1, local_size=16)
+    small = task.make_views(task.local_augmentations, _Images().images, 1)
+    assert small.shape == (40, 3, 16, 16)
+    crops = task.local_augmentations.sample(500).crops
+    area = crops[:, :, :2].abs().amax(-1).prod(-1)
+    assert 0.045 < area.min() < 0.08
+    assert 0.25 < area.max() < 0.31
+    with pytest.raises(InputError, match="local_views = 1 with augmentations"):
+        _task(local_views=1, augmentations=nn.Identity())
+
+
 def _labelled_by_another_solver(network, images):
     slots = torch.arange(4).repeat_interleave(len(images) // 4)
     with torch.no_grad():

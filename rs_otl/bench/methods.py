@@ -1,0 +1,484 @@
+"""The race: OTL beside other methods, from random weights, on the same images."""
+
+import csv
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+from torch import nn
+
+from rs_otl.bench.contenders import BYOL, DINO, Contender, MoCo, SimCLR, SwAV, VICReg
+from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
+from rs_otl.errors import InputError, note
+from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interval
+from rs_otl.files import atomic_write
+from rs_otl.models import Encoder
+from rs_otl.recipe import Recipe
+from rs_otl.runs.pretraining import describe, make_task, quiet_lightning
+from rs_otl.runs.state import read_json, write_json
+from rs_otl.spec import RGB, load_size
+from rs_otl.trainers import OTLTask
+
+Model = TypeVar("Model", bound=BaseModel)
+Budget = Literal["passes", "time"]
+SHOTS = 5
+# Scores by which methods are compared, in the words of the table.
+SCORES = {"knn": "kNN (k = 10)", "linear": "linear, standardised", "few_shot": f"{SHOTS}-shot"}
+
+
+# Keys of a recipe that other methods have too.
+_SHARED = {
+    *("augment", "operations", "orientations", "views", "local_views", "local_size", "chunks"),
+    *("lr", "milestones", "milestone_lrs", "momentum", "weight_decay", "warmup", "compile", "seed"),
+}
+_NO_CROPS = {"local_views": 0}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method enters the race.
+
+    Attributes:
+        module: Its loss and heads; ``None`` if a recipe of ours says it all.
+        recipe: What it sets otherwise than the recipe of the race: the rate that is usual for
+            batches of 64, and whether its authors use local views.
+    """
+
+    module: Callable[..., nn.Module] | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+METHODS = {
+    "otl": Method(),
+    "diet": Method(
+        recipe={"method": "instance", "clusters": None, "hidden": 0, "heads": 1} | _NO_CROPS
+    ),
+    "simclr": Method(SimCLR, {"lr": 0.06} | _NO_CROPS),
+    "moco": Method(MoCo, {"lr": 0.06} | _NO_CROPS),
+    "byol": Method(BYOL, {"lr": 0.1} | _NO_CROPS),
+    "vicreg": Method(VICReg, {"lr": 0.02} | _NO_CROPS),
+    "swav": Method(SwAV, {"lr": 0.1, "local_views": 3}),
+    "dino": Method(DINO, {"lr": 0.06, "local_views": 3}),
+}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(_Value):
+    """What a race is of, in ``race.json``: results of another one are not mixed in.
+
+    Attributes:
+        recipe: Of OTL.
+        also: Further data sets that all are judged on.
+        budget: See :func:`race`.
+        sweep: See :func:`race`.
+    """
+
+    recipe: Recipe
+    also: tuple[str, ...]
+    budget: Budget
+    sweep: tuple[float, ...]
+
+
+class Preparation(_Value):
+    """What was measured before a method's race, in ``METHOD.json``.
+
+    Attributes:
+        knn: By rate, of encoders trained on a part of the training images, on the other part.
+        epoch_seconds: Of an epoch, if the budget is time.
+    """
+
+    knn: dict[str, float] = {}
+    epoch_seconds: float | None = None
+
+
+class Result(_Value):
+    """What came of a method and a seed, in ``METHOD-SEED.json``.
+
+    Attributes:
+        method: Its name.
+        seed: Of weights, views and order.
+        lr: Rate at the start.
+        epochs: Passes over the training images.
+        seconds: Spent in training, scores not counted.
+        correct: Whether each test image was predicted correctly, by data set, then by ``"knn"``
+            and ``"linear"``.
+        few_shot: Accuracy of the nearest class mean of 5 images a class, by data set.
+        curve: Seconds of training and kNN on the test images, on the way.
+    """
+
+    method: str
+    seed: int
+    lr: float
+    epochs: int
+    seconds: float
+    correct: dict[str, dict[str, tuple[bool, ...]]]
+    few_shot: dict[str, float]
+    curve: tuple[tuple[float, float], ...]
+
+    def score(self, dataset: str, score: str) -> float:
+        """Return an accuracy in [0, 1], by a key of :data:`SCORES`."""
+        if score == "few_shot":
+            return self.few_shot[dataset]
+        return float(np.mean(self.correct[dataset][score]))
+
+
+def race(
+    recipe: Recipe,
+    methods: Sequence[str],
+    out: Path,
+    *,
+    also: Sequence[str] = (),
+    seeds: int = 3,
+    budget: Budget = "passes",
+    sweep: Sequence[float] = (),
+    root: Path | None = None,
+    progress: bool = False,
+) -> list[Result]:
+    """Train encoders by several methods, and judge them on the same images.
+
+    All have the recipe's encoder, views, batches, images, optimiser and schedule; what a method
+    sets otherwise stands in :data:`METHODS`. What is finished is kept in ``out``, so that a race
+    that was stopped goes on.
+
+    Args:
+        recipe: Of OTL; the training images of its division are trained on.
+        methods: Names in :data:`METHODS`.
+        out: Folder of the results.
+        also: Further data sets to judge on, which no encoder has seen.
+        seeds: Of each method.
+        budget: ``"passes"``: all see the images ``recipe.epochs`` times; ``"time"``: all train as
+            long as OTL takes for that, by the time of an epoch of each.
+        sweep: Factors of each method's rate to try first, with seed 0 on four fifths of the
+            training images; the best by kNN on the last fifth is taken. No test image is seen.
+        root: Where data sets lie.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        A result for each seed and method.
+
+    Raises:
+        InputError: If a method is unknown, the recipe starts from weights, a data set has no
+            labels, or ``out`` holds another race.
+    """
+    for name in methods:
+        if name not in METHODS:
+            raise InputError(f"method {name!r}: expected some of {', '.join(METHODS)}")
+    if recipe.init is not None or recipe.supervised:
+        raise InputError(
+            "the race is of methods without labels, from random weights: expected "
+            "neither init nor supervised in the recipe"
+        )
+    _begin(out, Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep)))
+    quiet_lightning()
+    sets = {
+        name: load_dataset(name, load_size(recipe.image_size), root, progress=progress)
+        for name in dict.fromkeys((recipe.dataset, *also))
+    }
+    for name, images in sets.items():
+        if images.labels is None:
+            raise InputError(f"{name} has no labels: the race is judged by them")
+    first = sets[recipe.dataset]
+    division = divide(first, recipe.division, recipe.keep_duplicates_together)
+
+    def prepared(name: str) -> tuple[Recipe, float]:
+        """Return a method's recipe with its best rate, and the seconds of an epoch."""
+        own = Recipe.model_validate(recipe.model_dump() | dict(METHODS[name].recipe))
+        path = out / f"{name}.json"
+        known = _read(Preparation, path) or Preparation()
+        if sweep and not known.knn:
+            known = known.model_copy(update={"knn": _try(name, own, sweep, first, division)})
+            write_json(path, known)
+        if known.knn:
+            own = own.model_copy(update={"lr": float(max(known.knn, key=known.knn.__getitem__))})
+        if budget == "time" and known.epoch_seconds is None:
+            # The second epoch: the first one compiles.
+            seconds = _train(name, own, first, division, stop_after=2)[1].seconds[-1]
+            known = known.model_copy(update={"epoch_seconds": seconds})
+            write_json(path, known)
+        return own, known.epoch_seconds or 1.0
+
+    allowed = recipe.epochs * prepared("otl")[1] if budget == "time" else recipe.epochs
+    recipes = {}
+    for name in methods:
+        own, epoch_seconds = prepared(name)
+        epochs = max(1, round(allowed / epoch_seconds))
+        recipes[name] = own.model_copy(update={"epochs": epochs})
+    results = []
+    for seed in range(seeds):
+        for name, own in recipes.items():
+            path = out / f"{name}-{seed}.json"
+            result = _read(Result, path)
+            if result is None:
+                seeded = own.model_copy(update={"seed": seed})
+                result = _result(name, seeded, sets, division)
+                write_json(path, result)
+            note(
+                f"{name}, seed {seed}: {result.epochs} epochs, {result.seconds:,.0f} s, "
+                f"kNN {100 * result.score(recipe.dataset, 'knn'):.1f}"
+            )
+            results.append(result)
+    return results
+
+
+def _begin(out: Path, settings: Settings) -> None:
+    path = out / "race.json"
+    known = _read(Settings, path)
+    if known is None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    elif known != settings:
+        raise InputError(f"{out} holds a race of other settings: name another folder with --out")
+
+
+def _read(model: type[Model], path: Path) -> Model | None:
+    return read_json(model, path, "remove it to have it made again") if path.exists() else None
+
+
+def race_table(results: Sequence[Result], dataset: str) -> Table:
+    """Return the scores on a data set: mean over seeds, its 95 % interval, and against OTL.
+
+    The difference from OTL has the interval of the test images, drawn anew together for all seeds.
+    """
+    table = Table(title=f"{dataset}: mean over seeds, ± half its 95 % interval")
+    for column in ("method", "seeds", "epochs", "seconds", *SCORES.values(), "kNN less OTL's"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    by_method = _by_method(results)
+    otl = by_method.get("otl")
+    for name, runs in by_method.items():
+        scores = [_mean([run.score(dataset, score) for run in runs]) for score in SCORES]
+        versus = ""
+        if otl and name != "otl" and len(otl) == len(runs):
+            difference, low, high = paired_seeds(runs, otl, dataset)
+            versus = f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        table.add_row(
+            name,
+            str(len(runs)),
+            f"{np.mean([run.epochs for run in runs]):.0f}",
+            f"{np.mean([run.seconds for run in runs]):,.0f}",
+            *scores,
+            versus,
+        )
+    return table
+
+
+def paired_seeds(
+    one: Sequence[Result], other: Sequence[Result], dataset: str, score: str = "knn"
+) -> tuple[float, float, float]:
+    """Return the difference of two methods' mean accuracy, and its 95 % interval.
+
+    Test images are drawn anew, and with each image the predictions of all seeds.
+
+    Args:
+        one: Results of a method, one for each seed.
+        other: Those of the other method.
+        dataset: Judged on.
+        score: ``"knn"`` or ``"linear"``.
+    """
+    difference = np.mean([run.correct[dataset][score] for run in one], axis=0) - np.mean(
+        [run.correct[dataset][score] for run in other], axis=0
+    )
+    draws = np.random.default_rng(0).integers(len(difference), size=(2000, len(difference)))
+    low, high = np.quantile(difference[draws].mean(1), (0.025, 0.975))
+    return float(difference.mean()), float(low), float(high)
+
+
+def write_race(results: Sequence[Result], datasets: Sequence[str], out: Path) -> list[Path]:
+    """Write ``results.csv``, a row for each method, seed and data set, and ``race.png``."""
+    with atomic_write(out / "results.csv") as aside, aside.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["method", "seed", "lr", "epochs", "seconds", "dataset", *SCORES])
+        for run in results:
+            for dataset in datasets:
+                scores = [f"{run.score(dataset, score):.4f}" for score in SCORES]
+                made = [run.method, run.seed, run.lr, run.epochs, f"{run.seconds:.1f}"]
+                rows.writerow([*made, dataset, *scores])
+    _draw(results, datasets[0], out / "race.png")
+    return [out / "results.csv", out / "race.png"]
+
+
+def _draw(results: Sequence[Result], dataset: str, path: Path) -> None:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="seconds of training", ylabel="kNN accuracy (%)", title=dataset
+    )
+    for number, (name, runs) in enumerate(_by_method(results).items()):
+        colour = colormaps["tab10"](number % 10)
+        for place, run in enumerate(runs):
+            seconds, scores = np.array(run.curve).T
+            axes.plot(
+                seconds, 100 * scores, ".-", color=colour, label=None if place else name, alpha=0.8
+            )
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    with atomic_write(path) as aside:
+        figure.savefig(aside, dpi=120, format="png")
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = f"{100 * np.mean(values):.1f}"
+    if len(values) < 2:
+        return mean
+    low, high = t_interval(np.array(values))
+    return f"{mean} ± {50 * (high - low):.1f}"
+
+
+def _by_method(results: Sequence[Result]) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for run in results:
+        groups.setdefault(run.method, []).append(run)
+    return groups
+
+
+class _Clock(Callback):
+    """Takes the seconds of each epoch, labels and steps, and scores on the way, not counted.
+
+    Args:
+        score: Of the encoder.
+        times: Scores in all, the last after training.
+        stop_after: Epochs, if fewer than the schedule has.
+    """
+
+    def __init__(self, score: Callable[[nn.Module], float], times: int, stop_after: int) -> None:
+        self.score, self.times, self.stop_after = score, times, stop_after
+        self.seconds: list[float] = []
+        self.curve: list[tuple[float, float]] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, before the labels of the epoch."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self._began)
+        done, epochs = len(self.seconds), trainer.max_epochs or 1
+        if done * self.times // epochs > (done - 1) * self.times // epochs:
+            self.curve.append((sum(self.seconds), self.score(cast(OTLTask, pl_module).encoder)))
+        trainer.should_stop = done >= self.stop_after
+
+
+def _train(
+    name: str,
+    recipe: Recipe,
+    images: CachedDataset,
+    division: Division,
+    times: int = 0,
+    stop_after: int = 2**31,
+) -> tuple[Encoder, _Clock]:
+    """Train an encoder by a method, and return it and what the clock took.
+
+    Args:
+        name: Of the method.
+        recipe: Its recipe.
+        images: The data set.
+        division: Its training images are trained on; its test images give the scores on the way.
+        times: Scores on the way; 0 for none.
+        stop_after: Epochs, if fewer than the recipe's.
+    """
+    config, _ = describe(recipe, images, None)
+    count, module = len(division.train), METHODS[name].module
+    task: OTLTask
+    if module is None:
+        task = make_task(recipe, config, images, count)
+    else:
+        task = Contender(
+            module,
+            count,
+            model=recipe.encoder,
+            in_channels=len(config.spec.bands),
+            size=recipe.image_size,
+            mean=config.spec.mean,
+            std=config.spec.std,
+            rgb=config.spec.bands == RGB,
+            **recipe.model_dump(include=_SHARED),
+        )
+
+    def knn(encoder: nn.Module) -> float:
+        features = [
+            extract_features(Encoder(encoder, config), images, side)
+            for side in (division.train, division.test)
+        ]
+        labels = torch.from_numpy(cast(NDArray[np.int64], images.labels))
+        predicted = knn_predict(features[0], labels[division.train], features[1], k=[10])[10]
+        return float((predicted == labels[division.test]).float().mean())
+
+    clock = _Clock(knn, times, stop_after)
+    trainer = Trainer(
+        max_epochs=recipe.epochs,
+        devices=1,
+        logger=False,
+        callbacks=[clock],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+    )
+    data = OTLDataModule(
+        images,
+        batch_size=min(recipe.batch_size, count),
+        division=division,
+        supervised=module is not None,
+        seed=recipe.seed,
+    )
+    trainer.fit(task, datamodule=data)
+    return Encoder(task.encoder.eval(), config), clock
+
+
+def _result(
+    name: str,
+    recipe: Recipe,
+    sets: Mapping[str, CachedDataset],
+    division: Division,
+) -> Result:
+    """Train a method with a seed, and judge it."""
+    first = next(iter(sets.values()))
+    encoder, clock = _train(name, recipe, first, division, times=5)
+    correct, few_shot = {}, {}
+    for place, (dataset, images) in enumerate(sets.items()):
+        judged = division if place == 0 else divide(images, recipe.division)
+        made = evaluate(encoder, images, judged, name=name, shots=[SHOTS])
+        correct[dataset] = {
+            "knn": made.correct("knn").tolist(),
+            "linear": made.correct("linear_standardised").tolist(),
+        }
+        few_shot[dataset] = made.few_shot[0].scores["class_mean"].accuracy
+    return Result(
+        method=name,
+        seed=recipe.seed,
+        lr=recipe.lr,
+        epochs=recipe.epochs,
+        seconds=sum(clock.seconds),
+        correct=correct,
+        few_shot=few_shot,
+        curve=tuple(clock.curve),
+    )
+
+
+def _try(
+    name: str, recipe: Recipe, factors: Sequence[float], images: CachedDataset, division: Division
+) -> dict[str, float]:
+    """Return kNN on a fifth of the training images by rate, trained on the others."""
+    shuffled = np.random.default_rng(0).permutation(division.train)
+    fifth = len(shuffled) // 5
+    inner = replace(division, train=np.sort(shuffled[fifth:]), test=np.sort(shuffled[:fifth]))
+    tried = {}
+    for factor in factors:
+        rate = recipe.lr * factor
+        own = recipe.model_copy(update={"lr": rate, "seed": 0})
+        tried[f"{rate:g}"] = _train(name, own, images, inner, times=1)[1].curve[-1][1]
+        note(f"{name}, rate {rate:g}: kNN {100 * tried[f'{rate:g}']:.1f} on training images")
+    return tried

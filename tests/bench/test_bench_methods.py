@@ -1,0 +1,95 @@
+"""The race of methods, at toy size."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from command_line import draw_folder
+from PIL import Image
+from typer.testing import CliRunner
+
+from rs_otl.bench.methods import METHODS, Result, paired_seeds
+from rs_otl.cli import app
+
+_SIZE = [
+    option
+    for key in ("image_size=32", "epochs=2", "clusters=4", "batch_size=16", "hidden=32")
+    for option in ("--set", key)
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("images"))
+
+
+def _race(images, out, *options):
+    command = ["bench", "methods", str(images), "--seeds", "1", *_SIZE, "--out", str(out)]
+    return CliRunner().invoke(app, [*command, *options])
+
+
+def test_every_method_trains_and_is_judged_on_the_same_images(images, tmp_path):
+    result = _race(images, tmp_path, "--set", "local_views=1", "--set", "local_size=16")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == list(METHODS)
+    for row in rows:
+        assert 0.1 < float(row["knn"]) <= 1, row
+    weights = {json.loads((tmp_path / f"{name}-0.json").read_text())["seconds"] for name in METHODS}
+    assert len(weights) == len(METHODS)
+    drawn = np.asarray(Image.open(tmp_path / "race.png").convert("L"))
+    assert drawn.std() > 10
+
+    again = _race(images, tmp_path, "--set", "local_views=1", "--set", "local_size=16", "--json")
+    for made in json.loads(again.stdout):  # nothing is made again
+        kept = json.loads((tmp_path / f"{made['method']}-0.json").read_text())
+        assert made == kept
+
+
+def test_rates_are_chosen_on_training_images_and_time_is_shared(images, tmp_path):
+    options = ("--methods", "otl,simclr", "--sweep", "0.01,1", "--budget", "time")
+    result = _race(images, tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    paths = (tmp_path / "otl.json", tmp_path / "simclr.json")
+    otl, simclr = (json.loads(path.read_text()) for path in paths)
+    assert list(simclr["knn"]) == ["0.0006", "0.06"]
+    made = json.loads((tmp_path / "simclr-0.json").read_text())
+    assert made["lr"] == float(max(simclr["knn"], key=simclr["knn"].get))
+    expected = round(2 * otl["epoch_seconds"] / simclr["epoch_seconds"])
+    assert made["epochs"] == max(1, expected)
+
+
+def test_another_race_and_what_is_none_are_refused(images, tmp_path):
+    wrong = _race(images, tmp_path, "--methods", "otl,barlow")
+    assert wrong.exit_code == 2
+    assert "expected some of otl, diet" in str(wrong.exception or wrong.output)
+
+
+def test_the_difference_of_methods_is_that_of_images_over_seeds():
+    def results(*shares):
+        generator = np.random.default_rng(1)
+        return [
+            Result(
+                method="m",
+                seed=seed,
+                lr=1,
+                epochs=1,
+                seconds=1,
+                correct={"d": {"knn": (generator.random(1000) < share).tolist()}},
+                few_shot={},
+                curve=(),
+            )
+            for seed, share in enumerate(shares)
+        ]
+
+    one, other = results(0.8, 0.9), results(0.6, 0.7)
+    difference, low, high = paired_seeds(one, other, "d")
+    exact = np.mean([run.score("d", "knn") for run in one]) - np.mean(
+        [run.score("d", "knn") for run in other]
+    )
+    assert difference == pytest.approx(exact)
+    assert low < 0.2 < high
+    assert 0.03 < high - low < 0.15
+    assert paired_seeds(one, one, "d") == (0, 0, 0)
