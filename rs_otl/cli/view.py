@@ -1,5 +1,6 @@
 """`rs-otl view`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -32,4 +33,6 @@ def view(
     from rs_otl.geo import view as run
 
     out = output or (embeddings or source).with_suffix(".html")
-    typer.echo(run(source, out, embeddings=embeddings, class_map=class_map))
+    typer.echo(
+        run(source, out, embeddings=embeddings, class_map=class_map, progress=sys.stderr.isatty())
+    )

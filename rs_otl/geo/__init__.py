@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from rs_otl.geo.mapping import map_scene as map
     from rs_otl.geo.searching import search
     from rs_otl.geo.tiling import tile
-    from rs_otl.geo.viewing import view
+    from rs_otl.geo.viewing import explore, view
 
-__all__ = ["demo", "embed", "map", "search", "tile", "view"]
+__all__ = ["demo", "embed", "explore", "map", "search", "tile", "view"]
 
 _PLACES = {
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
+    "explore": ("viewing", "explore"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
     "tile": ("tiling", "tile"),
@@ -31,7 +32,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("demo", "embed", "map", "search"):
+    if name != "tile":
         require_extra("geo", name)
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
