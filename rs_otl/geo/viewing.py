@@ -20,10 +20,11 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform as transform_coordinates
 
 from rs_otl.datasets.scene import Scene, SceneLike
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_folder, atomic_write, refuse_output
 from rs_otl.geo.cells import FileCells, is_embedding, open_file
 from rs_otl.geo.classifier import MOST_CLASSES, STRENGTH
+from rs_otl.geo.labels import read_labels
 from rs_otl.geo.legend import palette
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.provenance import Provenance
@@ -69,6 +70,7 @@ def view(
     *,
     embeddings: str | Path | None = None,
     class_map: str | Path | None = None,
+    labels: str | Path | None = None,
     progress: bool = False,
 ) -> Path:
     """Write an HTML page that needs no network, to look at a scene and to label it.
@@ -87,6 +89,8 @@ def view(
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene.
         class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder; its
             confidence, if that lies beside it, is shown too.
+        labels: Labels that the page has saved, or other points with a class, to go on with; each
+            stands for the middle of its cell.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -109,7 +113,7 @@ def view(
             if not in_page:
                 refuse_output(folder)
                 keep = _beside(written.enter_context(atomic_folder(folder)), folder.name)
-            page = _page(scene, cells, class_map, step, 0, keep, in_page, progress)
+            page = _page(scene, cells, class_map, labels, step, 0, keep, in_page, progress)
             aside.write_text(page, encoding="utf-8")
     return out
 
@@ -119,6 +123,7 @@ def explore(
     *,
     embeddings: str | Path | None = None,
     class_map: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> Page:
     """Show the page of :func:`view` in a notebook, where it is the last value of a cell.
 
@@ -129,6 +134,7 @@ def explore(
         source: As of :func:`view`, like what follows.
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene.
         class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder.
+        labels: Labels to go on with.
 
     Returns:
         The page.
@@ -141,7 +147,7 @@ def explore(
         while scene and scene.width * scene.height > _PIXELS_IN_NOTEBOOK * 4**finest:
             finest += 1
         step = _step(cells, _BYTES_IN_NOTEBOOK)
-        return Page(_page(scene, cells, class_map, step, finest, _inline, True, False))
+        return Page(_page(scene, cells, class_map, labels, step, finest, _inline, True, False))
 
 
 @contextmanager
@@ -195,6 +201,7 @@ def _page(
     scene: Scene | None,
     cells: FileCells,
     class_map: str | Path | None,
+    labels: str | Path | None,
     step: int,
     finest: int,
     keep: Keep,
@@ -242,6 +249,8 @@ def _page(
     }
     if class_map is not None:
         data["map"] = _map_layer(Path(class_map), cells, keep)
+    if labels is not None:
+        data["labels"] = _labels(Path(labels), cells)
     if scene is not None:
         levels, data["tiles"] = draw_pyramid(scene, made.bands, finest, keep, progress)
         data["levels"] = levels[::-1]
@@ -349,6 +358,23 @@ def _map_layer(path: Path, cells: FileCells, keep: Keep) -> dict[str, Any]:
         "confidence": confidence,
         "extent": [columns * made.stride, rows * made.stride],
     }
+
+
+def _labels(path: Path, cells: FileCells) -> list[tuple[str, int, int]]:
+    """Read labels of a class each, with row and column of their cell."""
+    found = []
+    read = read_labels(path, [cells])
+    for label in read.used:
+        ((_, places),) = label.places
+        if len(places) > 1:
+            raise InputError(
+                f"{path}: {label.name} covers {len(places)} cells; expected points, as the page "
+                "saves them"
+            )
+        found.append((label.klass, *places[0].tolist()))
+    for skipped in read.skipped:
+        note(f"{path}: {skipped.name} {skipped.reason}")
+    return found
 
 
 def _words(value: Any) -> str:

@@ -254,6 +254,11 @@ def test_saved_labels_give_the_map_of_the_page_by_command_line(place, tmp_path, 
     assert (by_page.reshape(chart.shape) == chart).all()
     assert np.abs(100 * np.reshape(sure, chart.shape) - confidence).max() < 0.51
     colours = window.browser.evaluate("Object.fromEntries(colours)")
+    if place == "utm":  # it goes on another day
+        again = {"embeddings": tmp_path / "out.tif", "labels": labels}
+        window = opened(view(scene, tmp_path / "again.html", **again))
+        assert window.browser.evaluate("[...mapped.classes]") == classes
+        assert window.browser.evaluate("geojson()") == json.loads(labels.read_text())
     assert [colours[name] for name in order] == [
         "#{:02x}{:02x}{:02x}".format(*shade[:3]) for shade in shades
     ]
@@ -404,6 +409,9 @@ def test_files_of_another_scene_are_refused(page, tmp_path, encoder):
         with pytest.raises(InputError, match=message):
             view(other, out, embeddings=embeddings)
         assert not out.exists()
+    field = labels(tmp_path / "field.gpkg", scene, [("wood", shapely.box(80, 10, 120, 60))])
+    with pytest.raises(InputError, match=r"field.gpkg: label 1 \(wood\) covers .* expected points"):
+        view(scene, out, embeddings=made, labels=field)
     with pytest.raises(InputError, match="has no classes"):
         view(scene, out, embeddings=made, class_map=made)
     with pytest.raises(InputError, match="expected embeddings"):

@@ -97,7 +97,7 @@ function styleOf(feature) {
     fill: new ol.style.Fill({ color: colour }), stroke: new ol.style.Stroke({ color: "#fff", width: 2 }) }) });
   return [["#000c", 2], [colour, 0]].map(([color, more]) => new ol.style.Style({
     stroke: new ol.style.Stroke({ color, width: (kind === "example" ? 3 : 2) + more }),
-    text: more || !text ? undefined : new ol.style.Text({ text, font: "bold 15px system-ui",
+    text: more || !text ? undefined : new ol.style.Text({ text, overflow: true, font: "bold 15px system-ui",
       fill: new ol.style.Fill({ color: colour }), stroke: new ol.style.Stroke({ color: "#000", width: 3 }) }),
   }));
 }
@@ -208,11 +208,13 @@ function similar() {
 
 // ---- Labels.
 
-// In the order in which they were made: the file's, if a map is shown.
-let classes = data.map ? data.map.classes.map(([name]) => name) : [];
-let labels = [], past = [], saved = true, current = 0;
+// In the order in which they were made: first those of the map and the labels that were given.
 const chosen = new Map(data.map ? data.map.classes : []);
-let colours = new Map(chosen);
+let classes = [...new Set([...chosen.keys(), ...(data.labels || []).map(([klass]) => klass)])];
+let labels = (data.labels || []).map(([klass, row, column]) =>
+  ({ klass, index: Math.floor(row / step) * columns + Math.floor(column / step) }));
+let past = [], saved = true, current = 0;
+let colours = coloursOf(classes, chosen);
 
 // As colours_of of rs_otl/geo/legend.py.
 function coloursOf(names, chosen) {
@@ -257,9 +259,10 @@ function place(index) {
 function undo() {
   if (!past.length) return;
   labels = past.pop();
-  saved = !labels.length;
+  saved = false;
   remap();
 }
+addEventListener("beforeunload", event => { if (!saved && labels.length) event.preventDefault(); });
 // The map of the labels; without two classes the one that the page came with.
 let mapped = null;
 function remap() {
@@ -273,7 +276,7 @@ function remap() {
     const first = !pictures.map;
     paint("map", index => shades[mapped.classes[index] - 1]);
     paint("confidence", index => ramp(mapped.sure[index]));
-    if (first || layer === "none" || layer === "similarity" || layer === "embedding") show("map");
+    if (first || !["map", "confidence"].includes(layer)) show("map");
   } else original();
   listClasses();
 }
@@ -286,7 +289,7 @@ const rgb = colour => [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16)
 
 function listClasses() {
   const labelling = tool() === "label";
-  element("label-part").hidden = !labelling && !classes.length;
+  element("label-part").hidden = !labelling && !(classes.length && pictures.map);
   element("add").hidden = element("label-buttons").hidden = !labelling;
   element("classes").replaceChildren(...classes.map((name, number) => {
     const line = document.createElement("label"), box = document.createElement("i");
@@ -356,7 +359,6 @@ function save() {
   saved = true;
   element("state").textContent = `Saved as ${link.download}: rs-otl map --labels takes it.`;
 }
-addEventListener("beforeunload", event => { if (!saved) event.preventDefault(); });
 
 // ---- What the user does.
 
@@ -364,8 +366,7 @@ const tool = () => document.querySelector("#tools input:checked").value;
 function choose(name) {
   document.querySelector(`#tools input[value=${name}]`).checked = true;
   element("map").classList.toggle("acting", name !== "move");
-  element("cross").hidden = name === "move";
-  element("similar-part").hidden = name !== "similar" && !examples.length;
+  element("similar-part").hidden = name !== "similar";
   listClasses();
 }
 function act(position, shifted) {
@@ -395,6 +396,7 @@ const keys = {
 };
 keys[" "] = keys[0];
 addEventListener("keydown", event => {
+  element("cross").hidden = event.target !== element("map") || tool() === "move";
   const typing = event.target.matches("input:not([type=radio]):not([type=checkbox]), button, summary");
   if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing) undo();
   else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -425,9 +427,11 @@ function start() {
     element("layers").append(label);
   }
   picture("embedding", data.embedding, [columns * cell, rows * cell]);
-  original();
   similar();
-  show(data.map ? "map" : data.levels ? "none" : "embedding");
+  labels = labels.filter(label => known[label.index]);
+  show(data.levels ? "none" : "embedding");
+  remap();
+  if (data.map) show("map");
   over.setOpacity(Number(element("opacity").value));
   element("opacity").oninput = event => over.setOpacity(Number(event.target.value));
   element("swiping").onchange = swipe;
@@ -439,7 +443,10 @@ function start() {
   for (const input of document.querySelectorAll("#tools input")) input.onchange = () => choose(input.value);
   choose("move");
   map.on("click", event => act(event.coordinate, event.originalEvent.shiftKey));
-  map.on("pointermove", event => { element("where").textContent = said(event.coordinate); });
+  map.on("pointermove", event => {
+    element("cross").hidden = true;
+    element("where").textContent = said(event.coordinate);
+  });
   map.getView().fit(extent);
   map.once("rendercomplete", () => { document.body.dataset.ready = "yes"; });
 }
