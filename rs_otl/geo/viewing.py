@@ -16,9 +16,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.errors import RasterioError
 from rasterio.warp import transform as transform_coordinates
 
+from rs_otl.datasets.raster import RASTER_ERRORS
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_folder, atomic_write, refuse_output
@@ -214,8 +214,11 @@ def _page(
         np.minimum(np.arange(0, count, step) + step // 2, count - 1)
         for count in (grid.rows, grid.columns)
     )
-    held = set(down.tolist())
-    values = np.stack([row[across] for number, row in enumerate(cells.rows()) if number in held])
+    places = {number: place for place, number in enumerate(down.tolist())}
+    values = np.empty((len(down), len(across), cells.features), np.float32)
+    for number, row in enumerate(cells.rows()):
+        if number in places:
+            values[places[number]] = row[across]
     with_data = np.asarray(np.isfinite(values).all(axis=-1))
     if not with_data.any():
         raise InputError(f"{cells.name}: holds no data, all is nodata")
@@ -299,7 +302,7 @@ def _degrees(cells: FileCells) -> dict[str, Any] | None:
     x, y = cells.coordinate(column.ravel(), row.ravel())
     try:
         lon, lat = map(np.array, transform_coordinates(cells.crs, "EPSG:4326", x, y)[:2])
-    except RasterioError:
+    except RASTER_ERRORS:
         return None
     if not np.isfinite([lon, lat]).all():
         return None
@@ -371,7 +374,10 @@ def _labels(path: Path, cells: FileCells) -> list[tuple[str, int, int]]:
                 f"{path}: {label.name} covers {len(places)} cells; expected points, as the page "
                 "saves them"
             )
-        found.append((label.klass, *places[0].tolist()))
+        if np.isfinite(cells.at(places)).all():
+            found.append((label.klass, *places[0].tolist()))
+        else:
+            note(f"{path}: {label.name} lies on nodata")
     for skipped in read.skipped:
         note(f"{path}: {skipped.name} {skipped.reason}")
     return found

@@ -7,11 +7,13 @@ const [width, height] = data.size, cell = stride * step;
 const vectors = new Float32Array(rows * columns * features); // of length 1; NaN is nodata
 const known = new Uint8Array(rows * columns);
 
+const bytes = new Uint8Array(vectors.buffer);
 let held = 0;
 function addCells(text) {
-  const decoded = Uint8Array.from(atob(text), char => char.charCodeAt(0));
-  new Uint8Array(vectors.buffer).set(decoded, held);
+  const decoded = atob(text);
+  for (let i = 0; i < decoded.length; i++) bytes[held + i] = decoded.charCodeAt(i);
   held += decoded.length;
+  document.currentScript.remove(); // its text is as large
 }
 
 // ---- Places. The map's own coordinates are pixels of the scene: x is the column, y is -row.
@@ -75,8 +77,8 @@ if (data.levels) layers.push(new ol.layer.Tile({
 }));
 const over = new ol.layer.Image({ extent });
 const frames = new ol.source.Vector(), marks = new ol.source.Vector();
-layers.push(over,
-  new ol.layer.Vector({ source: frames, style: feature => styleOf(feature) }),
+const framed = new ol.layer.Vector({ source: frames, style: feature => styleOf(feature) });
+layers.push(over, framed,
   new ol.layer.Vector({ source: marks, style: feature => styleOf(feature) }));
 const map = new ol.Map({
   target: "map", layers, pixelRatio: Math.min(2, window.devicePixelRatio),
@@ -343,6 +345,10 @@ function addClass(text) {
   element("new-class").value = "";
   remap();
 }
+// A CRS that has no place on Earth, such as a site grid, has none in GeoJSON either: a table then.
+const asTable = data.crs && !data.degrees;
+const table = () => ["x,y,class", ...labels.map(({ index, klass }) =>
+  [...coordinate(...middleOf(index)), `"${klass.replaceAll('"', '""')}"`].join(","))].join("\n") + "\n";
 function geojson() {
   return { type: "FeatureCollection", features: labels.map(({ index, klass }) => ({
     type: "Feature", properties: { class: klass },
@@ -352,8 +358,8 @@ function geojson() {
 function save() {
   if (!labels.length) return;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(geojson())], { type: "application/geo+json" }));
-  link.download = `${data.stem}-labels.geojson`;
+  link.href = URL.createObjectURL(new Blob([asTable ? table() : JSON.stringify(geojson())]));
+  link.download = `${data.stem}-labels.${asTable ? "csv" : "geojson"}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   saved = true;
@@ -367,6 +373,7 @@ function choose(name) {
   document.querySelector(`#tools input[value=${name}]`).checked = true;
   element("map").classList.toggle("acting", name !== "move");
   element("similar-part").hidden = name !== "similar";
+  framed.setVisible(name !== "label");
   listClasses();
 }
 function act(position, shifted) {
