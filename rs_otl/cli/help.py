@@ -47,6 +47,16 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "rs-otl search e.tif --query 128.7,37.7 --query-crs EPSG:4326 -o h.geojson",
         "rs-otl search scene.tif --encoder my_encoder --query chip.png -o h.geojson",
     ),
+    "index": ("rs-otl index a.tif b.tif -o my.index",),
+    "cluster": (
+        "rs-otl cluster embedding.tif -k 12 -o clusters.tif",
+        "rs-otl cluster embedding.tif -k 12 --scene scene.tif -o clusters.tif",
+    ),
+    "suggest": (
+        "rs-otl suggest embedding.tif -n 20 -o places.geojson",
+        "rs-otl suggest embedding.tif --labels l.geojson -n 20 -o places.geojson",
+    ),
+    "change": ("rs-otl change before.tif after.tif -o change.tif",),
     "view": (
         "rs-otl view embedding.tif -o page.html",
         "rs-otl view scene.tif --embeddings embedding.tif --map map.tif -o page.html",
@@ -58,6 +68,10 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "rs-otl export runs/pretrain/my_images --to my_encoder --onnx --verify",
     ),
     "doctor": ("rs-otl doctor", "rs-otl doctor runs/pretrain/my_images"),
+    "methods": (
+        "rs-otl bench methods siri-whu --also ucmerced --set epochs=10",
+        "rs-otl bench methods siri-whu --methods otl,simclr --budget time",
+    ),
     "labels": (
         "rs-otl bench labels",
         "rs-otl bench labels --encoder my_encoder --on aid --plot figures",

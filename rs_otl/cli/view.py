@@ -1,5 +1,6 @@
 """`rs-otl view`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,10 @@ def view(
         Path | None,
         typer.Option("--map", help="The GeoTIFF that `rs-otl map` made of it.", show_default=False),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels that the page has saved, to go on with.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -28,8 +33,13 @@ def view(
         ),
     ] = None,
 ) -> None:
-    """Write a page that needs no network: the scene, its embedding, its map, similar places."""
+    """Write a page to look at a scene and its map, find similar places, and label by clicks.
+
+    It needs no network. The labels that it saves are those of `rs-otl map --labels`.
+    """
     from rs_otl.geo import view as run
 
     out = output or (embeddings or source).with_suffix(".html")
-    typer.echo(run(source, out, embeddings=embeddings, class_map=class_map))
+    typer.echo(
+        run(source, out, embeddings=embeddings, class_map=class_map, progress=sys.stderr.isatty())
+    )

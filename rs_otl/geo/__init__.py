@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from rs_otl.geo.searching import search
     from rs_otl.geo.suggesting import suggest
     from rs_otl.geo.tiling import tile
-    from rs_otl.geo.viewing import view
+    from rs_otl.geo.viewing import explore, view
 
 __all__ = [
     "change",
     "cluster",
     "demo",
     "embed",
+    "explore",
     "index",
     "map",
     "search",
@@ -38,6 +39,7 @@ _PLACES = {
     "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
+    "explore": ("viewing", "explore"),
     "index": ("archive", "index"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
@@ -50,7 +52,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name not in ("tile", "view"):
+    if name != "tile":
         require_extra("geo", name)
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

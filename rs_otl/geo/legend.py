@@ -74,12 +74,32 @@ def colours_of(classes: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
         if name not in colours and free:
             colours[name] = free.pop(0)
         elif name not in colours:
-            # The golden ratio keeps neighbouring numbers far apart on the colour wheel.
-            hue = (number * 0.618034) % 1
-            shade = colorsys.hsv_to_rgb(hue, (0.55, 0.9)[number % 2], (0.95, 0.6)[number // 2 % 2])
-            colours[name] = "#" + bytes(round(255 * part) for part in shade).hex()
+            colours[name] = _further(number)
             number += 1
     return [colours[name] for name in classes]
+
+
+def _further(number: int) -> str:
+    # The golden ratio keeps neighbouring numbers far apart on the colour wheel.
+    hue = (number * 0.618034) % 1
+    shade = colorsys.hsv_to_rgb(hue, (0.55, 0.9)[number % 2], (0.95, 0.6)[number // 2 % 2])
+    return "#" + bytes(round(255 * part) for part in shade).hex()
+
+
+def palette(most: int) -> dict[str, Any]:
+    """Return what :func:`colours_of` chooses from, for programs in other languages.
+
+    Args:
+        most: Classes at most.
+
+    Returns:
+        ``plain`` colours, those ``expected`` of a word, and ``further`` ones, as ``#rrggbb``.
+    """
+    return {
+        "plain": [f"#{colour}" for colour in _OKABE_ITO],
+        "expected": {word: f"#{colour}" for word, colour in _EXPECTED.items()},
+        "further": [_further(number) for number in range(most)],
+    }
 
 
 def read_colours(path: Path) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Browser:
         return bytes(read)
 
     def open(self, address):
+        self._session, self.events = None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -58,9 +59,39 @@ class Browser:
         looking = f"const look = () => ({expression}) ? done(true) : setTimeout(look, 20); look();"
         assert self.evaluate(f"new Promise(done => {{ {looking} }})")
 
-    def click(self, x, y):
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    def click(self, x, y, shift=False):
+        self.drag((x, y), (x, y), shift)
+
+    def drag(self, begin, end, shift=False):
+        """Press at one point, release at another, by way of one near the first."""
+        way = tuple(0.9 * a + 0.1 * b for a, b in zip(begin, end, strict=True))
+        keys = {"modifiers": 8 * shift, "pointerType": "mouse"}
+        for kind, (x, y), buttons in (
+            ("mouseMoved", begin, 0),
+            ("mousePressed", begin, 1),
+            *((("mouseMoved", way, 1), ("mouseMoved", end, 1)) if begin != end else ()),
+            ("mouseReleased", end, 0),
+        ):
+            button = "none" if kind == "mouseMoved" and not buttons else "left"
+            event = {"type": kind, "x": x, "y": y, "button": button, "buttons": buttons}
+            self.call("Input.dispatchMouseEvent", **event, **keys, clickCount=1)
+
+    def wheel(self, x, y, turned):
+        event = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": turned}
+        self.call("Input.dispatchMouseEvent", **event)
+
+    def key(self, name, control=False):
+        text = {"text": "\r" if name == "Enter" else name}
+        if control or (len(name) > 1 and name != "Enter"):
+            text = {}
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": name, "modifiers": 2 * control}
+            if name == "Enter":
+                event["windowsVirtualKeyCode"] = 13
+            self.call("Input.dispatchKeyEvent", **event, **(text if kind == "keyDown" else {}))
+
+    def type(self, text):
+        self.call("Input.insertText", text=text)
 
     def screenshot(self, path):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

@@ -20,14 +20,14 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "_APART", 40)
     blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     lines = "".join(blocks).splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "rs-otl"
         if words[0] == "pretrain":
             words += settings("epochs=1")
         rs_otl_here(*[{"16": "32"}.get(word, word) for word in words], cwd=tmp_path)
-    for name in ("embedding.tif", "hits.geojson", "page.html"):
+    for name in ("embedding.tif", "hits.geojson", "page.html", "shown.html"):
         assert (tmp_path / name).stat().st_size
     with rasterio.open(tmp_path / "map.tif") as file:
         mapped = file.read(1)

@@ -1,0 +1,128 @@
+"""A scene as pictures for a browser: tiles of it, and of it at half, a quarter ... of the size."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rs_otl.datasets.scene import Scene
+from rs_otl.progress import tracked
+from rs_otl.spec import RGB
+
+# Side of a tile in pixels.
+SIDE = 512
+# Pixels a side that the range of values is found from.
+_GLANCE = 1024
+
+Keep = Callable[[str, bytes], str]
+
+
+def draw_pyramid(
+    scene: Scene, bands: Sequence[str], finest: int, keep: Keep, progress: bool = False
+) -> tuple[list[int], dict[str, str]]:
+    """Draw a scene, from its top to its bottom, a strip of tiles in memory at a time.
+
+    Args:
+        scene: The scene; shown are its red, green and blue, else the first three of ``bands``.
+        bands: Names of the encoder's bands.
+        finest: Level of the finest tiles kept: a pixel of level n is a square of 2**n of them.
+        keep: Takes the name and the content of a picture (WebP, transparent where there is no
+            data), and returns its address.
+        progress: Whether to show a bar on stderr.
+
+    Returns:
+        Side of a pixel at each level, coarsest last; and the address of each tile by
+        ``level/column-row``, without tiles that hold no data. Level 0 is the finest one kept.
+
+    Raises:
+        InputError: The scene is damaged.
+    """
+    tiles: dict[str, str] = {}
+
+    def kept(strips: Iterator[NDArray[np.uint8]], level: int) -> Iterator[NDArray[np.uint8]]:
+        for row, strip in enumerate(strips):
+            for column, left in enumerate(range(0, strip.shape[1], SIDE)):
+                tile = strip[:, left : left + SIDE]
+                if tile[..., 3].any():
+                    name = f"{level}/{column}-{row}"
+                    tiles[name] = keep(f"{name}.webp", _encoded(tile))
+            yield strip
+
+    levels: list[int] = []
+    strips, level = _strips(scene, bands, progress), 0
+    while not levels or max(scene.width, scene.height) > SIDE * levels[-1]:
+        if level >= finest:
+            strips = kept(strips, level - finest)
+            levels.append(2**level)
+        strips, level = _halved(strips), level + 1
+    for _ in strips:
+        pass
+    return levels, tiles
+
+
+def _strips(scene: Scene, bands: Sequence[str], progress: bool) -> Iterator[NDArray[np.uint8]]:
+    """Give a scene as red, green, blue and opacity, (rows, width, 4), from the top."""
+    colours = {band.common_name or band.name: place for place, band in enumerate(scene.known)}
+    if set(RGB) <= set(colours):
+        chosen = [colours[name] for name in RGB]
+    else:
+        chosen = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]
+    chosen = chosen if len(chosen) == 3 else [0, 0, 0]
+    low, scale = np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)
+    if scene.dtype.name != "uint8":
+        pixels, valid = scene.thumbnail(_GLANCE)
+        if valid.any():
+            ends = np.percentile(pixels[chosen][:, valid], [2, 98], axis=1).astype(np.float32)
+            low, scale = ends[0, :, None, None], 255 / np.maximum(np.ptp(ends, 0), 1e-12)
+            scale = scale[:, None, None]
+    tops = range(0, scene.height, SIDE)
+    for top in tracked(tops, f"Drawing {scene.name}", progress):
+        height = min(SIDE, scene.height - top)
+        pixels, valid = scene.read(0, top, scene.width, height, sorted(set(chosen)))
+        pixels = pixels[[sorted(set(chosen)).index(band) for band in chosen]]
+        strip = np.zeros((height, scene.width, 4), np.uint8)
+        if pixels.dtype == np.uint8:
+            strip[..., :3] = np.moveaxis(pixels, 0, -1)
+        else:
+            stretched = np.clip((np.nan_to_num(pixels) - low) * scale, 0, 255)
+            strip[..., :3] = np.moveaxis(stretched, 0, -1)
+        strip[..., 3] = 255 * valid
+        yield strip
+
+
+def _halved(strips: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Give strips of half the size, two as one of as many rows."""
+    for strip in strips:
+        halves = [_half(strip)]
+        if (lower := next(strips, None)) is not None:
+            halves.append(_half(lower))
+        yield np.concatenate(halves)
+
+
+def _half(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take the mean of two by two pixels, of those that hold data."""
+    rows, columns = strip.shape[:2]
+    strip = np.pad(strip, ((0, rows % 2), (0, columns % 2), (0, 0)))
+    quarters = [strip[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    half = np.zeros_like(quarters[0])
+    count = np.zeros((*half.shape[:2], 1), np.uint16)
+    total = np.zeros((*half.shape[:2], 3), np.uint16)
+    for part in quarters:
+        with_data = part[..., 3:] > 0
+        count += with_data
+        total += part[..., :3] * with_data
+    half[..., :3] = total // np.maximum(count, 1)
+    half[..., 3:] = 255 * (count > 0)
+    return half
+
+
+def _encoded(tile: NDArray[np.uint8]) -> bytes:
+    # Tiles at the right and the bottom are filled up.
+    rows, columns = tile.shape[:2]
+    tile = np.pad(tile, ((0, SIDE - rows), (0, SIDE - columns), (0, 0)))
+    shown = tile if (tile[..., 3] == 0).any() else tile[..., :3]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(buffer, "WEBP", quality=80, method=1)
+    return buffer.getvalue()
