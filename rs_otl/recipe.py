@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from rs_otl.errors import InputError, note
-from rs_otl.spec import Quantity, Values
+from rs_otl.spec import Pool, Quantity, Values
 
 # Larger than any recipe; reading YAML takes time and memory.
 _LONGEST = 2**16
@@ -73,7 +73,10 @@ class Recipe(BaseModel):
     encoder: Name = "resnet18"
     """timm architecture."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
-    """Side of a view in pixels."""
+    """Side of a view in pixels; for vision transformers a multiple of their patches'."""
+    pool: Pool | None = None
+    """What a vision transformer's features are made of: ``cls``, its class token, or ``mean``, the
+    mean of its patches; null for the rule of its architecture, or of ``init``."""
     views: Annotated[int, Field(ge=1, le=1000)] = 10
     """Views g of an image in each step."""
     views_apart: bool = False

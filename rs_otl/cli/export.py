@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json
+from rs_otl.cli.options import Json, Pool
 from rs_otl.errors import InputError, note
 
 
@@ -22,6 +22,16 @@ def export(
         Path | None,
         typer.Option(help="Directory to write; must be new.", show_default=False),
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Side of the images that it sees. Default: its own.",
+            show_default=False,
+        ),
+    ] = None,
+    pool: Pool = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write an ONNX model too, and check it.")
     ] = False,
@@ -36,7 +46,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a run's encoder for timm, torchgeo and other tools, and say how they load it."""
-    if to is None and (onnx or not verify):
+    if to is None and (onnx or image_size or pool or not verify):
         raise InputError(
             "export: expected --to DIR, where to write; only --verify works without it"
         )
@@ -55,7 +65,7 @@ def export(
             )
     else:
         directory = to
-        exported = export_run(source, to, onnx)
+        exported = export_run(source, to, onnx, image_size, pool)
         note(f"{exported} → {to}; {to / 'README.md'} says how each tool loads it")
         if not as_json:
             typer.echo(loading_snippet(to), nl=False)

@@ -11,6 +11,7 @@ from rs_otl.cli.options import (
     Json,
     Nodata,
     Offset,
+    Pool,
     Precision,
     Scale,
     SceneEncoder,
@@ -105,6 +106,7 @@ def map_(
     offset: Offset = None,
     units: Units = None,
     image_size: TileImageSize = None,
+    pool: Pool = None,
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
@@ -130,6 +132,7 @@ def map_(
         nodata=nodata,
         values=given_values(scale, offset, units),
         image_size=image_size,
+        pool=pool,
         precision=precision,
         progress=sys.stderr.isatty(),
     )

@@ -79,6 +79,7 @@ def search(
     nodata: float | None = None,
     values: Values | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     precision: str = "auto",
     progress: bool = False,
 ) -> list[Hit]:
@@ -112,6 +113,8 @@ def search(
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            the encoder's own rule.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
 
@@ -129,7 +132,7 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_output(out)
     numbers = _numbers(query)
-    opened = load_encoder_for(listed, encoder, image_size, precision)
+    opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         scenes = [
             stack.enter_context(

@@ -1,6 +1,13 @@
 """Encoders: loading them by any name, preprocessing their images, and the heads on top."""
 
-from rs_otl.models.architecture import adapted_weights, check_size, create_encoder, feature_width
+from rs_otl.models.architecture import (
+    adapted_weights,
+    create_encoder,
+    feature_width,
+    set_image_size,
+    set_pool,
+    timm_arguments,
+)
 from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
@@ -15,7 +22,6 @@ __all__ = [
     "OutputHeads",
     "WeightsUnavailableError",
     "adapted_weights",
-    "check_size",
     "create_encoder",
     "evaluation_transforms",
     "feature_width",
@@ -24,5 +30,8 @@ __all__ = [
     "read_config",
     "read_tensors",
     "resolve_precision",
+    "set_image_size",
+    "set_pool",
+    "timm_arguments",
     "weights",
 ]

@@ -11,7 +11,7 @@ from torch import nn
 
 from rs_otl.errors import InputError, note
 from rs_otl.models.architecture import build_encoder
-from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, band_names, validated
+from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, Pool, band_names, validated
 
 # Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
 _PREFIXES = ("encoder.", "backbone.", "model.")
@@ -30,6 +30,7 @@ class _Settings(BaseModel):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     rgb: bool = True
+    pool: Pool | None = None
 
 
 class _Checkpoint(BaseModel):
@@ -135,5 +136,6 @@ def _describe(settings: _Settings, path: Path) -> EncoderConfig:
         },
         "dataset": f"the data set of {path.name}",
         "epochs": None,
+        "pool": settings.pool,
     }
     return validated(EncoderConfig, values, str(path))

@@ -11,13 +11,22 @@ from rs_otl.recipe import read_recipe
 from rs_otl.runs.paths import run_of
 
 
-def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
+def export_run(
+    source: str,
+    to: Path,
+    onnx: bool = False,
+    image_size: int | None = None,
+    pool: str | None = None,
+) -> str | Path:
     """Export an encoder with the recipe and the scores of its run.
 
     Args:
         source: An encoder, as :func:`rs_otl.models.load_encoder` takes it.
         to: Directory to write; must be new.
         onnx: Write an ONNX model too.
+        image_size: Side of the images that it sees; by default its own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            its own rule.
 
     Returns:
         What was exported: the encoder directory or file, or the name of pretrained weights.
@@ -26,7 +35,7 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
         InputError: If there is no such encoder or ``to`` cannot be written.
     """
     refuse_unwritable(to)
-    encoder = load_encoder(source)
+    encoder = load_encoder(source, image_size=image_size, pool=pool)
     run = run_of(encoder.path)
     if run is None:
         export_encoder(encoder, to, onnx=onnx)

@@ -97,7 +97,9 @@ def estimate(recipe: Recipe, bands: int, images: int) -> Need:
         )
     clusters = _clusters(recipe, images)
     with torch.device("meta"):
-        encoder = create_encoder(recipe.encoder, bands)
+        encoder = create_encoder(
+            recipe.encoder, bands, image_size=recipe.image_size, pool=recipe.pool
+        )
         features = feature_width(encoder)
         head: nn.Module = (
             OutputHeads(features, clusters, 1, recipe.hidden)

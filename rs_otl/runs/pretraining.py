@@ -143,7 +143,11 @@ def pretrain(
                     f"begun with other versions ({'; '.join(others)}): the result may differ from "
                     "that of a run left alone"
                 )
-        started = None if recipe.init is None else load_encoder(recipe.init)
+        started = (
+            None
+            if recipe.init is None
+            else load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
+        )
         processes = 1 if devices == "auto" or device.type == "cuda" else int(devices)
         # Of images that are not decoded yet; their bands matter little.
         bands = len(RGB) if started is None else len(started.config.spec.bands)
@@ -400,6 +404,7 @@ def _describe(
     if started is None:
         return _config(recipe, images, images.spec), None
     spec, own = images.spec, started.config.spec
+    recipe = recipe.model_copy(update={"pool": started.config.pool})
     if started.config.encoder != recipe.encoder:
         raise InputError(
             f"{recipe.init} is a {started.config.encoder}, the recipe wants {recipe.encoder}: "
@@ -443,6 +448,7 @@ def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderCo
         dataset=images.name,
         epochs=recipe.epochs,
         supervised=recipe.supervised,
+        pool=recipe.pool,
     )
 
 
@@ -465,6 +471,7 @@ def _task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: i
         in_channels=len(config.spec.bands),
         clusters=clusters,
         size=recipe.image_size,
+        pool=config.pool,
         mean=config.spec.mean,
         std=config.spec.std,
         rgb=config.spec.bands == RGB,

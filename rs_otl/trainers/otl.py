@@ -27,11 +27,11 @@ from rs_otl.errors import InputError
 from rs_otl.models import (
     CosineHead,
     OutputHeads,
-    check_size,
     create_encoder,
     evaluation_transforms,
     feature_width,
     load_encoder,
+    set_pool,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
 from rs_otl.trainers.encode import encode
@@ -95,7 +95,9 @@ class OTLTask(BaseTask):
         operations: Operations of a strong view; the paper has 10 in section 4.3, 8 in appendix D.
         orientations: Orientations of a view: 1 upright, 2 also mirrored, 8 also in quarter turns;
             by default 8 for simple and 2 for strong views.
-        size: Side of a view in pixels.
+        size: Side of a view in pixels; for vision transformers any multiple of their patches'.
+        pool: What a vision transformer's features are made of: ``"cls"`` or ``"mean"``; by default
+            the rule of its architecture.
         mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
             module, else the paper's for three bands and 0.5 for others.
         std: Standard deviation of each band, likewise; 0.25 instead of 0.5.
@@ -164,6 +166,7 @@ class OTLTask(BaseTask):
         operations: int = 10,
         orientations: int | None = None,
         size: int = 224,
+        pool: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         rgb: bool | None = None,
@@ -231,8 +234,13 @@ class OTLTask(BaseTask):
     def configure_models(self) -> None:
         """Make the encoder and the heads, from the seed or the weights to start from."""
         settings = self.hparams
-        self.encoder = create_encoder(settings["model"], settings["in_channels"], settings["seed"])
-        check_size(self.encoder, settings["size"])
+        self.encoder = create_encoder(
+            settings["model"],
+            settings["in_channels"],
+            settings["seed"],
+            settings["size"],
+            settings["pool"],
+        )
         self._started_from: EncoderConfig | None = None
         if self.weights:
             self._started_from = self._load_weights(self.weights)
@@ -257,7 +265,7 @@ class OTLTask(BaseTask):
 
     def _load_weights(self, weights: WeightsEnum | str | bool) -> EncoderConfig:
         source = f"timm/{self.hparams['model']}" if weights is True else str(weights)
-        loaded = load_encoder(source)
+        loaded = load_encoder(source, image_size=self.hparams["size"], pool=self.hparams["pool"])
         config = loaded.config
         channels = len(config.spec.bands)
         for name, wanted, given in (
@@ -269,6 +277,9 @@ class OTLTask(BaseTask):
                     f"weights = {source} have {name} = {given}, not {wanted}: expected the same"
                 )
         self.encoder.load_state_dict(loaded.module.state_dict())
+        if config.pool is not None:
+            set_pool(self.encoder, config.pool)
+            self.hparams["pool"] = config.pool
         return config
 
     def _statistics(self) -> tuple[Sequence[float], Sequence[float]]:
