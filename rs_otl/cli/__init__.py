@@ -19,6 +19,7 @@ from rs_otl.cli.datasets import datasets
 from rs_otl.cli.demo import demo
 from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
+from rs_otl.cli.encoders import encoders
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.interrupted import command_to_go_on
@@ -49,6 +50,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     datasets,
     recipes,
+    encoders,
     runs,
     pretrain,
     transfer,

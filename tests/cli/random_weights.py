@@ -6,12 +6,14 @@ from safetensors.torch import save_model
 
 
 def shallow(monkeypatch, depth=1):
-    """Let timm make vision transformers of few blocks, which are the same in all but time."""
+    """Let timm make deep networks of few blocks, which are the same in all but time."""
     whole = timm.create_model
 
     def create(name, *arguments, **settings):
         if "vit_" in name or "eva02" in name:
             settings = {"depth": depth} | settings
+        if name == "resnet152":
+            settings = {"layers": [depth] * 4} | settings
         return whole(name, *arguments, **settings)
 
     monkeypatch.setattr(timm, "create_model", create)
