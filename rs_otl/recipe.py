@@ -139,6 +139,13 @@ class Recipe(BaseModel):
     """Steps over which the learning rate rises; if above 0, it changes every step."""
     freeze_batch_norm: bool = False
     """Leave the batch normalisation of the weights to start from as it is."""
+    tune: Literal["all", "norm", "lora"] = "all"
+    """What of the encoder is trained: ``all``; ``norm``, its biases and scales alone; or ``lora``,
+    low-rank changes to the attention of a vision transformer, merged into it on export."""
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank of these changes."""
+    label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """Share of a label that is spread evenly over all clusters."""
     supervised: bool = False
     """Train with the labels instead, the paper's baseline."""
     init: Name | None = None

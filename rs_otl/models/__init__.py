@@ -14,6 +14,7 @@ from rs_otl.models.heads import CosineHead, OutputHeads
 from rs_otl.models.loading import RUNS, load_encoder, read_config
 from rs_otl.models.pretrained import WeightsUnavailableError, is_weights_name
 from rs_otl.models.torchgeo_entry import weights
+from rs_otl.models.tuning import check_tunable, merged_weights, restrict_training
 
 __all__ = [
     "RUNS",
@@ -22,14 +23,17 @@ __all__ = [
     "OutputHeads",
     "WeightsUnavailableError",
     "adapted_weights",
+    "check_tunable",
     "create_encoder",
     "evaluation_transforms",
     "feature_width",
     "is_weights_name",
     "load_encoder",
+    "merged_weights",
     "read_config",
     "read_tensors",
     "resolve_precision",
+    "restrict_training",
     "set_image_size",
     "set_pool",
     "timm_arguments",

@@ -50,6 +50,8 @@ _TASK_KEYS = {
     "chunks",
     "compile",
     "freeze_batch_norm",
+    "label_smoothing",
+    "lora_rank",
     "lr",
     "milestone_lrs",
     "milestones",
@@ -58,6 +60,7 @@ _TASK_KEYS = {
     "orientations",
     "reduction",
     "seed",
+    "tune",
     "views",
     "views_apart",
     "warmup",
@@ -245,7 +248,7 @@ def pretrain(
             raise refused_by_lightning(checkpoint, error) from error
         if not trainer.is_global_zero:
             return directory
-        trained = Encoder(task.encoder, config)
+        trained = Encoder(task.trained_encoder(), config)
         export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if images.left_out:
         note(

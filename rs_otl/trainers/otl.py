@@ -27,10 +27,13 @@ from rs_otl.errors import InputError
 from rs_otl.models import (
     CosineHead,
     OutputHeads,
+    check_tunable,
     create_encoder,
     evaluation_transforms,
     feature_width,
     load_encoder,
+    merged_weights,
+    restrict_training,
     set_pool,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
@@ -131,6 +134,10 @@ class OTLTask(BaseTask):
             views of an image share its label. It needs one head and no hidden layer.
         freeze_batch_norm: Leave the encoder's batch normalisation as it is: the statistics of
             pretrained weights are better than those of a few epochs.
+        tune: What of the encoder is trained: ``"all"``, ``"norm"`` or ``"lora"``; see
+            :func:`rs_otl.models.restrict_training`.
+        lora_rank: See there.
+        label_smoothing: Share of a label that is spread evenly over all clusters, in [0, 1).
         supervised: Train with the ``label`` of the batches in place of pseudo-labels: the
             paper's baseline (section 4.3), with the same encoder, views, loss and schedule.
         chunks: Forward passes that a step's images are divided among when memory is short, see
@@ -186,6 +193,9 @@ class OTLTask(BaseTask):
         label_batch_sizes: Sequence[int] = (),
         temperature: float | None = None,
         freeze_batch_norm: bool = False,
+        tune: str = "all",
+        lora_rank: int = 8,
+        label_smoothing: float = 0.0,
         supervised: bool = False,
         chunks: int = 1,
         compile: bool = False,
@@ -241,6 +251,8 @@ class OTLTask(BaseTask):
             settings["size"],
             settings["pool"],
         )
+        check_tunable(self.encoder, settings["tune"])
+        self._restricted = False
         self._started_from: EncoderConfig | None = None
         if self.weights:
             self._started_from = self._load_weights(self.weights)
@@ -321,10 +333,30 @@ class OTLTask(BaseTask):
                     module.eval()
         return self
 
+    def trained_encoder(self) -> nn.Module:
+        """Return the encoder as timm makes it, what LoRA has learnt merged into its weights."""
+        settings = self.hparams
+        if settings["tune"] != "lora":
+            return self.encoder
+        encoder = create_encoder(
+            settings["model"],
+            settings["in_channels"],
+            image_size=settings["size"],
+            pool=settings["pool"],
+        )
+        encoder.load_state_dict(merged_weights(self.encoder.state_dict()))
+        return encoder.to(self.device)
+
     # The data
 
     def setup(self, stage: str) -> None:
-        """Agree with a data module of torchgeo on positions and normalisation."""
+        """Freeze what is not trained; agree with a data module of torchgeo on images."""
+        if not self._restricted:  # now that it has its weights, before a checkpoint is restored
+            settings = self.hparams
+            restrict_training(
+                self.encoder, settings["tune"], settings["lora_rank"], settings["seed"]
+            )
+            self._restricted = True
         data = getattr(self.trainer, "datamodule", None)
         if self.hparams["views_apart"] and getattr(data, "orders", 1) != self.hparams["views"]:
             raise InputError(
@@ -422,7 +454,9 @@ class OTLTask(BaseTask):
             labels = self.pseudo_labels[batch["index"]]
             self._keep_outputs(batch["index"], outputs.detach())
         losses = [
-            label_consistent_loss(outputs[:, head], labels[:, head])
+            label_consistent_loss(
+                outputs[:, head], labels[:, head], self.hparams["label_smoothing"]
+            )
             for head in range(labels.shape[1])
         ]
         loss = torch.stack(losses).mean()
@@ -662,7 +696,7 @@ class OTLTask(BaseTask):
         """Return SGD with the steps of section 4.3, or a cosine if there are none."""
         settings = self.hparams
         optimizer = torch.optim.SGD(
-            self.parameters(),
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
             lr=settings["lr"],
             momentum=settings["momentum"],
             weight_decay=settings["weight_decay"],
