@@ -43,19 +43,35 @@ def export(
             "Without --to: verify an encoder exported before.",
         ),
     ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Publish it, with its card, as a new repository on Hugging Face's hub, or on the "
+            "server that HF_ENDPOINT names.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's encoder for timm, torchgeo and other tools, and say how they load it."""
-    if to is None and (onnx or image_size or pool or not verify):
+    if to is None and push_to_hub is None and (onnx or image_size or pool or not verify):
         raise InputError(
-            "export: expected --to DIR, where to write; only --verify works without it"
+            "export: expected --to DIR, where to write; only --verify and --push-to-hub work "
+            "without it"
         )
+    if to is None and push_to_hub is not None and verify:
+        raise InputError("export: --verify with --push-to-hub needs --to DIR, which it verifies")
     from rich.console import Console
 
     from rs_otl.export import loading_snippet, print_checks, verify_export
     from rs_otl.models import load_encoder
-    from rs_otl.runs import export_run
+    from rs_otl.runs import export_run, publish
 
+    if to is None and push_to_hub is not None:
+        address = publish(source, push_to_hub, onnx, image_size, pool)
+        typer.echo(json.dumps({"hub": address}) if as_json else address)
+        return
     if to is None:
         directory = load_encoder(source).path or Path(source)
         if not directory.is_dir():
@@ -81,3 +97,7 @@ def export(
             f"{directory}: {unequal} of {len(checks)} loaders would not use the encoder that "
             "rs-otl loads; export it again from the run it came from"
         )
+    if push_to_hub is not None:
+        address = publish(str(directory), push_to_hub, False, None, None)
+        if not as_json:
+            typer.echo(address)

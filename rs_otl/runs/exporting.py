@@ -1,10 +1,11 @@
 """Exporting the encoder of a run."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rs_otl.errors import note
 from rs_otl.evaluation import EvaluationReport
-from rs_otl.export import CardScore, export_encoder
+from rs_otl.export import CardScore, check_hub_name, export_encoder, push_to_hub
 from rs_otl.files import refuse_unwritable
 from rs_otl.models import load_encoder
 from rs_otl.recipe import read_recipe
@@ -46,6 +47,34 @@ def export_run(
     scores = [score for path in reports if path.exists() for score in _card_scores(path)]
     export_encoder(encoder, to, recipe, scores, onnx)
     return encoder.path or source
+
+
+def publish(source: str, name: str, onnx: bool, image_size: int | None, pool: str | None) -> str:
+    """Publish an encoder on the hub, with its card.
+
+    Args:
+        source: As for :func:`export_run`; an exported directory is published as it is, unless it
+            is to be changed.
+        name: Repository, see :func:`rs_otl.export.push_to_hub`.
+        onnx: As for :func:`export_run`.
+        image_size: Likewise.
+        pool: Likewise.
+
+    Returns:
+        Its address.
+
+    Raises:
+        InputError: As of both functions.
+    """
+    check_hub_name(name)
+    path = load_encoder(source).path
+    exported = path is not None and path.is_dir() and run_of(path) == path
+    if path is not None and exported and not (onnx or image_size or pool):
+        return push_to_hub(path, name)
+    with TemporaryDirectory() as folder:
+        directory = Path(folder) / name.rpartition("/")[2]  # as the card calls it
+        export_run(source, directory, onnx, image_size, pool)
+        return push_to_hub(directory, name)
 
 
 def _card_scores(path: Path) -> list[CardScore]:
