@@ -99,5 +99,4 @@ def export(
         )
     if push_to_hub is not None:
         address = publish(str(directory), push_to_hub, False, None, None)
-        if not as_json:
-            typer.echo(address)
+        note(address) if as_json else typer.echo(address)

@@ -81,14 +81,20 @@ def push_to_hub(directory: str | Path, name: str) -> str:
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403):
             raise InputError(_login(name)) from None
-        reason = " ".join(str(error).split())
-        raise InputError(f"--push-to-hub {name}: the hub refused it ({reason:.300})") from None
+        raise _refused(name, error) from None
     except _UNREACHABLE as error:
         raise InputError(
             f"--push-to-hub {name}: {api.endpoint} cannot be reached ({type(error).__name__}); "
             "--to DIR exports it to this disk"
         ) from None
+    except RuntimeError as error:  # what the hub's client makes of a file that did not go through
+        raise _refused(name, error) from None
     return str(url)
+
+
+def _refused(name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"--push-to-hub {name}: the hub refused it ({reason:.300})")
 
 
 def _login(name: str) -> str:

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import timm
@@ -65,7 +66,7 @@ def torchgeo_entries() -> dict[str, WeightsEnum]:
     """Return all of torchgeo's weights by name, those of other architectures than timm's too."""
     import torchgeo.models  # takes seconds
 
-    enums = {
+    enums: dict[str, Any] = {
         value.__name__: value
         for value in vars(torchgeo.models).values()
         if isinstance(value, type) and issubclass(value, WeightsEnum) and value is not WeightsEnum
@@ -91,7 +92,7 @@ def _own(folder: Path) -> Iterator[KnownEncoder]:
 
 def _of_timm() -> Iterator[KnownEncoder]:
     for name in (*LITE, *timm.list_pretrained()):
-        settings = timm.get_pretrained_cfg(name)
+        settings: Any = timm.get_pretrained_cfg(name)
         package = LITE.get(name)
         if package and importlib.util.find_spec(package) is None:
             continue

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -11,12 +10,16 @@ import pytest
 import timm
 import torch
 import yaml
-from command_line import ENVIRONMENT, PROGRAM, rs_otl_here
+from command_line import rs_otl_here
 from geo_scenes import make_encoder
+from huggingface_hub import constants
 
 from rs_otl.models import load_encoder
 
 TOKEN = "hf_" + "a" * 34
+
+# The hub's client's own use of its HTTP library.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -112,28 +115,20 @@ def place(tmp_path_factory):
     return place
 
 
-def _push(place, address, *words, check=0, token=TOKEN):
-    environment = ENVIRONMENT | {
-        "HF_ENDPOINT": address,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(place / "home"),
-        "HF_TOKEN": token,
-    }
-    done = subprocess.run(
-        [PROGRAM, "export", *words],
-        capture_output=True,
-        text=True,
-        cwd=place,
-        env=environment,
-        timeout=300,
-    )
-    assert done.returncode == check, done.stderr
-    return done
+@pytest.fixture
+def push(place, monkeypatch):
+    def run(address, *words, check=0, token=TOKEN):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", token)
+        return rs_otl_here("export", *words, cwd=place, check=check)
+
+    return run
 
 
-def test_a_run_is_published_with_its_card_and_loads_in_timm(hub, place, tmp_path):
-    done = _push(place, hub, "run", "--push-to-hub", "me/field")
+def test_a_run_is_published_with_its_card_and_loads_in_timm(hub, place, push, tmp_path):
+    done = push(hub, "run", "--push-to-hub", "me/field")
     assert done.stdout == f"{hub}/me/field\n"
     published = _Hub.repositories["me/field"]
     for name, content in published.items():
@@ -151,19 +146,19 @@ def test_a_run_is_published_with_its_card_and_loads_in_timm(hub, place, tmp_path
         in_timm = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
         torch.testing.assert_close(in_timm(images), ours(images))
     # Nothing is overwritten.
-    again = _push(place, hub, "run", "--push-to-hub", "me/field", check=2)
+    again = push(hub, "run", "--push-to-hub", "me/field", check=2)
     assert "me/field holds files already (README.md): expected a new repository" in again.stderr
     assert _Hub.repositories["me/field"] == published
 
 
-def test_what_cannot_be_published_is_refused_in_one_line(hub, place):
-    refused = _push(place, hub, "run", "--push-to-hub", "me/other", token="hf_wrong", check=2)
+def test_what_cannot_be_published_is_refused_in_one_line(hub, push):
+    refused = push(hub, "run", "--push-to-hub", "me/other", token="hf_wrong", check=2)
     assert refused.stderr == (
         "rs-otl: --push-to-hub me/other: not allowed to write there; log in with `hf auth login`, "
         "or set HF_TOKEN to a token that may write\n"
     )
-    away = _push(place, "http://127.0.0.1:9", "run", "--push-to-hub", "me/other", check=2)
+    away = push("http://127.0.0.1:9", "run", "--push-to-hub", "me/other", check=2)
     assert "--push-to-hub me/other: http://127.0.0.1:9 cannot be reached" in away.stderr
-    wrong = rs_otl_here("export", "run", "--push-to-hub", "a/b/c", cwd=place, check=2)
+    wrong = push(hub, "run", "--push-to-hub", "a/b/c", check=2)
     assert "--push-to-hub a/b/c: expected OWNER/NAME" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
