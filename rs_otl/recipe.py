@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from rs_otl.errors import InputError, note
-from rs_otl.spec import Quantity, Values
+from rs_otl.spec import Pool, Quantity, Values
 
 # Larger than any recipe; reading YAML takes time and memory.
 _LONGEST = 2**16
@@ -73,7 +73,10 @@ class Recipe(BaseModel):
     encoder: Name = "resnet18"
     """timm architecture."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
-    """Side of a view in pixels."""
+    """Side of a view in pixels; for vision transformers a multiple of their patches'."""
+    pool: Pool | None = None
+    """What a vision transformer's features are made of: ``cls``, its class token, or ``mean``, the
+    mean of its patches; null for the rule of its architecture, or of ``init``."""
     views: Annotated[int, Field(ge=1, le=1000)] = 10
     """Views g of an image in each step."""
     views_apart: bool = False
@@ -140,6 +143,13 @@ class Recipe(BaseModel):
     """Steps over which the learning rate rises; if above 0, it changes every step."""
     freeze_batch_norm: bool = False
     """Leave the batch normalisation of the weights to start from as it is."""
+    tune: Literal["all", "norm", "lora"] = "all"
+    """What of the encoder is trained: ``all``; ``norm``, its biases and scales alone; or ``lora``,
+    low-rank changes to the attention of a vision transformer, merged into it on export."""
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rank of these changes."""
+    label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """Share of a label that is spread evenly over all clusters."""
     supervised: bool = False
     """Train with the labels instead, the paper's baseline."""
     init: Name | None = None

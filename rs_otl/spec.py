@@ -3,7 +3,7 @@
 import re
 import reprlib
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -49,6 +49,8 @@ def _text_made_printable(value: object) -> object:
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 ImageSize = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIZE)]
+# What the features of a vision transformer are made of.
+Pool = Literal["cls", "mean"]
 
 
 def band_names(count: int) -> tuple[str, ...]:
@@ -218,6 +220,8 @@ class EncoderConfig(BaseModel):
         dataset: Name of the data set it was trained on.
         epochs: Epochs it was trained for; 0 for random weights, ``None`` where unknown.
         supervised: Whether it was trained with labels.
+        pool: What a vision transformer's features are made of: ``cls``, its class token, or
+            ``mean``, the mean of its patches; ``None`` for the rule of its architecture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -229,6 +233,7 @@ class EncoderConfig(BaseModel):
     dataset: Annotated[str, BeforeValidator(_text_made_printable)]
     epochs: Annotated[int, Field(ge=0)] | None
     supervised: bool = False
+    pool: Pool | None = None
 
 
 Model = TypeVar("Model", bound=BaseModel)

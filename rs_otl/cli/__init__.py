@@ -21,6 +21,7 @@ from rs_otl.cli.datasets import datasets
 from rs_otl.cli.demo import demo
 from rs_otl.cli.doctor import doctor
 from rs_otl.cli.embed import embed
+from rs_otl.cli.encoders import encoders
 from rs_otl.cli.evaluate import evaluate
 from rs_otl.cli.export import export
 from rs_otl.cli.help import Command, Group
@@ -57,7 +58,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn": (pretrain, transfer, recipes, datasets, augmentations),
     "Judge": (evaluate, report, runs, reproduce),
     "Map": (demo, embed, map_, cluster, suggest, change, search, index, view, tile),
-    "Tools": (export, doctor),
+    "Tools": (encoders, export, doctor),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json
+from rs_otl.cli.options import Json, Pool
 from rs_otl.errors import InputError, note
 
 
@@ -22,6 +22,16 @@ def export(
         Path | None,
         typer.Option(help="Directory to write; must be new.", show_default=False),
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Side of the images that it sees. Default: its own.",
+            show_default=False,
+        ),
+    ] = None,
+    pool: Pool = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write an ONNX model too, and check it.")
     ] = False,
@@ -33,19 +43,35 @@ def export(
             "Without --to: verify an encoder exported before.",
         ),
     ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Publish it, with its card, as a new repository on Hugging Face's hub, or on the "
+            "server that HF_ENDPOINT names.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's encoder for timm, torchgeo and other tools, and say how they load it."""
-    if to is None and (onnx or not verify):
+    if to is None and push_to_hub is None and (onnx or image_size or pool or not verify):
         raise InputError(
-            "export: expected --to DIR, where to write; only --verify works without it"
+            "export: expected --to DIR, where to write; only --verify and --push-to-hub work "
+            "without it"
         )
+    if to is None and push_to_hub is not None and verify:
+        raise InputError("export: --verify with --push-to-hub needs --to DIR, which it verifies")
     from rich.console import Console
 
     from rs_otl.export import loading_snippet, print_checks, verify_export
     from rs_otl.models import load_encoder
-    from rs_otl.runs import export_run
+    from rs_otl.runs import export_run, publish
 
+    if to is None and push_to_hub is not None:
+        address = publish(source, push_to_hub, onnx, image_size, pool)
+        typer.echo(json.dumps({"hub": address}) if as_json else address)
+        return
     if to is None:
         directory = load_encoder(source).path or Path(source)
         if not directory.is_dir():
@@ -55,7 +81,7 @@ def export(
             )
     else:
         directory = to
-        exported = export_run(source, to, onnx)
+        exported = export_run(source, to, onnx, image_size, pool)
         note(f"{exported} → {to}; {to / 'README.md'} says how each tool loads it")
         if not as_json:
             typer.echo(loading_snippet(to), nl=False)
@@ -71,3 +97,6 @@ def export(
             f"{directory}: {unequal} of {len(checks)} loaders would not use the encoder that "
             "rs-otl loads; export it again from the run it came from"
         )
+    if push_to_hub is not None:
+        address = publish(str(directory), push_to_hub, False, None, None)
+        note(address) if as_json else typer.echo(address)

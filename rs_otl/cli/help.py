@@ -63,6 +63,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "tile": ("rs-otl tile scene.tif --tile 256 -o chips",),
     "demo": ("rs-otl demo", "rs-otl demo my_demo"),
+    "encoders": ("rs-otl encoders", "rs-otl encoders --json"),
     "export": (
         "rs-otl export runs/pretrain/my_images --to my_encoder",
         "rs-otl export runs/pretrain/my_images --to my_encoder --onnx --verify",

@@ -12,6 +12,7 @@ from rs_otl.cli.options import (
     LabelLayer,
     Nodata,
     Offset,
+    Pool,
     Precision,
     Scale,
     SceneEncoder,
@@ -97,6 +98,7 @@ def map_(
     offset: Offset = None,
     units: Units = None,
     image_size: TileImageSize = None,
+    pool: Pool = None,
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
@@ -122,6 +124,7 @@ def map_(
         nodata=nodata,
         values=given_values(scale, offset, units),
         image_size=image_size,
+        pool=pool,
         precision=precision,
         progress=wants_bars(),
     )

@@ -241,6 +241,15 @@ TileImageSize = Annotated[
         show_default=False,
     ),
 ]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cls|mean",
+        help="What features of a vision transformer are made of: cls, its class token, or mean, "
+        "the mean of its patches. Default: its own rule.",
+        show_default=False,
+    ),
+]
 Precision = Annotated[
     str, typer.Option(help="float32, bf16, or auto: bf16 where the hardware multiplies it.")
 ]

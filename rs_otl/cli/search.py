@@ -10,6 +10,7 @@ from rs_otl.cli.options import (
     Json,
     Nodata,
     Offset,
+    Pool,
     Precision,
     Scale,
     SceneEncoder,
@@ -74,6 +75,7 @@ def search(
     offset: Offset = None,
     units: Units = None,
     image_size: TileImageSize = None,
+    pool: Pool = None,
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
@@ -95,6 +97,7 @@ def search(
         nodata=nodata,
         values=given_values(scale, offset, units),
         image_size=image_size,
+        pool=pool,
         precision=precision,
         progress=wants_bars(),
     )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rs_otl.export.onnx_model import TOLERANCE, onnx_difference, sample_images
-from rs_otl.models import Encoder, read_config
+from rs_otl.models import Encoder, read_config, timm_arguments
 from rs_otl.spec import EncoderConfig
 
 CHECKPOINT = "encoder.pth"
@@ -74,6 +74,8 @@ def loaders(
     images = f"{bands}, {config.image_size}, {config.image_size}"
     local = _quoted(f"local-dir:{directory}")
     checkpoint = _quoted(f"{directory}/{CHECKPOINT}")
+    told = timm_arguments(config.encoder, bands, config.image_size, config.pool)
+    arguments = "".join(f", {key}={value!r}" for key, value in told.items())
     tasks = _torchgeo_tasks()
     table = [
         Loader("timm local-dir", "timm", _timm_snippet(directory), _compare_encoder),
@@ -108,7 +110,7 @@ backbone = timm.create_model({local}, pretrained=True, features_only=True)
 import timm
 
 encoder = timm.create_model(
-    {name}, num_classes=0, in_chans={bands}, checkpoint_path={checkpoint}
+    {name}, num_classes=0, in_chans={bands}{arguments}, checkpoint_path={checkpoint}
 )
 """,
             _compare_encoder,
@@ -231,6 +233,8 @@ program = torch.export.export(encoder, (images,), dynamic_shapes=({{0: batch}},)
             _compare_program,
         )
     )
+    if told:  # torchgeo makes what timm makes by the name alone
+        table = [one for one in table if one.compare is not _compare_classification]
     first = _registration(config.encoder)
     return tuple(
         replace(one, snippet=first + one.snippet) if one.package in _BY_NAME else one

@@ -165,6 +165,7 @@ class SceneCells(Cells):
             architecture=config.encoder,
             trained_on=config.dataset,
             image_size=config.image_size,
+            pool=config.pool,
             precision=encoder.precision,
             scale=config.spec.scale,
             mean=config.spec.mean,
@@ -384,6 +385,7 @@ def load_encoder_for(
     sources: Sequence[SceneLike],
     encoder: "str | Path | Encoder | None",
     image_size: int | None,
+    pool: str | None,
     precision: str,
 ) -> "Encoder | None":
     """Load the encoder that scenes or embeddings are looked at with, if there is one."""
@@ -391,13 +393,16 @@ def load_encoder_for(
         return None
     from rs_otl.models import Encoder, load_encoder
 
-    if image_size is None and not isinstance(encoder, Encoder):
-        # Embeddings know the size at which their encoder saw them.
+    if not isinstance(encoder, Encoder):
+        # Embeddings know the size at which their encoder saw them, and how it pooled.
         for source in filter(is_embedding, sources):
             with open_file(source) as file:
-                image_size = Provenance.from_tags(file.tags(), source).image_size
+                made = Provenance.from_tags(file.tags(), source)
+            image_size, pool = image_size or made.image_size, pool or made.pool
             break
-    return load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
+    return load_encoder(
+        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
+    )
 
 
 def refuse_others(

@@ -15,7 +15,7 @@ from rs_otl.files import atomic_write
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.similar import unit
 from rs_otl.progress import tracked
-from rs_otl.spec import ImageSize
+from rs_otl.spec import ImageSize, Pool
 
 with warnings.catch_warnings():
     # joblib's, where shared memory is full: nothing here runs in parallel.
@@ -67,6 +67,7 @@ class Classifier(BaseModel):
         encoder: What the user called the encoder.
         fingerprint: Of the encoder.
         image_size: Side of the images that the encoder sees, in pixels.
+        pool: How its features are pooled; ``None`` for its own rule.
         tile: Side of a tile of the labelled scene, in pixels.
         stride: Side of its cells.
         weights: Of each class, as many as an embedding has features.
@@ -81,6 +82,7 @@ class Classifier(BaseModel):
     encoder: str
     fingerprint: str
     image_size: ImageSize
+    pool: Pool | None = None
     tile: _Count
     stride: _Count
     weights: tuple[tuple[FiniteFloat, ...], ...]
@@ -107,6 +109,7 @@ class Classifier(BaseModel):
             encoder=made.encoder,
             fingerprint=made.weights,
             image_size=made.image_size,
+            pool=made.pool,
             tile=made.tile,
             stride=made.stride,
             weights=tuple(map(tuple, linear.weights.tolist())),

@@ -64,6 +64,7 @@ def embed(
     nodata: float | None = None,
     values: Values | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     precision: str = "auto",
     resume: bool = False,
     progress: bool = False,
@@ -90,6 +91,8 @@ def embed(
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side that tiles are resized to; by default the encoder's own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            the encoder's own rule.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         resume: Continue an embedding that was stopped.
         progress: Whether to show bars on stderr.
@@ -108,7 +111,9 @@ def embed(
             f"{out}: expected a .tif for one scene, a .parquet, or a folder for a GeoTIFF of each"
         )
     refuse_output(out)
-    encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
+    encoder = load_encoder(
+        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
+    )
     with ExitStack() as stack:
         grids = [
             SceneCells.over(

@@ -187,6 +187,7 @@ def map_scene(
     nodata: float | None = None,
     values: Values | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     precision: str = "auto",
     progress: bool = False,
 ) -> MapResult:
@@ -227,6 +228,8 @@ def map_scene(
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            the encoder's own rule.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
 
@@ -253,9 +256,9 @@ def map_scene(
     if kept is not None and not all(map(is_embedding, listed)):
         if tile is None:
             sides = kept.tile, stride or kept.stride
-        opened = _encoder_of(kept, encoder, Path(str(classifier)), image_size, precision)
+        opened = _encoder_of(kept, encoder, Path(str(classifier)), image_size, pool, precision)
     else:
-        opened = load_encoder_for(listed, encoder, image_size, precision)
+        opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         scenes = [
             stack.enter_context(
@@ -554,12 +557,17 @@ def _encoder_of(
     encoder: "str | Path | Encoder | None",
     path: Path,
     image_size: int | None,
+    pool: str | None,
     precision: str,
 ) -> "Encoder | None":
     """Load the encoder that a classifier was made with, under its name unless another is given."""
     try:
         return load_encoder_for(
-            [], encoder or kept.encoder, image_size or kept.image_size, precision
+            [],
+            encoder or kept.encoder,
+            image_size or kept.image_size,
+            pool or kept.pool,
+            precision,
         )
     except InputError as error:
         if encoder is not None:

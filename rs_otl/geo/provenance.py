@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rs_otl.errors import InputError
+from rs_otl.spec import Pool
 
 _PREFIX = "RS_OTL_"
 _Count = Annotated[int, Field(ge=1)]
@@ -27,6 +28,7 @@ class Provenance(BaseModel):
         architecture: Of the encoder.
         trained_on: Data set that it was trained on.
         image_size: Side of the images that it sees, in pixels.
+        pool: How its features are pooled; ``None`` for its own rule.
         precision: Of its forward pass.
         scale: How much above ``offset`` the raw value lies that becomes 1.0.
         offset: Raw value that becomes 0.
@@ -56,6 +58,7 @@ class Provenance(BaseModel):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     offset: float = 0.0
+    pool: Pool | None = None
     units: str = "8-bit counts"
     nodata: float | None = None
     components: _Count | None = None

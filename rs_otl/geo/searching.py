@@ -94,6 +94,7 @@ def search(
     nodata: float | None = None,
     values: Values | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     precision: str = "auto",
     progress: bool = False,
 ) -> list[Hit]:
@@ -135,6 +136,8 @@ def search(
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            the encoder's own rule.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
         progress: Whether to show bars on stderr.
 
@@ -157,7 +160,7 @@ def search(
     images = any(_numbers(each) is None for each in (*likes, *unlikes))
     area = None if within is None else _Area.of(within, query_crs)
     archive = Path(str(listed[0])) if len(listed) == 1 and is_index(listed[0]) else None
-    opened = load_encoder_for([] if archive else listed, encoder, image_size, precision)
+    opened = load_encoder_for([] if archive else listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
         scenes: Sequence[Cells]

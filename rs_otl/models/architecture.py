@@ -6,14 +6,23 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
+from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
 from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
 
+# What timm calls the ways of pooling.
+_POOLS = {"cls": "token", "mean": "avg"}
+
 
 def create_encoder(
-    name: str, in_chans: int, seed: int = 0, image_size: int | None = None
+    name: str,
+    in_chans: int,
+    seed: int = 0,
+    image_size: int | None = None,
+    pool: str | None = None,
 ) -> nn.Module:
     """Make a timm model without its classifier, randomly initialised.
 
@@ -21,14 +30,14 @@ def create_encoder(
         name: A timm architecture, for example ``"resnet18"``.
         in_chans: Bands of the images.
         seed: Seed of the random weights; the global random state is left as it was.
-        image_size: Side of the images in pixels, for an architecture that takes one size only and
-            is made for it; by default timm's.
+        image_size: Side of the images in pixels, see :func:`set_image_size`; by default timm's.
+        pool: See :func:`set_pool`; by default as the architecture has it.
 
     Returns:
         A module from ``(B, in_chans, H, W)`` to features ``(B, D)``; :func:`feature_width` says D.
 
     Raises:
-        InputError: If timm has no such model.
+        InputError: If timm has no such model, or it does not take the size or the pooling.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -36,8 +45,12 @@ def create_encoder(
         raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **size)
+        encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
+    if image_size is not None:
+        set_image_size(encoder, image_size)
+    if pool is not None:
+        set_pool(encoder, pool)
+    return encoder
 
 
 def feature_width(encoder: nn.Module) -> int:
@@ -52,17 +65,30 @@ def feature_width(encoder: nn.Module) -> int:
     return int(getattr(encoder, "head_hidden_size", None) or cast(int, encoder.num_features))
 
 
-def check_size(encoder: nn.Module, size: int) -> None:
-    """Check that an encoder takes images of a size; some take one size only.
+def set_image_size(encoder: nn.Module, size: int) -> None:
+    """Make an encoder take images of a size.
+
+    The position embeddings of vision transformers are resampled to it, as timm does it; most other
+    encoders take any size, some one only.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
-        size: Side of the images in pixels.
+        size: Side of the images in pixels; for a vision transformer a multiple of its patches'.
 
     Raises:
-        InputError: If it takes another size only.
+        InputError: If it takes other sizes only; it names the nearest.
     """
     pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
+    if patch := _patch_side(encoder):
+        if size % patch:
+            lower, upper = size // patch * patch, (size // patch + 1) * patch
+            raise InputError(
+                f"{pretrained['architecture']} takes images of multiples of {patch} pixels, not of "
+                f"{size}: expected image_size={f'{lower} or {upper}' if lower else upper}"
+            )
+        if encoder.patch_embed.img_size != (size, size):  # type: ignore[union-attr]
+            encoder.set_input_size(img_size=(size, size))  # type: ignore[operator]
+        return
     made_for = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
     expected = made_for[-1] if made_for else pretrained["input_size"][-1]
     if pretrained.get("fixed_input_size") and size != expected:
@@ -76,6 +102,58 @@ def check_size(encoder: nn.Module, size: int) -> None:
             f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
             f"{size}: expected image_size={smallest} or more, or another encoder"
         )
+
+
+def set_pool(encoder: nn.Module, pool: str) -> None:
+    """Choose what a vision transformer's features are made of.
+
+    Args:
+        encoder: As :func:`create_encoder` makes it.
+        pool: ``"cls"``, the class token, or ``"mean"``, the mean of the patches' tokens. Weights,
+            and where they are normalised, stay as they are.
+
+    Raises:
+        InputError: If it has no class token that could stand for the image.
+    """
+    if type(encoder) not in (VisionTransformer, Eva) or encoder.cls_token is None:
+        architecture = cast(dict[str, Any], encoder.pretrained_cfg)["architecture"]
+        raise InputError(
+            f"pool={pool}: {architecture} is no vision transformer with a class token; expected to "
+            "leave it out"
+        )
+    encoder.reset_classifier(0, _POOLS[pool])  # type: ignore[operator]
+
+
+def timm_arguments(
+    architecture: str, in_chans: int, image_size: int, pool: str | None
+) -> dict[str, Any]:
+    """Return what timm must be told to make an encoder, beside its name, bands and no classes.
+
+    Args:
+        architecture: As for :func:`create_encoder`.
+        in_chans: Likewise.
+        image_size: Likewise.
+        pool: Likewise.
+
+    Returns:
+        Arguments of ``timm.create_model``; none for most architectures.
+    """
+    with torch.device("meta"):
+        made = create_encoder(architecture, in_chans, image_size=image_size, pool=pool)
+    own = {"num_classes", "in_chans"}
+    if getattr(made, "dynamic_img_size", False):  # it takes any size as it is made
+        own.add("img_size")
+    recorded = cast(dict[str, Any], made._model_args)
+    told = {name: value for name, value in recorded.items() if name not in own}
+    return told if pool is None else told | {"global_pool": _POOLS[pool]}
+
+
+def _patch_side(encoder: nn.Module) -> int | None:
+    """Return the side of a patch of a vision transformer that takes any multiple of it."""
+    embed = getattr(encoder, "patch_embed", None)
+    if not isinstance(encoder, VisionTransformer | Eva) or type(embed) is not PatchEmbed:
+        return None
+    return None if embed.img_size is None else embed.patch_size[0]
 
 
 def build_encoder(
@@ -96,7 +174,7 @@ def build_encoder(
         weights: Tensors by the model's names, as they were read; those of a classifier are left
             out.
         source: Where the weights come from, for the error.
-        image_size: Side of its images in pixels: a model of patches that has been trained at
+        image_size: Side of its images in pixels: a vision transformer that has been trained at
             another size than timm's is made for that.
 
     Raises:
@@ -174,8 +252,8 @@ def _other_size(
     own, given = encoder.state_dict().get("pos_embed"), weights.get("pos_embed")
     if own is None or not isinstance(given, Tensor) or given.shape == own.shape:
         return None
-    fixed = cast(dict[str, Any], encoder.pretrained_cfg).get("fixed_input_size")
-    return image_size if fixed else None
+    patch = _patch_side(encoder)
+    return image_size if patch and image_size and image_size % patch == 0 else None
 
 
 def _fault(given: Any, expected: Tensor) -> str | None:

@@ -11,7 +11,8 @@ from torch import nn
 
 from rs_otl.errors import InputError, note
 from rs_otl.models.architecture import build_encoder
-from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, band_names, validated
+from rs_otl.models.tuning import merged_weights
+from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, Pool, band_names, validated
 
 # Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
 _PREFIXES = ("encoder.", "backbone.", "model.")
@@ -30,6 +31,7 @@ class _Settings(BaseModel):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     rgb: bool = True
+    pool: Pool | None = None
 
 
 class _Checkpoint(BaseModel):
@@ -78,7 +80,7 @@ def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
         if name.startswith(prefix)
     }
     bands, size = len(config.spec.bands), config.image_size
-    return build_encoder(config.encoder, bands, weights, str(path), size), config
+    return build_encoder(config.encoder, bands, merged_weights(weights), str(path), size), config
 
 
 def read_tensors(path: Path) -> dict[Any, Any]:
@@ -135,5 +137,6 @@ def _describe(settings: _Settings, path: Path) -> EncoderConfig:
         },
         "dataset": f"the data set of {path.name}",
         "epochs": None,
+        "pool": settings.pool,
     }
     return validated(EncoderConfig, values, str(path))

@@ -252,6 +252,8 @@ class Encoder(nn.Module):
         )
         if self.config.spec.offset:
             facts += str(self.config.spec.offset)
+        if self.config.pool:
+            facts += self.config.pool
         digest = hashlib.blake2b(facts.encode(), digest_size=8)
         for name, tensor in self.module.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rs_otl.errors import InputError, note
-from rs_otl.models.architecture import build_encoder, check_size
+from rs_otl.models.architecture import build_encoder, set_image_size, set_pool
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
 from rs_otl.models.pretrained import is_weights_name, load_weights
@@ -29,6 +29,7 @@ def load_encoder(
     bands: Sequence[str] | None = None,
     units: str | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     device: str | torch.device = "cpu",
     precision: str = "float32",
 ) -> Encoder:
@@ -42,7 +43,10 @@ def load_encoder(
         bands: Bands of the images that it is meant for, in the order of the channels; checked
             against the encoder's.
         units: Units of those images, checked likewise.
-        image_size: Side of the images that it sees, in pixels; by default its own.
+        image_size: Side of the images that it sees, in pixels; by default its own. The position
+            embeddings of vision transformers are resampled to any multiple of their patches.
+        pool: What a vision transformer's features are made of: ``"cls"``, its class token, or
+            ``"mean"``, the mean of its patches; by default its own rule.
         device: Where it computes; ``"auto"`` is the GPU if there is one.
         precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 where the hardware multiplies it.
 
@@ -51,7 +55,8 @@ def load_encoder(
 
     Raises:
         InputError: If there is no such encoder, it cannot be read, its weights do not fill every
-            tensor of its architecture, or its bands, units or size are different.
+            tensor of its architecture, or its bands, units or size are different, or
+            it cannot be pooled so.
         WeightsUnavailableError: If pretrained weights are neither on this disk nor reachable.
     """
     if isinstance(source, Encoder):
@@ -61,6 +66,8 @@ def load_encoder(
                 f"{encoder.source} sees images of {encoder.config.image_size} pixels, not "
                 f"{image_size}: load it with image_size={image_size}"
             )
+        if pool not in (None, encoder.config.pool):
+            raise InputError(f"{encoder.source}: load it with pool={pool}")
     else:
         path = None if is_weights_name(source) else _find(str(source))
         if path is None:
@@ -69,10 +76,12 @@ def load_encoder(
             module, config = read_checkpoint(path)
         else:
             module, config = _read_directory(path)
-        if image_size is not None:
-            values = config.model_dump() | {"image_size": image_size}
-            config = validated(EncoderConfig, values, str(source))
-        check_size(module, config.image_size)
+        asked = {"image_size": image_size, "pool": pool}
+        if given := {key: value for key, value in asked.items() if value is not None}:
+            config = validated(EncoderConfig, config.model_dump() | given, str(source))
+        set_image_size(module, config.image_size)
+        if config.pool is not None:
+            set_pool(module, config.pool)
         encoder = Encoder(module, config, str(source), path, resolve_precision(precision)).eval()
         encoder.to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     spec = encoder.config.spec

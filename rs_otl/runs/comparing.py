@@ -46,6 +46,7 @@ def evaluate_encoders(
     shots: Sequence[int] = (),
     layers: bool = False,
     image_size: int | None = None,
+    pool: str | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: bool = False,
@@ -72,6 +73,8 @@ def evaluate_encoders(
         layers: Whether to probe every stage of the encoders.
         image_size: Side of the images that encoders see; by default each encoder's own, and the
             first one's for weights by name.
+        pool: What features of vision transformers are made of, ``"cls"`` or ``"mean"``; by default
+            each one's own rule.
         seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
         overwrite: Replace an evaluation that is there.
         progress: Whether to show bars on stderr.
@@ -95,7 +98,7 @@ def evaluate_encoders(
         source.source if isinstance(source, Encoder) else str(source): source for source in sources
     }
     name, first_source = next(iter(encoders.items()))
-    first = load_encoder(first_source, image_size=image_size, device="auto")
+    first = load_encoder(first_source, image_size=image_size, pool=pool, device="auto")
     run = run_of(first.path)
     recipe = _recipe_of(run, dataset)
     if out is None:
@@ -117,6 +120,7 @@ def evaluate_encoders(
             shots=shots,
             layers=layers,
             image_size=image_size,
+            pool=pool,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
@@ -135,6 +139,7 @@ def compare(
     keep_duplicates_together: bool,
     shots: Sequence[int],
     image_size: int | None,
+    pool: str | None,
     seed: int,
     overwrite: bool,
     progress: bool,
@@ -155,9 +160,15 @@ def compare(
     if BASELINE not in sources:
         encoders = {**encoders, BASELINE: BASELINE}
     skipped: dict[str, str] = {}
-    loaded = _load(encoders, image_size, skipped)
+    loaded = _load(encoders, image_size, pool, skipped)
     first = next(iter(loaded.values()))
-    untrained = create_encoder(first.config.encoder, len(first.config.spec.bands), seed)
+    untrained = create_encoder(
+        first.config.encoder,
+        len(first.config.spec.bands),
+        seed,
+        first.config.image_size,
+        first.config.pool,
+    )
     loaded["untrained"] = Encoder(untrained, first.config, "untrained").to(first.device)
 
     @cache
@@ -221,7 +232,10 @@ def compare(
 
 
 def _load(
-    encoders: Mapping[str, str | Path | Encoder], image_size: int | None, skipped: dict[str, str]
+    encoders: Mapping[str, str | Path | Encoder],
+    image_size: int | None,
+    pool: str | None,
+    skipped: dict[str, str],
 ) -> dict[str, Encoder]:
     """Load encoders by name; those whose weights cannot be fetched go to ``skipped``.
 
@@ -234,7 +248,12 @@ def _load(
         if loaded and is_weights_name(source):
             size = size or next(iter(loaded.values())).config.image_size
         try:
-            loaded[name] = load_encoder(source, image_size=size, device="auto")
+            loaded[name] = load_encoder(
+                source,
+                image_size=size,
+                pool=None if source == BASELINE else pool,  # a table may hold it unasked
+                device="auto",
+            )
         except WeightsUnavailableError as error:
             if not loaded:
                 raise

@@ -1,23 +1,33 @@
 """Exporting the encoder of a run."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rs_otl.errors import note
 from rs_otl.evaluation import EvaluationReport
-from rs_otl.export import CardScore, export_encoder
+from rs_otl.export import CardScore, check_hub_name, export_encoder, push_to_hub
 from rs_otl.files import refuse_unwritable
 from rs_otl.models import load_encoder
 from rs_otl.recipe import read_recipe
 from rs_otl.runs.paths import run_of
 
 
-def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
+def export_run(
+    source: str,
+    to: Path,
+    onnx: bool = False,
+    image_size: int | None = None,
+    pool: str | None = None,
+) -> str | Path:
     """Export an encoder with the recipe and the scores of its run.
 
     Args:
         source: An encoder, as :func:`rs_otl.models.load_encoder` takes it.
         to: Directory to write; must be new.
         onnx: Write an ONNX model too.
+        image_size: Side of the images that it sees; by default its own.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            its own rule.
 
     Returns:
         What was exported: the encoder directory or file, or the name of pretrained weights.
@@ -26,7 +36,7 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
         InputError: If there is no such encoder or ``to`` cannot be written.
     """
     refuse_unwritable(to)
-    encoder = load_encoder(source)
+    encoder = load_encoder(source, image_size=image_size, pool=pool)
     run = run_of(encoder.path)
     if run is None:
         export_encoder(encoder, to, onnx=onnx)
@@ -37,6 +47,34 @@ def export_run(source: str, to: Path, onnx: bool = False) -> str | Path:
     scores = [score for path in reports if path.exists() for score in _card_scores(path)]
     export_encoder(encoder, to, recipe, scores, onnx)
     return encoder.path or source
+
+
+def publish(source: str, name: str, onnx: bool, image_size: int | None, pool: str | None) -> str:
+    """Publish an encoder on the hub, with its card.
+
+    Args:
+        source: As for :func:`export_run`; an exported directory is published as it is, unless it
+            is to be changed.
+        name: Repository, see :func:`rs_otl.export.push_to_hub`.
+        onnx: As for :func:`export_run`.
+        image_size: Likewise.
+        pool: Likewise.
+
+    Returns:
+        Its address.
+
+    Raises:
+        InputError: As of both functions.
+    """
+    check_hub_name(name)
+    path = load_encoder(source).path
+    exported = path is not None and path.is_dir() and run_of(path) == path
+    if path is not None and exported and not (onnx or image_size or pool):
+        return push_to_hub(path, name)
+    with TemporaryDirectory() as folder:
+        directory = Path(folder) / name.rpartition("/")[2]  # as the card calls it
+        export_run(source, directory, onnx, image_size, pool)
+        return push_to_hub(directory, name)
 
 
 def _card_scores(path: Path) -> list[CardScore]:

@@ -65,7 +65,8 @@ def plan(
     device = accelerator_device(accelerator)
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
     if recipe.init is not None:
-        encoder = load_encoder(recipe.init, image_size=recipe.image_size).config.encoder
+        started = load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
+        encoder = started.config.encoder
         if transfer:
             recipe = recipe.model_copy(update={"encoder": encoder})
     entry = CATALOGUE.get(recipe.dataset)

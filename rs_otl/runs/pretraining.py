@@ -53,6 +53,8 @@ _TASK_KEYS = {
     "freeze_batch_norm",
     "local_size",
     "local_views",
+    "label_smoothing",
+    "lora_rank",
     "lr",
     "milestone_lrs",
     "milestones",
@@ -61,6 +63,7 @@ _TASK_KEYS = {
     "orientations",
     "reduction",
     "seed",
+    "tune",
     "views",
     "views_apart",
     "warmup",
@@ -150,7 +153,11 @@ def pretrain(
                     f"begun with other versions ({'; '.join(others)}): the result may differ from "
                     "that of a run left alone"
                 )
-        started = None if recipe.init is None else load_encoder(recipe.init)
+        started = (
+            None
+            if recipe.init is None
+            else load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
+        )
         processes = 1 if devices == "auto" or device.type == "cuda" else int(devices)
         # Of images that are not decoded yet; their bands matter little.
         bands = len(RGB) if started is None else len(started.config.spec.bands)
@@ -249,7 +256,7 @@ def pretrain(
             raise refused_by_lightning(checkpoint, error) from error
         if not trainer.is_global_zero:
             return directory
-        trained = Encoder(task.encoder, config)
+        trained = Encoder(task.trained_encoder(), config)
         export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if images.left_out:
         note(
@@ -409,6 +416,7 @@ def describe(
     if started is None:
         return _config(recipe, images, images.spec), None
     spec, own = images.spec, started.config.spec
+    recipe = recipe.model_copy(update={"pool": started.config.pool})
     if started.config.encoder != recipe.encoder:
         raise InputError(
             f"{recipe.init} is a {started.config.encoder}, the recipe wants {recipe.encoder}: "
@@ -452,6 +460,7 @@ def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderCo
         dataset=images.name,
         epochs=recipe.epochs,
         supervised=recipe.supervised,
+        pool=recipe.pool,
     )
 
 
@@ -474,6 +483,7 @@ def make_task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, coun
         in_channels=len(config.spec.bands),
         clusters=clusters,
         size=recipe.image_size,
+        pool=config.pool,
         mean=config.spec.mean,
         std=config.spec.std,
         rgb=config.spec.bands == RGB,

@@ -221,9 +221,9 @@ def _pictures(
         "Training images", _sheet(images, [shown[at : at + 8] for at in range(0, len(shown), 8)])
     )
     bands = len(encoder.config.spec.bands)
-    before = Encoder(
-        create_encoder(encoder.config.encoder, bands, recipe.seed), encoder.config, "untrained"
-    ).to(encoder.device)
+    config = encoder.config
+    untrained = create_encoder(config.encoder, bands, recipe.seed, config.image_size, config.pool)
+    before = Encoder(untrained, config, "untrained").to(encoder.device)
     rows = {
         name: normalize(extract_features(one, images, train, progress).double())
         for name, one in (("after", encoder), ("before", before))

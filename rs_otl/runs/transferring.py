@@ -58,7 +58,10 @@ def transfer(
     if recipe.init is None:
         raise InputError("nothing to transfer from: expected an encoder as the init of the recipe")
     source = load_encoder(
-        recipe.init, image_size=recipe.image_size, device=accelerator_device(accelerator)
+        recipe.init,
+        image_size=recipe.image_size,
+        pool=recipe.pool,
+        device=accelerator_device(accelerator),
     )
     # By its path: a later run on its data set must not take its place.
     init = str(source.path or recipe.init)
@@ -101,6 +104,7 @@ def transfer(
             keep_duplicates_together=recipe.keep_duplicates_together,
             shots=shots,
             image_size=recipe.image_size,
+            pool=None,
             seed=recipe.seed,
             overwrite=resume,
             progress=progress,

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 
-def label_consistent_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+def label_consistent_loss(outputs: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross entropy of every view against every label set (equation 18), averaged.
 
     Cross entropy is linear in its target, so the g x h terms are g cross entropies against the
@@ -14,6 +14,7 @@ def label_consistent_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     Args:
         outputs: Outputs before softmax, ``(g, B, k)`` floating point.
         labels: The h label sets, in the paper one of each view, ``(h, B)`` int64 in [0, k).
+        smoothing: Share of a label that is spread evenly over all k, in [0, 1).
 
     Returns:
         The loss, a scalar of at least 0, in nats.
@@ -21,4 +22,5 @@ def label_consistent_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     views, batch, _ = outputs.shape
     log_probabilities = outputs.float().log_softmax(-1)
     every_label = labels.T.expand(views, batch, len(labels))
-    return -log_probabilities.gather(-1, every_label).mean()
+    loss = -log_probabilities.gather(-1, every_label).mean()
+    return (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss

@@ -27,11 +27,15 @@ from rs_otl.errors import InputError
 from rs_otl.models import (
     CosineHead,
     OutputHeads,
-    check_size,
+    check_tunable,
     create_encoder,
     evaluation_transforms,
     feature_width,
     load_encoder,
+    merged_weights,
+    restrict_training,
+    set_image_size,
+    set_pool,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
 from rs_otl.trainers.encode import encode
@@ -98,7 +102,9 @@ class OTLTask(BaseTask):
         operations: Operations of a strong view; the paper has 10 in section 4.3, 8 in appendix D.
         orientations: Orientations of a view: 1 upright, 2 also mirrored, 8 also in quarter turns;
             by default 8 for simple and 2 for strong views.
-        size: Side of a view in pixels.
+        size: Side of a view in pixels; for vision transformers any multiple of their patches'.
+        pool: What a vision transformer's features are made of: ``"cls"`` or ``"mean"``; by default
+            the rule of its architecture.
         mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
             module, else the paper's for three bands and 0.5 for others.
         std: Standard deviation of each band, likewise; 0.25 instead of 0.5.
@@ -132,6 +138,10 @@ class OTLTask(BaseTask):
             views of an image share its label. It needs one head and no hidden layer.
         freeze_batch_norm: Leave the encoder's batch normalisation as it is: the statistics of
             pretrained weights are better than those of a few epochs.
+        tune: What of the encoder is trained: ``"all"``, ``"norm"`` or ``"lora"``; see
+            :func:`rs_otl.models.restrict_training`.
+        lora_rank: See there.
+        label_smoothing: Share of a label that is spread evenly over all clusters, in [0, 1).
         supervised: Train with the ``label`` of the batches in place of pseudo-labels: the
             paper's baseline (section 4.3), with the same encoder, views, loss and schedule.
         chunks: Forward passes that a step's images are divided among when memory is short, see
@@ -169,6 +179,7 @@ class OTLTask(BaseTask):
         operations: int = 10,
         orientations: int | None = None,
         size: int = 224,
+        pool: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         rgb: bool | None = None,
@@ -188,6 +199,9 @@ class OTLTask(BaseTask):
         label_batch_sizes: Sequence[int] = (),
         temperature: float | None = None,
         freeze_batch_norm: bool = False,
+        tune: str = "all",
+        lora_rank: int = 8,
+        label_smoothing: float = 0.0,
         supervised: bool = False,
         chunks: int = 1,
         compile: bool = False,
@@ -241,11 +255,24 @@ class OTLTask(BaseTask):
     def configure_models(self) -> None:
         """Make the encoder and the heads, from the seed or the weights to start from."""
         settings = self.hparams
-        self.encoder = create_encoder(settings["model"], settings["in_channels"], settings["seed"])
+        self.encoder = create_encoder(
+            settings["model"],
+            settings["in_channels"],
+            settings["seed"],
+            settings["size"],
+            settings["pool"],
+        )
+        check_tunable(self.encoder, settings["tune"])
+        self._restricted = False
         if settings["local_size"] is None:
             settings["local_size"] = settings["size"] // 2
-        for size in (settings["size"], settings["local_size"])[: 1 + bool(settings["local_views"])]:
-            check_size(self.encoder, size)
+        if settings["local_views"]:
+            if hasattr(self.encoder, "patch_embed") and settings["local_size"] != settings["size"]:
+                raise InputError(
+                    f"local_views with {settings['model']}: it takes images of one size at a time, "
+                    f"expected local_size={settings['size']}"
+                )
+            set_image_size(self.encoder, settings["local_size"])
         self._started_from: EncoderConfig | None = None
         if self.weights:
             self._started_from = self._load_weights(self.weights)
@@ -270,7 +297,7 @@ class OTLTask(BaseTask):
 
     def _load_weights(self, weights: WeightsEnum | str | bool) -> EncoderConfig:
         source = f"timm/{self.hparams['model']}" if weights is True else str(weights)
-        loaded = load_encoder(source)
+        loaded = load_encoder(source, image_size=self.hparams["size"], pool=self.hparams["pool"])
         config = loaded.config
         channels = len(config.spec.bands)
         for name, wanted, given in (
@@ -282,6 +309,9 @@ class OTLTask(BaseTask):
                     f"weights = {source} have {name} = {given}, not {wanted}: expected the same"
                 )
         self.encoder.load_state_dict(loaded.module.state_dict())
+        if config.pool is not None:
+            set_pool(self.encoder, config.pool)
+            self.hparams["pool"] = config.pool
         return config
 
     def _statistics(self) -> tuple[Sequence[float], Sequence[float]]:
@@ -327,10 +357,30 @@ class OTLTask(BaseTask):
                     module.eval()
         return self
 
+    def trained_encoder(self) -> nn.Module:
+        """Return the encoder as timm makes it, what LoRA has learnt merged into its weights."""
+        settings = self.hparams
+        if settings["tune"] != "lora":
+            return self.encoder
+        encoder = create_encoder(
+            settings["model"],
+            settings["in_channels"],
+            image_size=settings["size"],
+            pool=settings["pool"],
+        )
+        encoder.load_state_dict(merged_weights(self.encoder.state_dict()))
+        return encoder.to(self.device)
+
     # The data
 
     def setup(self, stage: str) -> None:
-        """Agree with a data module of torchgeo on positions and normalisation."""
+        """Freeze what is not trained; agree with a data module of torchgeo on images."""
+        if not self._restricted:  # now that it has its weights, before a checkpoint is restored
+            settings = self.hparams
+            restrict_training(
+                self.encoder, settings["tune"], settings["lora_rank"], settings["seed"]
+            )
+            self._restricted = True
         data = getattr(self.trainer, "datamodule", None)
         if self.hparams["views_apart"] and getattr(data, "orders", 1) != self.hparams["views"]:
             raise InputError(
@@ -463,11 +513,12 @@ class OTLTask(BaseTask):
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss * (terms if self.hparams["reduction"] == "sum" else 1)
 
-    @staticmethod
-    def _loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the heads, ``(g, heads, B, k)`` against ``(h, heads, B)``."""
         losses = [
-            label_consistent_loss(outputs[:, head], labels[:, head])
+            label_consistent_loss(
+                outputs[:, head], labels[:, head], self.hparams["label_smoothing"]
+            )
             for head in range(labels.shape[1])
         ]
         return torch.stack(losses).mean()
@@ -705,7 +756,7 @@ class OTLTask(BaseTask):
         """Return SGD with the steps of section 4.3, or a cosine if there are none."""
         settings = self.hparams
         optimizer = torch.optim.SGD(
-            self.parameters(),
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
             lr=settings["lr"],
             momentum=settings["momentum"],
             weight_decay=settings["weight_decay"],

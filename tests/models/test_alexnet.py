@@ -5,7 +5,7 @@ import timm
 import torch
 
 from rs_otl.errors import InputError
-from rs_otl.models import check_size, create_encoder
+from rs_otl.models import create_encoder, set_image_size
 
 
 def test_it_is_the_papers():
@@ -42,7 +42,7 @@ def test_it_is_one_of_timms():
 
 def test_small_images_are_refused():
     encoder = create_encoder("alexnet_bn", 3).eval()
-    check_size(encoder, 63)
+    set_image_size(encoder, 63)
     assert encoder(torch.zeros(1, 3, 63, 63)).shape == (1, 4096)
     with pytest.raises(InputError, match="takes images of 63 pixels and more, not of 32"):
-        check_size(encoder, 32)
+        set_image_size(encoder, 32)

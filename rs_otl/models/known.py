@@ -1,0 +1,144 @@
+"""What can stand wherever an encoder is asked for."""
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import timm
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torchvision.models import WeightsEnum
+
+from rs_otl.errors import InputError, note
+from rs_otl.models.loading import CONFIG, RUNS, read_config
+from rs_otl.models.pretrained import LITE, describe_entry
+from rs_otl.spec import RGB, EncoderConfig
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class KnownEncoder:
+    """An encoder by the name that every command takes.
+
+    Attributes:
+        name: What to type.
+        kind: ``run``, ``exported``, ``timm`` or ``torchgeo``.
+        architecture: timm's name of it.
+        bands: Of its images, in order.
+        units: Of their raw values.
+        image_size: Side of its images in pixels, unless another is asked for.
+        dataset: What it was trained on.
+        licence: Of its weights; ``None`` where it is not stated.
+        here: Whether its weights are on this disk.
+    """
+
+    name: str
+    kind: str
+    architecture: str
+    bands: tuple[str, ...]
+    units: str
+    image_size: int
+    dataset: str
+    licence: str | None
+    here: bool
+
+
+def known_encoders(folder: str | Path = ".") -> list[KnownEncoder]:
+    """List what can stand wherever an encoder is asked for.
+
+    Own runs below ``runs/`` and exported directories come first, then timm's whose weights are on
+    this disk, then torchgeo's whose architecture timm has. Any other of timm's is ``timm/NAME``.
+
+    Args:
+        folder: Where to look for runs and for exported directories.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    return [*_own(Path(folder)), *_of_timm(), *_of_torchgeo()]
+
+
+def torchgeo_entries() -> dict[str, WeightsEnum]:
+    """Return all of torchgeo's weights by name, those of other architectures than timm's too."""
+    import torchgeo.models  # takes seconds
+
+    enums: dict[str, Any] = {
+        value.__name__: value
+        for value in vars(torchgeo.models).values()
+        if isinstance(value, type) and issubclass(value, WeightsEnum) and value is not WeightsEnum
+    }
+    return {str(entry): entry for _, enum in sorted(enums.items()) for entry in enum}
+
+
+def _own(folder: Path) -> Iterator[KnownEncoder]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one that holds runs or exports")
+    found = [*sorted((folder / RUNS).rglob(CONFIG)), *sorted(folder.glob(f"*/{CONFIG}"))]
+    for path in found:
+        directory = path.parent
+        try:
+            config = read_config(directory)
+        except InputError as error:
+            note(f"skipped an encoder: {error}")
+            continue
+        of_run = directory.name == "encoder" and (directory.parent / "recipe.yaml").is_file()
+        name = str(directory.parent if of_run else directory)
+        yield _known(name, "run" if of_run else "exported", config, None, True)
+
+
+def _of_timm() -> Iterator[KnownEncoder]:
+    for name in (*LITE, *timm.list_pretrained()):
+        settings: Any = timm.get_pretrained_cfg(name)
+        package = LITE.get(name)
+        if package and importlib.util.find_spec(package) is None:
+            continue
+        repository = settings.hf_hub_id
+        if not package and not (
+            repository
+            and any(
+                isinstance(try_to_load_from_cache(repository, file), str) for file in _HUB_FILES
+            )
+        ):
+            continue
+        yield KnownEncoder(
+            name=f"timm/{name}",
+            kind="timm",
+            architecture=settings.architecture,
+            bands=RGB,
+            units="8-bit counts",
+            image_size=settings.input_size[-1],
+            dataset=settings.tag or "ImageNet",
+            licence=settings.license,
+            here=True,
+        )
+
+
+def _of_torchgeo() -> Iterator[KnownEncoder]:
+    kept = Path(torch.hub.get_dir()) / "checkpoints"
+    for name, entry in torchgeo_entries().items():
+        try:
+            config = describe_entry(entry, name)
+        except InputError:  # an architecture that timm does not have
+            continue
+        here = (kept / Path(urlsplit(entry.url).path).name).is_file()
+        yield _known(name, "torchgeo", config, entry.meta.get("license"), here)
+
+
+def _known(
+    name: str, kind: str, config: EncoderConfig, licence: str | None, here: bool
+) -> KnownEncoder:
+    return KnownEncoder(
+        name=name,
+        kind=kind,
+        architecture=config.encoder,
+        bands=config.spec.bands,
+        units=config.spec.units,
+        image_size=config.image_size,
+        dataset=config.dataset,
+        licence=licence,
+        here=here,
+    )
