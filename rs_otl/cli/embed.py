@@ -8,6 +8,8 @@ import typer
 
 from rs_otl.cli.options import (
     ENCODER_HELP,
+    SCENES_HELP,
+    Asset,
     Bands,
     Json,
     Nodata,
@@ -21,11 +23,12 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    with_assets,
 )
 
 
 def embed(
-    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    scenes: Annotated[list[str], typer.Argument(help=SCENES_HELP)],
     encoder: Annotated[str, typer.Option(help=ENCODER_HELP)],
     output: Annotated[
         Path,
@@ -45,6 +48,7 @@ def embed(
         ),
     ] = None,
     bands: Bands = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -58,7 +62,7 @@ def embed(
     from rs_otl.geo import embed as run
 
     done = run(
-        scenes,
+        with_assets(scenes, asset),
         encoder,
         output,
         tile=tile,

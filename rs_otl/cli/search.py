@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    SCENES_HELP,
+    Asset,
     Bands,
     Json,
     Nodata,
@@ -21,6 +23,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    with_assets,
 )
 
 _SHOWN = 10
@@ -28,7 +31,8 @@ _SHOWN = 10
 
 def search(
     scenes: Annotated[
-        list[Path], typer.Argument(help="Scenes, or GeoTIFFs that `rs-otl embed` made of them.")
+        list[str],
+        typer.Argument(help=f"GeoTIFFs that `rs-otl embed` made, or scenes: {SCENES_HELP}"),
     ],
     query: Annotated[
         str,
@@ -49,6 +53,7 @@ def search(
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -61,7 +66,7 @@ def search(
     from rs_otl.geo import search as run
 
     hits = run(
-        scenes,
+        with_assets(scenes, asset),
         query,
         output,
         encoder=encoder,

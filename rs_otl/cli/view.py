@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from rs_otl.cli.options import Asset, with_assets
+
 
 def view(
     source: Annotated[
-        Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+        str, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
     ],
     embeddings: Annotated[
         Path | None,
@@ -18,6 +20,7 @@ def view(
         Path | None,
         typer.Option("--map", help="The GeoTIFF that `rs-otl map` made of it.", show_default=False),
     ] = None,
+    asset: Asset = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -31,5 +34,7 @@ def view(
     """Write a page that needs no network: the scene, its embedding, its map, similar places."""
     from rs_otl.geo import view as run
 
-    out = output or (embeddings or source).with_suffix(".html")
-    typer.echo(run(source, out, embeddings=embeddings, class_map=class_map))
+    out = output or Path(embeddings or source).with_suffix(".html")
+    typer.echo(
+        run(with_assets([source], asset)[0], out, embeddings=embeddings, class_map=class_map)
+    )

@@ -4,7 +4,8 @@ import os
 import re
 import string
 import threading
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -57,6 +58,25 @@ def gdal_address(address: str) -> str:
     """Return GDAL's name for what lies at an address."""
     scheme, found, rest = address.partition("://")
     return _SCHEMES[scheme.lower()] + rest if found and not address.startswith("/") else address
+
+
+def dataset_name(text: str) -> str:
+    """Return a short name for the images of a folder, a catalog or a search, for a folder."""
+    text = text.partition("#")[0] if is_address(text) else text.partition("#asset=")[0]
+    if not is_address(text):
+        path = Path(text).resolve()
+        listed = path.suffix.lower() in (".json", ".geojson")
+    else:
+        parts = urlsplit(text)
+        asked = parse_qs(parts.query).get("collections")
+        path, listed = Path("/", parts.netloc, parts.path.lstrip("/")), True
+        if asked:
+            path = Path(asked[0].replace("/", "-"))
+    if listed and path.stem.lower() in ("catalog", "collection", "item", "items", "search"):
+        path = path.parent
+    elif listed and path.suffix.lower() in (".json", ".geojson"):
+        return path.stem
+    return path.name
 
 
 def public(text: str) -> str:

@@ -102,13 +102,14 @@ class Scene:
                 or a transform that place nothing.
         """
         product: Product | None = None
-        with ExitStack() as opened:
-            if isinstance(source, str):
-                source = one_source(source)
-            elif isinstance(source, Path):
-                source = source_of(source)
-            self.origin = source if isinstance(source, Source) else None
-            self.remote = self.origin is not None and self.origin.remote
+        if isinstance(source, str):
+            source = one_source(source)
+        elif isinstance(source, Path):
+            source = source_of(source)
+        self.origin = source if isinstance(source, Source) else None
+        self.remote = self.origin is not None and self.origin.remote
+        # Whatever is asked of a raster on a server may read from it.
+        with ExitStack() as opened, gdal(self.remote):
             if self.origin is not None:
                 self.name, product = self.origin.name, self.origin.product
                 dataset = self.origin.open(opened)
@@ -184,6 +185,12 @@ class Scene:
         return Path(self.name).name if self.origin is None else self.origin.short
 
     @property
+    def address(self) -> str | None:
+        """Where it lies, if that is a server or what STAC describes; nothing in it is secret."""
+        origin = self.origin
+        return origin.name if origin is not None and (origin.remote or origin.id) else None
+
+    @property
     def stem(self) -> str:
         """What files made of it are called, without a suffix."""
         item = self.origin is not None and bool(self.origin.id)
@@ -221,7 +228,10 @@ class Scene:
             16 hexadecimal digits.
         """
         dataset = self._source
-        facts = [str(dataset.profile), str(dataset.tags()), str(dataset.overviews(1))]
+        with gdal(self.remote):
+            facts = [str(dataset.profile), str(dataset.tags())]
+            if not self.remote:
+                facts.append(str(dataset.overviews(1)))
         for path in self._files or [Path(dataset.name)]:
             if not path.is_file():
                 continue

@@ -124,11 +124,9 @@ def scenes_of(source: Any, asset: str | None = None) -> list[Any]:
     Raises:
         InputError: Nothing is there, or an item has no assets that make a scene.
     """
-    if not isinstance(source, str):
-        if asset is not None and not isinstance(source, Path):
-            raise InputError(f"--asset {asset}: is for STAC items, not for {source!r}")
-        return [source] if asset is None else scenes_of(str(source), asset)
-    text, found, named = source.partition(_WITH_ASSETS)
+    if not isinstance(source, str | Path):
+        return [source]
+    text, found, named = str(source).partition(_WITH_ASSETS)
     wanted = named if found and asset is None else asset
     assets = None if wanted is None else [name.strip() for name in wanted.split(",")]
     if is_stac(text):
@@ -143,15 +141,6 @@ def scenes_of(source: Any, asset: str | None = None) -> list[Any]:
     if path.suffix.lower() == ".vrt" and path.is_file() and b"/vsi" in path.read_bytes():
         return [Source(text, path=str(path.absolute()), remote=True)]
     return [source]
-
-
-def with_asset(source: str, asset: str | None) -> str:
-    """Put the names of assets into what names a scene or catalog."""
-    if asset is None:
-        return source
-    if not is_stac(source):
-        raise InputError(f"--asset {asset}: is for STAC items, {public(source)} is none")
-    return f"{source}{_WITH_ASSETS}{asset}"
 
 
 def is_stac(text: str) -> bool:

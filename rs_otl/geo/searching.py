@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
 from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, is_embedding, load_encoder_for, open_cells, refuse_mixed
@@ -121,7 +122,6 @@ def search(
     Raises:
         InputError: A scene, the encoder, the query or the output cannot be used.
     """
-    listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     out = Path(out)
     if out.suffix.lower() not in (".geojson", ".json"):
         raise InputError(f"{out}: expected the name of a GeoJSON file, such as hits.geojson")
@@ -129,6 +129,7 @@ def search(
         raise InputError(f"{count} hits: expected at least 1")
     refuse_output(out)
     numbers = _numbers(query)
+    listed = all_scenes(sources)
     opened = load_encoder_for(listed, encoder, image_size, precision)
     with ExitStack() as stack:
         scenes = [
