@@ -1,6 +1,10 @@
 """Commands take scenes from servers and catalogs."""
 
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from rs_otl import geo
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import scenes_of
 from rs_otl.spec import Quantity
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scenes.md"
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +121,34 @@ def test_pretraining_takes_the_scenes_of_a_catalog(archive, tmp_path):
     refused = rs_otl_here("pretrain", f"{catalog}?sig=SECRET", cwd=tmp_path, check=2)
     assert "no password or signature" in refused.stderr
     assert "SECRET" not in refused.stderr
+
+
+def test_the_commands_of_the_page_run_and_print_what_it_says(archive, tmp_path):
+    text = PAGE.read_text().partition("## From a server or a catalog")[2].partition("\n## ")[0]
+    served = tmp_path / "served"
+    served.mkdir()
+    item = json.loads(min(archive.rglob("S2A*.json")).read_text())
+    scenes = served / "scenes" / "a"
+    shutil.copytree(min(archive.rglob("S2A*.json")).parent, scenes)
+    item |= {"id": "a", "links": [], "collection": "sentinel-2-l2a"}
+    (scenes / "a.json").write_text(json.dumps(item))
+    links = [{"rel": "item", "href": "./scenes/a/a.json"}]
+    catalog = {"type": "Catalog", "id": "c", "description": "", "stac_version": "1.1.0"}
+    (served / "catalog.json").write_text(json.dumps(catalog | {"links": links}))
+    shutil.copytree(archive / "encoder", tmp_path / "my_encoder")
+    (tmp_path / "points.csv").write_text("x,y,class\n400200,4999800,a\n400900,4999100,b\n")
+    with serving(served) as server:
+        own = [{"rel": "self", "href": f"{server.address}/scenes/a/a.json"}]
+        found = {"type": "FeatureCollection", "features": [item | {"links": own}]}
+        server.answer["/search?collections=scenes&bbox=13,45,14,46"] = json.dumps(found)
+        (block,) = re.findall(r"^```console\n(.*?)^```", text, re.M | re.S)
+        for line in block.replace("https://example.org", server.address).splitlines():
+            words = shlex.split(line)[1:]
+            quick = ("epochs=1", "views=2", "image_size=16", "augment=simple")
+            rs_otl_here(*words, *(settings(*quick) if words[0] == "pretrain" else ()), cwd=tmp_path)
+        lacking = ["embed", f"{server.address}/scenes/a/a.json", "--asset", "swir", "-o", "no.tif"]
+        refused = rs_otl_here(*lacking, "--encoder", "my_encoder", cwd=tmp_path, check=2)
+        (shown,) = re.findall(r"^ {6}(http.*)$", text, re.M)
+        assert shown.replace("https://example.org", server.address) in refused.stderr
+    for name in ("embeddings/a.tif", "found/a.tif", "map.tif", "pretrained/encoder/config.json"):
+        assert (tmp_path / name).is_file()
