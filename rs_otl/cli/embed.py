@@ -7,6 +7,8 @@ import typer
 
 from rs_otl.cli.options import (
     ENCODER_HELP,
+    SCENES_HELP,
+    Asset,
     Bands,
     DryRun,
     Json,
@@ -22,6 +24,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    with_assets,
 )
 from rs_otl.errors import wants_bars
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:  # importing it takes seconds
 
 
 def embed(
-    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    scenes: Annotated[list[str], typer.Argument(help=SCENES_HELP)],
     encoder: Annotated[str, typer.Option(help=ENCODER_HELP)],
     output: Annotated[
         Path,
@@ -50,6 +53,7 @@ def embed(
         ),
     ] = None,
     bands: Bands = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -84,7 +88,7 @@ def embed(
     from rs_otl.geo import embed as run
 
     done = run(
-        scenes,
+        with_assets(scenes, asset),
         encoder,
         output,
         tile=tile,

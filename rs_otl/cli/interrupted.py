@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from rs_otl.datasets.remote import dataset_name
+
 # Options of a command that its --resume does not take, since the run has them: those with a value,
 # and those without.
 _WITH_VALUE = (
@@ -46,5 +48,5 @@ def command_to_go_on(words: Sequence[str]) -> str | None:
             for before, word in pairwise(words)
             if word[0] != "-" and (before == command or before[0] != "-" or before in _FLAGS)
         )
-        kept += ["--out", str(Path("runs") / "supervised" / Path(dataset).resolve().name)]
+        kept += ["--out", str(Path("runs") / "supervised" / dataset_name(dataset))]
     return shlex.join(["rs-otl", *kept, *(["--resume"] if "--resume" not in kept else [])])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rs_otl.cli.options import (
+    SCENES_HELP,
+    Asset,
     Bands,
     Json,
     LabelField,
@@ -23,6 +25,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    with_assets,
 )
 from rs_otl.errors import note, shortened, wants_bars
 
@@ -34,7 +37,8 @@ _SHOWN = 10
 
 def map_(
     scenes: Annotated[
-        list[Path], typer.Argument(help="Scenes, or GeoTIFFs that `rs-otl embed` made of them.")
+        list[str],
+        typer.Argument(help=f"GeoTIFFs that `rs-otl embed` made, or scenes: {SCENES_HELP}"),
     ],
     output: Annotated[
         Path,
@@ -93,6 +97,7 @@ def map_(
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -106,7 +111,7 @@ def map_(
     from rs_otl.geo import map as run
 
     done = run(
-        scenes,
+        with_assets(scenes, asset),
         labels,
         output,
         encoder=encoder,

@@ -151,6 +151,18 @@ ENCODER_HELP = (
     "A run, an encoder directory, a checkpoint file, a data set pretrained on before, timm/NAME, "
     "or the name of torchgeo weights."
 )
+SCENES_HELP = (
+    "Georeferenced rasters, such as GeoTIFFs, on this disk or a server (https://, s3://, "
+    "/vsi...); satellites' products; STAC items, catalogs and searches."
+)
+Asset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="Assets of STAC items to take. Default: those that are bands.",
+        show_default=False,
+    ),
+]
 SceneEncoder = Annotated[
     str | None,
     typer.Option(help=f"{ENCODER_HELP} Not needed for embeddings.", show_default=False),
@@ -263,6 +275,11 @@ def given_values(
     if all(value is None for value in given.values()):
         return None
     return validated(Values, given, "--scale, --offset, --units")
+
+
+def with_assets(scenes: list[str], asset: str | None) -> list[str]:
+    """Return scenes with the names of the assets to take, as what opens them reads these."""
+    return scenes if asset is None else [f"{scene}#asset={asset}" for scene in scenes]
 
 
 def listed(names: str | None) -> list[str] | None:

@@ -8,6 +8,7 @@ import typer
 
 from rs_otl.cli.options import (
     Accelerator,
+    Asset,
     Division,
     Download,
     DryRun,
@@ -24,6 +25,7 @@ from rs_otl.cli.options import (
     listed,
     overridden,
     print_plan,
+    with_assets,
 )
 from rs_otl.errors import wants_bars
 
@@ -32,7 +34,8 @@ def pretrain(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="Data set of the catalogue, a folder of images, or one of GeoTIFF scenes."
+            help="Data set of the catalogue, a folder of images, one of GeoTIFF scenes, or a STAC "
+            "catalog, item collection or search, on this disk or at https://."
         ),
     ],
     recipe: RecipeName = None,
@@ -51,6 +54,7 @@ def pretrain(
             "--supervised", help="Train with the labels: the paper's baseline to compare with."
         ),
     ] = False,
+    asset: Asset = None,
     bands: FolderBands = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -93,6 +97,7 @@ def pretrain(
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
     from rs_otl.cli.fetching import ensure_images
+    from rs_otl.datasets.remote import public
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
@@ -109,6 +114,11 @@ def pretrain(
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
     if dry_run and (resume or download):
         raise InputError("--dry-run is of a new run: leave out --resume and --download")
+    (dataset,) = with_assets([dataset], asset)
+    if (shown := public(dataset)) != dataset:
+        raise InputError(
+            f"{shown}: a run keeps its address, and no password or signature; leave them out"
+        )
     chosen, name = recipe_for(dataset, recipe, overrides)
 
     from rs_otl.runs import is_first, next_command, plan

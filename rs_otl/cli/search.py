@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import (
+    SCENES_HELP,
+    Asset,
     Bands,
     Json,
     Nodata,
@@ -21,6 +23,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    with_assets,
 )
 from rs_otl.errors import wants_bars
 
@@ -29,9 +32,9 @@ _SHOWN = 10
 
 def search(
     scenes: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Scenes, or GeoTIFFs that `rs-otl embed` made of them, or an index of such."
+            help="GeoTIFFs that `rs-otl embed` made, an index of them, or scenes: " + SCENES_HELP
         ),
     ],
     query: Annotated[
@@ -70,6 +73,7 @@ def search(
     tile: Tile = None,
     stride: Stride = None,
     bands: Bands = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     scale: Scale = None,
     offset: Offset = None,
@@ -83,7 +87,7 @@ def search(
     from rs_otl.geo import search as run
 
     hits = run(
-        scenes,
+        with_assets(scenes, asset),
         query,
         output,
         unlike=unlike or [],

@@ -5,12 +5,19 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json, Nodata, print_json
+from rs_otl.cli.options import (
+    SCENES_HELP,
+    Asset,
+    Json,
+    Nodata,
+    print_json,
+    with_assets,
+)
 from rs_otl.errors import wants_bars
 
 
 def tile(
-    scenes: Annotated[list[Path], typer.Argument(help="Georeferenced rasters, such as GeoTIFFs.")],
+    scenes: Annotated[list[str], typer.Argument(help=SCENES_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; must be new.")],
     size: Annotated[int, typer.Option("--tile", min=1, help="Side of a chip in pixels.")] = 256,
     stride: Annotated[
@@ -19,13 +26,21 @@ def tile(
             min=1, help="Pixels from one chip to the next. Default: the side.", show_default=False
         ),
     ] = None,
+    asset: Asset = None,
     nodata: Nodata = None,
     as_json: Json = False,
 ) -> None:
     """Cut scenes into GeoTIFF chips; those that are mostly nodata are left out."""
     from rs_otl.geo import tile as run
 
-    done = run(scenes, output, size=size, stride=stride, nodata=nodata, progress=wants_bars())
+    done = run(
+        with_assets(scenes, asset),
+        output,
+        size=size,
+        stride=stride,
+        nodata=nodata,
+        progress=wants_bars(),
+    )
     if as_json:
         print_json(done)
         return

@@ -1,15 +1,17 @@
 """`rs-otl view`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rs_otl.cli.options import Asset, with_assets
+from rs_otl.errors import wants_bars
+
 
 def view(
     source: Annotated[
-        Path, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+        str, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
     ],
     embeddings: Annotated[
         Path | None,
@@ -23,6 +25,7 @@ def view(
         Path | None,
         typer.Option(help="Labels that the page has saved, to go on with.", show_default=False),
     ] = None,
+    asset: Asset = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -39,7 +42,14 @@ def view(
     """
     from rs_otl.geo import view as run
 
-    out = output or (embeddings or source).with_suffix(".html")
+    out = output or Path(embeddings or source).with_suffix(".html")
     typer.echo(
-        run(source, out, embeddings=embeddings, class_map=class_map, progress=sys.stderr.isatty())
+        run(
+            with_assets([source], asset)[0],
+            out,
+            embeddings=embeddings,
+            class_map=class_map,
+            labels=labels,
+            progress=wants_bars(),
+        )
     )

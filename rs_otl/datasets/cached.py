@@ -27,6 +27,7 @@ from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, base_name, data_root, entry_named
 from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
 from rs_otl.datasets.raster import UnreadableError
+from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.samples import (
     TORCHGEO,
     describe_samples,
@@ -36,6 +37,7 @@ from rs_otl.datasets.samples import (
 )
 from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
 from rs_otl.datasets.selection import select
+from rs_otl.datasets.sources import is_stac
 from rs_otl.datasets.statistics import estimate_statistics
 from rs_otl.errors import InputError, note
 from rs_otl.progress import tracked
@@ -330,7 +332,8 @@ def load_dataset(
     Args:
         name_or_path: Name in the catalogue, alone or with a selection of its images such as
             ``cifar10@uneven-100`` (:func:`rs_otl.datasets.selection.select`), ``torchgeo/`` and
-            the name of one of torchgeo's classification data sets, or a folder.
+            the name of one of torchgeo's classification data sets, or a folder, or what STAC
+            describes (:func:`rs_otl.datasets.sources.scenes_of`).
         size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
         root: Folder that data sets with a name lie in; by default ``$RS_OTL_DATA``, else
             ``./data``.
@@ -419,6 +422,7 @@ def open_images(
         bands: As there.
     """
     folder = Path(name_or_path)
+    remote = is_address(name_or_path) or is_stac(name_or_path)
     known = name_or_path.startswith(TORCHGEO) or base_name(name_or_path) in CATALOGUE
     if known and (values is not None or bands is not None):
         raise InputError(
@@ -428,20 +432,21 @@ def open_images(
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     dataset: ImageDataset
-    if base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
+    if remote:
+        dataset = SceneTiles(name_or_path, size=size, most=most_tiles, values=values, bands=bands)
+    elif base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
         select(dataset, name_or_path)
     else:
         listing = list_folder(folder)
         if is_scene_folder(folder, listing):
             dataset = SceneTiles(folder, size=size, most=most_tiles, values=values, bands=bands)
-            scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
-            note(
-                f"{folder}: a folder of georeferenced scenes; {len(dataset):,} tiles of {size} "
-                f"pixels from {scenes:,} of them"
-            )
         else:
             dataset = ImageFolder(folder, progress=progress, values=values, bands=bands)
+    if isinstance(dataset, SceneTiles):
+        scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
+        what = f"{public(name_or_path)}: {'' if remote else 'a folder of '}georeferenced scenes"
+        note(f"{what}; {len(dataset):,} tiles of {size} pixels from {scenes:,} of them")
     if dataset.note:
         note(dataset.note)
     return dataset

@@ -1,11 +1,13 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
 import functools
+import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,9 @@ from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
 from rs_otl.datasets.folder import Listing, list_folder
 from rs_otl.datasets.products import products_of
 from rs_otl.datasets.raster import UnreadableError
+from rs_otl.datasets.remote import dataset_name, is_address, public
 from rs_otl.datasets.scene import Scene
+from rs_otl.datasets.sources import Source, is_stac, scenes_of
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError, note
 from rs_otl.sensors import described
@@ -55,9 +59,11 @@ class _Opening(NamedTuple):
 
     values: Values | None = None
     bands: tuple[str, ...] | None = None
+    # Scenes that are no files below the folder, by name.
+    sources: Mapping[str, Source] = MappingProxyType({})
 
     def scene(self, path: str | Path) -> Scene:
-        return Scene(path, values=self.values)
+        return Scene(self.sources.get(str(path), Path(path)), values=self.values)
 
     @contextmanager
     def last(self, path: str) -> Iterator[Scene]:
@@ -112,7 +118,8 @@ class SceneTiles(ImageDataset):
         """Open all scenes and choose the tiles.
 
         Args:
-            root: The folder.
+            root: The folder; or what STAC describes, whose items are a scene each, as
+                :func:`rs_otl.datasets.sources.scenes_of` takes it.
             split: ``"train"`` or ``"test"`` of the paper's first random division of the tiles;
                 ``None`` for all of them. Neighbouring tiles overlap.
             transforms: Takes a sample and returns a changed one.
@@ -127,22 +134,31 @@ class SceneTiles(ImageDataset):
         Raises:
             InputError: No scene can be used, or values lie below 0; or ``split`` is another word.
         """
-        folder = Path(root)
-        listing = list_folder(folder)
         opening = _Opening(values, None if bands is None else tuple(bands))
-        paths = scene_paths(folder, listing)
-        tiles, info, left_out = _choose_tiles(folder, paths, size, most, opening)
+        others: list[LeftOut] = []
+        note = None
+        if is_address(str(root)) or is_stac(str(root)):
+            opening = opening._replace(sources={one.name: one for one in scenes_of(str(root))})
+            folder, paths = "", sorted(opening.sources)
+        else:
+            folder = str(root)
+            listing = list_folder(Path(root))
+            paths, others = scene_paths(Path(root), listing), listing.others
+            # Folders within products are no classes to speak of.
+            if not products_of(Path(root), sorted(listing.paths)):
+                note = listing.note
+        shown = public(str(root))
+        tiles, info, left_out = _choose_tiles(shown, folder, paths, size, most, opening)
         super().__init__(
             folder,
-            folder.resolve().name,
+            dataset_name(str(root)),
             info,
             tiles,
             split=split,
             transforms=transforms,
             loader=functools.partial(_load, size=size, opening=opening),
-            left_out=left_out + listing.others,
-            # Folders within products are no classes to speak of.
-            note=None if products_of(folder, sorted(listing.paths)) else listing.note,
+            left_out=left_out + others,
+            note=note,
         )
         self.size = size
 
@@ -191,15 +207,15 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
 
 
 def _choose_tiles(
-    folder: Path, paths: Sequence[str], size: int, most: int, opening: _Opening
+    shown: str, folder: str, paths: Sequence[str], size: int, most: int, opening: _Opening
 ) -> tuple[list[str], ImageInfo, list[LeftOut]]:
-    """Choose the tiles of a folder of scenes, of the bands that most scenes have."""
+    """Choose the tiles of scenes, of the bands that most scenes have; ``shown`` is for errors."""
     headers: dict[str, _SceneHeader] = {}
     left_out: list[LeftOut] = []
     collars: list[str] = []
     for path in paths:
         try:
-            with opening.scene(folder / path) as scene:
+            with opening.scene(os.path.join(folder, path)) as scene:
                 positions, names = opening.chosen(scene)
                 known = described(names, scene.name) if scene.named else ()
                 if set(names) <= set(scene.bands) and scene.named:
@@ -222,10 +238,10 @@ def _choose_tiles(
             left_out.append(LeftOut(path, str(error)))
     if not headers:
         first = left_out[0]
-        raise InputError(f"{folder}: no scene can be opened; {first.path}: {first.reason}")
+        raise InputError(f"{shown}: no scene can be opened; {first.path}: {first.reason}")
     if collars:
         note(
-            f"{folder}: {len(collars):,} of {len(headers):,} scenes, {collars[0]} first, are one "
+            f"{shown}: {len(collars):,} of {len(headers):,} scenes, {collars[0]} first, are one "
             "value from the edge inwards, which counts as data; if there is none, say so with "
             "gdal_edit.py -a_nodata VALUE"
         )
@@ -256,7 +272,7 @@ def _choose_tiles(
     most_of_one = min(most, max(1, 4 * most // len(alike)))
     for path in sorted(alike):
         try:
-            places = _places(folder / path, size, random, most_of_one, opening)
+            places = _places(os.path.join(folder, path), size, random, most_of_one, opening)
         except InputError as error:
             left_out.append(LeftOut(path, str(error)))
             continue
@@ -269,13 +285,13 @@ def _choose_tiles(
     if not tiles:
         first = left_out[0]
         raise InputError(
-            f"{folder}: no tile of {size} pixels in its scenes; {first.path}: {first.reason}"
+            f"{shown}: no tile of {size} pixels in its scenes; {first.path}: {first.reason}"
         )
     deep = {path for path, header in alike.items() if header.is_16bit}
     is_16bit = len(deep) * 2 > len(alike)
     units = Counter(header.units for header in alike.values() if header.is_16bit).most_common(1)
     resolutions = {header.resolution for header in alike.values() if header.resolution}
-    low, high = _range(folder, tiles, deep, size, quantity, opening)
+    low, high = _range(shown, folder, tiles, deep, size, quantity, opening)
     knowns = Counter(header.known for header in alike.values())
     info = ImageInfo(
         bands=bands,
@@ -299,7 +315,7 @@ def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
             which = () if positions is None else (positions,)
             pixels, valid = scene.read(int(column[1:]), int(row[1:]), size, size, *which)
     except InputError as error:
-        raise UnreadableError(Path(file), str(error)) from error
+        raise UnreadableError(file, str(error)) from error
     if not valid.all():
         for band in pixels:
             band[~valid] = band[valid].mean() if valid.any() else 0
@@ -309,7 +325,7 @@ def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
 
 
 def _places(
-    path: Path, size: int, random: np.random.Generator, most: int, opening: _Opening
+    path: str, size: int, random: np.random.Generator, most: int, opening: _Opening
 ) -> list[tuple[int, int]]:
     """Choose first rows and columns of the tiles of a scene."""
     with opening.scene(path) as scene:
@@ -343,7 +359,8 @@ def _resolution(scene: Scene) -> str:
 
 
 def _range(
-    folder: Path,
+    shown: str,
+    folder: str,
     tiles: Sequence[str],
     deep: set[str],
     size: int,
@@ -352,24 +369,26 @@ def _range(
 ) -> tuple[float, float]:
     """Raw values that become 0 and 1, from a sample of tiles of the scenes of more than 8 bits."""
     names = [name for name in tiles if name.rsplit(":", 2)[0] in deep]
-    _refuse_mixed_units(folder, names, size, opening)
+    _refuse_mixed_units(shown, folder, names, size, opening)
     samples = []
     for position in np.linspace(0, len(names) - 1, min(len(names), _SAMPLED), dtype=int):
         try:
-            samples.append(_load(str(folder / names[position]), size, opening))
+            samples.append(_load(os.path.join(folder, names[position]), size, opening))
         except UnreadableError:
             continue
     if not samples:
         return 0.0, 65535.0
-    low, high = value_range(samples, folder, quantity)
+    low, high = value_range(samples, shown, quantity)
     if high == low:
         raise InputError(
-            f"{folder}: nearly all values are {low:g}, expected imagery that counts up from 0"
+            f"{shown}: nearly all values are {low:g}, expected imagery that counts up from 0"
         )
     return low, high
 
 
-def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int, opening: _Opening) -> None:
+def _refuse_mixed_units(
+    shown: str, folder: str, tiles: Sequence[str], size: int, opening: _Opening
+) -> None:
     """Compare what tiles of the scenes hold; see :func:`refuse_mixed_units`."""
     by_scene: defaultdict[str, list[str]] = defaultdict(list)
     for name in tiles:
@@ -381,8 +400,8 @@ def _refuse_mixed_units(folder: Path, tiles: Sequence[str], size: int, opening: 
         with suppress(UnreadableError):
             samples[scenes[number]] = np.concatenate(
                 [
-                    _load(str(folder / name), size, opening).ravel()
+                    _load(os.path.join(folder, name), size, opening).ravel()
                     for name in own[:: max(1, len(own) // _TILES_COMPARED)][:_TILES_COMPARED]
                 ]
             )
-    refuse_mixed_units(samples, folder)
+    refuse_mixed_units(samples, shown)

@@ -69,6 +69,11 @@ class Cells:
         raise NotImplementedError
 
     @property
+    def stem(self) -> str:
+        """What files made of it are called, without a suffix."""
+        return made_printable(Path(self.name).stem)
+
+    @property
     def in_pixels(self) -> bool:
         """Whether there is no georeference, so that coordinates are pixels."""
         return self.crs is None and np.allclose(self.transform[:6], Affine.identity()[:6])
@@ -154,7 +159,8 @@ class SceneCells(Cells):
         say_of(scene)
         provenance = Provenance(
             version=metadata.version("rs-otl"),
-            scene=made_printable(Path(scene.name).name),
+            scene=made_printable(scene.short),
+            source=scene.address,
             nodata=scene.given_nodata,
             scene_size=(scene.width, scene.height),
             tile=grid.tile,
@@ -187,6 +193,11 @@ class SceneCells(Cells):
             positions,
             Timer(),
         )
+
+    @property
+    def stem(self) -> str:
+        """What files made of the scene are called, without a suffix."""
+        return self.scene.stem
 
     def rows(self, first: int = 0) -> Iterator[NDArray[np.float32]]:
         """Embed one row of cells after another, from row ``first``."""
@@ -339,8 +350,8 @@ def open_cells(
     """Open a scene, or the embeddings of one.
 
     Args:
-        source: A path, a rasterio dataset, a DataArray that rioxarray knows, or the path of a
-            GeoTIFF that :func:`rs_otl.geo.embed` wrote.
+        source: A scene that :class:`rs_otl.datasets.scene.Scene` opens, or the path of a GeoTIFF
+            that :func:`rs_otl.geo.embed` wrote.
         encoder: The encoder; embeddings need none, and are refused if made with another one.
         tile: Side of a tile in pixels; likewise for embeddings.
         stride: Side of a cell in pixels; likewise for embeddings.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import SceneCells
@@ -19,7 +20,7 @@ from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.models import Encoder, load_encoder
-from rs_otl.spec import Values, made_printable
+from rs_otl.spec import Values
 
 _TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
 
@@ -76,7 +77,9 @@ def embed(
     holds data; pixels without data within a tile count as the encoder's mean.
 
     Args:
-        scenes: Paths, rasterio datasets, or DataArrays that rioxarray knows: one or several.
+        scenes: Paths or addresses, what STAC describes
+            (:func:`rs_otl.datasets.sources.scenes_of`), rasterio datasets, or DataArrays that
+            rioxarray knows: one or several.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder.
         out: A ``.tif``: a Cloud-Optimized GeoTIFF of float32 with one pixel per cell and one band
             per feature. A ``.parquet``: GeoParquet with one row per tile, of all scenes. A folder,
@@ -103,14 +106,14 @@ def embed(
     Raises:
         InputError: A scene, the encoder or the output cannot be used. Nothing is left half-written.
     """
-    sources = list(scenes) if isinstance(scenes, list | tuple) else [scenes]
     out = Path(out)
+    refuse_output(out)
+    sources = all_scenes(scenes)
     suffix = out.suffix.lower()
     if suffix not in (*_TIFF, *_PARQUET, "") or (suffix in _TIFF and len(sources) > 1):
         raise InputError(
             f"{out}: expected a .tif for one scene, a .parquet, or a folder for a GeoTIFF of each"
         )
-    refuse_output(out)
     encoder = load_encoder(
         encoder, image_size=image_size, pool=pool, device="auto", precision=precision
     )
@@ -184,7 +187,7 @@ def _refuse_several_crs(grids: Sequence[SceneCells]) -> None:
 
 
 def _names(grids: Sequence[SceneCells]) -> list[str]:
-    names = [f"{made_printable(Path(cells.name).stem).replace('*', '')}.tif" for cells in grids]
+    names = [f"{cells.stem.replace('*', '')}.tif" for cells in grids]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"two scenes would both become {twice}: embed them in two commands")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rs_otl.datasets.scene import SceneLike
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import (
@@ -43,7 +44,7 @@ from rs_otl.geo.legend import (
     write_statistics,
 )
 from rs_otl.progress import tracked
-from rs_otl.spec import Values, made_printable
+from rs_otl.spec import Values
 
 if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
     from rs_otl.models import Encoder
@@ -240,7 +241,6 @@ def map_scene(
         InputError: A scene, the encoder, the classifier or an output cannot be used, no label lies
             on a scene, or all are of one class.
     """
-    listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     if (labels is None) == (classifier is None):
         raise InputError("expected either labels or a classifier made of them before")
     if labels is None and (save_classifier or tested_labels or field or layer):
@@ -249,6 +249,7 @@ def map_scene(
             "choose their field or layer"
         )
     out = Path(out)
+    listed = all_scenes(sources)
     extra = _refuse_outputs(out, len(listed), polygons, save_classifier, areas, tested_labels)
     chosen = {} if colours is None else read_colours(Path(colours))
     kept = None if classifier is None else Classifier.read(Path(classifier))
@@ -395,7 +396,7 @@ def _confidence_of(out: Path) -> Path:
 def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
     if out.suffix.lower() in TIFF:
         return [out.name]
-    names = [f"{made_printable(Path(cells.name).stem)}.tif" for cells in scenes]
+    names = [f"{cells.stem}.tif" for cells in scenes]
     files = [*names, *(_confidence_of(Path(name)).name for name in names)]
     twice = next((name for name in files if files.count(name) > 1), None)
     if twice:

@@ -18,7 +18,8 @@ class Provenance(BaseModel):
 
     Attributes:
         version: Of rs-otl.
-        scene: File name of the scene.
+        scene: File name of the scene, or id of its STAC item.
+        source: Address of the scene or of its STAC item, if it is no plain path.
         scene_size: Width and height of the scene in pixels.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
@@ -61,6 +62,7 @@ class Provenance(BaseModel):
     pool: Pool | None = None
     units: str = "8-bit counts"
     nodata: float | None = None
+    source: str | None = None
     components: _Count | None = None
     classes: tuple[str, ...] = ()
 

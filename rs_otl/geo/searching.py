@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
 from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.archive import Archive, blocks_of, is_index, on_earth
@@ -147,7 +148,6 @@ def search(
     Raises:
         InputError: A scene, the encoder, the query or the output cannot be used.
     """
-    listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     out = Path(out)
     if out.suffix.lower() not in (".geojson", ".json"):
         raise InputError(f"{out}: expected the name of a GeoJSON file, such as hits.geojson")
@@ -159,8 +159,10 @@ def search(
         raise InputError("no query: expected a place or an image")
     images = any(_numbers(each) is None for each in (*likes, *unlikes))
     area = None if within is None else _Area.of(within, query_crs)
-    archive = Path(str(listed[0])) if len(listed) == 1 and is_index(listed[0]) else None
-    opened = load_encoder_for([] if archive else listed, encoder, image_size, pool, precision)
+    index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
+    archive = Path(str(index)) if is_index(index) else None
+    listed = [] if archive else all_scenes(sources)
+    opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
         scenes: Sequence[Cells]

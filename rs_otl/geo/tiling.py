@@ -16,13 +16,13 @@ from rasterio.windows import Window
 
 from rs_otl.datasets.raster import gdal, gdal_name, quiet_georeference
 from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import say_of
 from rs_otl.geo.formats import keep_beside
 from rs_otl.geo.grid import VALID_SHARE, TileGrid
 from rs_otl.progress import tracked
-from rs_otl.spec import made_printable
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -60,7 +60,9 @@ def tile(
     row and column are moved in, so that every chip is whole.
 
     Args:
-        scenes: Paths, rasterio datasets, or DataArrays that rioxarray knows: one or several.
+        scenes: Paths or addresses, what STAC describes
+            (:func:`rs_otl.datasets.sources.scenes_of`), rasterio datasets, or DataArrays that
+            rioxarray knows: one or several.
         out: Folder to write; must be new.
         size: Side of a chip in pixels.
         stride: Pixels from one chip to the next, at most ``size``; by default ``size``.
@@ -74,9 +76,9 @@ def tile(
     Raises:
         InputError: A scene or the output cannot be used, or no chip holds data.
     """
-    sources = list(scenes) if isinstance(scenes, list | tuple) else [scenes]
     out = Path(out)
     refuse_output(out)
+    sources = all_scenes(scenes)
     done = []
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         made = Path(aside) / "chips"
@@ -100,7 +102,7 @@ def _cut(scene: Scene, made: Path, out: Path, size: int, stride: int, progress: 
         for length in (grid.height, grid.width)
     )
     chips = nodata = 0
-    stem = made_printable(Path(scene.name).stem)
+    stem = scene.stem
     profile, sidecar = _profile(scene, size)
     # Whether chips need a file beside them, as the first one shows.
     beside = True
@@ -189,7 +191,7 @@ def _write_chip(
     mask = None
     with (
         quiet_georeference(),
-        gdal(),
+        gdal(scene.remote),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(gdal_name(path), "w", transform=corner, **profile) as file,
     ):

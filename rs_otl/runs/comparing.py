@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from rs_otl.datasets import CachedDataset, Division, divide, load_dataset
+from rs_otl.datasets.remote import dataset_name
 from rs_otl.errors import InputError
 from rs_otl.evaluation import (
     Evaluation,
@@ -104,7 +105,7 @@ def evaluate_encoders(
     if out is None:
         out = run_directory("evaluate", dataset)
         if len(encoders) == 1 and run is not None:
-            folder = Path(dataset).resolve().name
+            folder = dataset_name(dataset)
             out = run if first.config.dataset == folder else run / "evaluations" / folder
     together = keep_duplicates_together
     if together is None:

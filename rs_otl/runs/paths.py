@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from rs_otl.datasets.remote import dataset_name
 from rs_otl.models import RUNS
 
 
 def run_directory(command: str, dataset: str) -> Path:
-    """Return ``runs/COMMAND/DATASET``; for a folder of images, its name is the data set's."""
-    return RUNS / command / Path(dataset).resolve().name
+    """Return ``runs/COMMAND/DATASET``; for a folder or a catalog, its name is the data set's."""
+    return RUNS / command / dataset_name(dataset)
 
 
 def run_of(path: Path | None) -> Path | None:
