@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
-    from rs_otl.geo.archive import index
+    from rs_otl.geo.vector_index import index
     from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
@@ -40,7 +40,7 @@ _PLACES = {
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
     "explore": ("viewing", "explore"),
-    "index": ("archive", "index"),
+    "index": ("vector_index", "index"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
     "suggest": ("suggesting", "suggest"),

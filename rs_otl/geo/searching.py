@@ -21,7 +21,7 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.archive import Archive, blocks_of, is_index, on_earth
+from rs_otl.geo.vector_index import Archive, blocks_of, is_index, on_earth
 from rs_otl.geo.cells import (
     Cells,
     is_embedding,
