@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
-    from rs_otl.geo.vector_index import index
     from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
     from rs_otl.geo.embedding import embed
+    from rs_otl.geo.indexing import index
     from rs_otl.geo.mapping import map_scene as map
     from rs_otl.geo.searching import search
     from rs_otl.geo.suggesting import suggest
@@ -40,7 +40,7 @@ _PLACES = {
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
     "explore": ("viewing", "explore"),
-    "index": ("vector_index", "index"),
+    "index": ("indexing", "index"),
     "map": ("mapping", "map_scene"),
     "search": ("searching", "search"),
     "suggest": ("suggesting", "suggest"),

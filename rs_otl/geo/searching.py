@@ -21,7 +21,6 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.vector_index import Archive, blocks_of, is_index, on_earth
 from rs_otl.geo.cells import (
     Cells,
     is_embedding,
@@ -33,6 +32,7 @@ from rs_otl.geo.cells import (
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
+from rs_otl.geo.indexing import Archive, blocks_of, is_index, on_earth
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
