@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import rasterio
 from command_line import rs_otl_here, settings
@@ -11,22 +12,28 @@ from command_line import rs_otl_here, settings
 from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
 from rs_otl.geo import drawing
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial-map.md"
+PAGES = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_commands_of_the_tutorial_run_in_order(tmp_path, monkeypatch):
+def commands(name):
+    blocks = re.findall(r"^```console\n(.*?)^```", (PAGES / name).read_text(), re.M | re.S)
+    lines = [shlex.split(line) for line in "".join(blocks).splitlines()]
+    return [words for program, *words in lines if program == "rs-otl"]
+
+
+def test_the_commands_of_the_tutorials_run_in_order(tmp_path, monkeypatch):
     # A quarter of the scene that the reader draws.
     monkeypatch.setattr(drawing, "SIDE", 512)
     monkeypatch.setattr(drawing, "_APART", 40)
-    blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    lines = "".join(blocks).splitlines()
-    assert len(lines) == 7
-    for line in lines:
-        program, *words = shlex.split(line)
-        assert program == "rs-otl"
+    walk, more = commands("tutorial-map.md"), commands("explore.md")
+    assert (len(walk), len(more)) == (7, 9)
+    told = []
+    for words in (*walk[:-1], *more, walk[-1]):
         if words[0] == "pretrain":
             words += settings("epochs=1")
-        rs_otl_here(*[{"16": "32"}.get(word, word) for word in words], cwd=tmp_path)
+            (tmp_path / "demo" / "later.tif").unlink()  # one scene is quicker
+        words = [{"16": "32"}.get(word, word) for word in words]
+        told.append(rs_otl_here(*words, cwd=tmp_path).stdout)
     for name in ("embedding.tif", "hits.geojson", "page.html", "shown.html"):
         assert (tmp_path / name).stat().st_size
     with rasterio.open(tmp_path / "map.tif") as file:
@@ -36,3 +43,17 @@ def test_the_commands_of_the_tutorial_run_in_order(tmp_path, monkeypatch):
     counts = np.stack([(cells == kind).mean((1, 3)) for kind in range(len(LANDSCAPE))])
     pure = counts.max(0) == 1  # classes are numbered from 1, in the order of their names
     assert (mapped == 1 + counts.argmax(0))[pure].mean() > 0.9
+    # A sixteenth has changed, and a rim of half a tile around it.
+    (change,) = (line for text in told for line in text.splitlines() if line.startswith("changed"))
+    assert 5 < float(change.split(" %")[0].rsplit(" ", 1)[1]) < 16
+    places = geopandas.read_file(tmp_path / "places.geojson").to_crs("EPSG:32632").geometry
+    shown = cover[(5_400_000 - places.y).astype(int), (places.x - 600_000).astype(int)]
+    assert len(set(shown)) == len(set(cover.ravel()))  # a place in every land cover
+    with rasterio.open(tmp_path / "clusters.tif") as file:
+        clusters = file.read(1)
+    most = counts.argmax(0)
+    right = sum(np.bincount(most[clusters == each]).max() for each in np.unique(clusters))
+    assert right / clusters.size > 0.7
+    water = geopandas.read_file(tmp_path / "water.geojson").to_crs("EPSG:32632").geometry.centroid
+    assert len(water)
+    assert water.x.max() < 600_400.1

@@ -66,6 +66,10 @@ def _sound(command: str, materials: Materials, work: Path) -> list[str]:
         "search": ["scene.tif"],
         "view": ["scene.tif", "embeddings.tif"],
         "tile": ["scene.tif"],
+        "cluster": ["scene.tif", "embeddings.tif"],
+        "suggest": ["embeddings.tif", "labels.geojson"],
+        "change": ["embeddings.tif"],
+        "index": ["embeddings.tif"],
     }
     for name in needs.get(command, ()):
         materials.copy(name, work)
@@ -87,6 +91,10 @@ def _sound(command: str, materials: Materials, work: Path) -> list[str]:
         ],
         "view": ["scene.tif", "--embeddings", "embeddings.tif", "-o", "v.html"],
         "tile": ["scene.tif", "-o", "new", "--tile", "32"],
+        "cluster": ["embeddings.tif", "-k", "3", "--scene", "scene.tif", "-o", "c.tif"],
+        "suggest": ["embeddings.tif", "--labels", "labels.geojson", "-n", "3", "-o", "p.geojson"],
+        "change": ["embeddings.tif", "embeddings.tif", "-o", "d.tif"],
+        "index": ["embeddings.tif", "-o", "archive"],
         "augmentations": ["image.png", "-o", "a.png", "--image-size", "32"],
         "bench": ["labels", "--rows", "200", "--clusters", "4", "--rounds", "1"],
         "doctor": [],
