@@ -2,6 +2,7 @@
 
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import (
@@ -9,7 +10,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalTokenNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from rs_otl.errors import InputError
 
@@ -18,7 +19,10 @@ _CARD = "README.md"
 _OF_THE_HUB = {".gitattributes"}
 
 # What connections raise, of whichever HTTP library the hub's client uses.
-_UNREACHABLE = (HfHubHTTPError.__bases__[0], OSError)
+_UNREACHABLE: tuple[type[Exception], ...] = (
+    cast(type[Exception], HfHubHTTPError.__bases__[0]),
+    OSError,
+)
 
 
 def check_hub_name(name: str) -> None:
