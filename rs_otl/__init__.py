@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rs_otl.runs import pretrain, transfer
     from rs_otl.trainers import OTLTask
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "OTLTask",

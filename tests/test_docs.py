@@ -44,7 +44,11 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_is_one_that_the_program_understands(page):
     group = typer.main.get_command(app)
+    own = {"--help", "--install-completion", *(name for one in group.params for name in one.opts)}
     for words in commands(page):
+        if words[0].startswith("-"):
+            assert words[0] in own
+            continue
         with group.make_context("rs-otl", words[:1], resilient_parsing=True) as context:
             command = group.get_command(context, words[0])
             assert command, words

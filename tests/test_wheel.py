@@ -47,7 +47,7 @@ def test_a_wheel_installs_and_runs_outside_the_checkout(tmp_path):
     run(program, "pretrain", "synthetic@8", "--recipe", "quick", *settings, cwd=away)
     assert (away / "runs/pretrain/synthetic@8/encoder/model.safetensors").is_file()
     run(program, "demo", cwd=away)
-    encoder = ("--encoder", "runs/pretrain/synthetic@8", "--stride", 64)
+    encoder = ("--encoder", "runs/pretrain/synthetic@8", "--tile", 64, "--stride", 64)
     run(program, "embed", "demo/scene.tif", *encoder, "-o", "embedding.tif", cwd=away)
     scene = ("demo/scene.tif", "--embeddings", "embedding.tif")
     run(program, "view", *scene, "-o", "page.html", cwd=away)
