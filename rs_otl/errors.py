@@ -1,9 +1,14 @@
 """The error that a user can correct, and the lines that the user reads."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 # A line of more characters than this hides what it says.
 LONGEST_LINE = 1000
+
+_silent = ContextVar("silent", default=False)
 
 
 class InputError(ValueError):
@@ -34,4 +39,15 @@ def one_line(text: str) -> str:
 
 def note(text: str) -> None:
     """Tell the user something on stderr, as one printable line."""
-    print(one_line(text), file=sys.stderr)
+    if not _silent.get():
+        print(one_line(text), file=sys.stderr)
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Tell the user nothing within the block, since it has been told before."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)

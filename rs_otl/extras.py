@@ -13,6 +13,8 @@ MODULES = {
     "report": ("jinja2", "sklearn"),
     "xarray": ("rioxarray",),
     "faiss": ("faiss",),
+    "dask": ("distributed",),
+    "zarr": ("zarr", "xarray"),
 }
 
 

@@ -124,6 +124,8 @@ def embed(
         for number, cells in enumerate(grids):
             with cells.timer.running(encoder):
                 stores.append(fill_store(folder / f"{number}.f32", cells, progress))
+            if not stores[-1].cells_with_data():
+                raise InputError(f"{cells.name}: no tile of it holds data, all is nodata")
         projection = None
         if pca is not None:
             projection = fit_projection((row for store in stores for row in store.rows()), pca)
@@ -133,14 +135,14 @@ def embed(
                 _write_parquet(out, grids, stores, projection)
         elif suffix in _TIFF:
             with grids[0].timer.running(encoder):
-                _write_tiff(out, grids[0], stores[0], projection)
+                write_tiff(out, grids[0], stores[0], projection)
         else:
             written = folder / "written"
             written.mkdir(exist_ok=True)
             names = _names(grids)
             for name, cells, store in zip(names, grids, stores, strict=True):
                 with cells.timer.running(encoder):
-                    _write_tiff(written / name, cells, store, projection)
+                    write_tiff(written / name, cells, store, projection)
             written.rename(out)
             paths = [out / name for name in names]
         return [
@@ -191,7 +193,20 @@ def _described(cells: SceneCells, projection: Projection | None) -> Provenance:
     return cells.provenance.model_copy(update={"components": components})
 
 
-def _write_tiff(out: Path, cells: SceneCells, store: Store, projection: Projection | None) -> None:
+def write_tiff(
+    out: Path, cells: SceneCells, store: Store, projection: Projection | None = None
+) -> None:
+    """Write the embeddings of a scene, or of a block of it, as a Cloud-Optimized GeoTIFF.
+
+    Args:
+        out: The file; must be new.
+        cells: Its cells.
+        store: Their embeddings.
+        projection: To principal components; by default whole embeddings.
+
+    Raises:
+        InputError: It cannot be written, or exists.
+    """
     if projection is None:
         names = [f"feature {number + 1}" for number in range(store.width)]
     else:
@@ -266,7 +281,7 @@ def _projected(rows: NDArray[np.float32], projection: Projection | None) -> NDAr
 def _result(
     path: Path, cells: SceneCells, store: Store, projection: Projection | None
 ) -> EmbedResult:
-    with_data = sum(int(np.isfinite(row[:, 0]).sum()) for row in store.rows())
+    with_data = store.cells_with_data()
     shape = (cells.grid.rows, cells.grid.columns)
     return EmbedResult(
         path=path,

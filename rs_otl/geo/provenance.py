@@ -10,6 +10,7 @@ from rs_otl.errors import InputError
 
 _PREFIX = "RS_OTL_"
 _Count = Annotated[int, Field(ge=1)]
+_Pixels = Annotated[int, Field(ge=0)]
 
 
 class Provenance(BaseModel):
@@ -18,7 +19,9 @@ class Provenance(BaseModel):
     Attributes:
         version: Of rs-otl.
         scene: File name of the scene.
-        scene_size: Width and height of the scene in pixels.
+        scene_size: Width and height in pixels of the scene, or of the block of it.
+        before: Rows and columns of pixels of the scene above and left of the block.
+        after: Likewise below and right of it.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
         bands: The scene's bands that the encoder saw.
@@ -58,6 +61,8 @@ class Provenance(BaseModel):
     offset: float = 0.0
     units: str = "8-bit counts"
     nodata: float | None = None
+    before: tuple[_Pixels, _Pixels] = (0, 0)
+    after: tuple[_Pixels, _Pixels] = (0, 0)
     components: _Count | None = None
     classes: tuple[str, ...] = ()
 

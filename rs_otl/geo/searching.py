@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
-import shapely.affinity
 import shapely.geometry
-import shapely.ops
 import torch
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
@@ -21,9 +19,10 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, is_embedding, load_encoder_for, open_cells, refuse_mixed
+from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees, to_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
-from rs_otl.geo.extent import WGS84, crs_of, misplaced, pixels_of
+from rs_otl.geo.extent import crs_of, misplaced, pixels_of
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
@@ -147,7 +146,7 @@ def search(
             for source in listed
         ]
         refuse_mixed(scenes)
-        to_degrees = [_to_degrees(cells) for cells in scenes]
+        transformers = [to_degrees(cells) for cells in scenes]
         if numbers is None:
             place, wanted = None, _of_image(Path(str(query)), opened, scenes, values)
         else:
@@ -163,17 +162,17 @@ def search(
             around = (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
             asked = len(place.cells) if place is not None and place.number == number else 0
             keep = (count + asked) * around
-            best = _best(cells, to_degrees[number], wanted, keep, progress)
+            best = _best(cells, transformers[number], wanted, keep, progress)
             candidates += [(score, number, row, column) for score, row, column in best]
         kept = _apart(candidates, scenes, place, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
-            _feature(scenes[number], to_degrees[number], hit, rank)
+            _feature(scenes[number], transformers[number], hit, rank)
             for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
         ]
         systems = {
             cells.provenance.scene: _coordinate_system(cells)
-            for cells, transformer in zip(scenes, to_degrees, strict=True)
+            for cells, transformer in zip(scenes, transformers, strict=True)
             if transformer is None
         }
     for name, system in systems.items():
@@ -186,19 +185,6 @@ def search(
         aside.write_text(json.dumps(collection), encoding="utf-8")
     write_outline_style(out)
     return hits
-
-
-def _to_degrees(cells: Cells) -> pyproj.Transformer | None:
-    """Return what brings a scene's coordinates to longitude and latitude.
-
-    ``None`` for a scene without a CRS, or with a local one such as a site grid.
-    """
-    if cells.crs is None:
-        return None
-    try:
-        return pyproj.Transformer.from_crs(crs_of(cells.crs), WGS84, always_xy=True)
-    except (CRSError, ProjError):
-        return None
 
 
 def _coordinate_system(cells: Cells) -> str:
@@ -330,7 +316,7 @@ def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDA
 
 def _best(
     cells: Cells,
-    to_degrees: pyproj.Transformer | None,
+    transformer: pyproj.Transformer | None,
     query: NDArray[np.float32],
     keep: int,
     progress: bool,
@@ -344,9 +330,9 @@ def _best(
     scores, corners = np.zeros(0, np.float32), np.zeros((0, 2), np.int64)
     off_earth = 0
     for places, values in _blocks(tiles_of(cells.grid, rows)):
-        if to_degrees is not None:
+        if transformer is not None:
             outlines = cells.outlines(places)
-            degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
+            degrees = transformer.transform(outlines[..., 0], outlines[..., 1])
             # A scene in degrees may claim any latitude; rounding is no reason at a pole.
             on_earth = np.isfinite(degrees).all((0, 2)) & (np.abs(degrees[1]) < 90 + 1e-6).all(1)
             off_earth += int((~on_earth).sum())
@@ -415,19 +401,13 @@ def _hit(cells: Cells, score: float, row: int, column: int) -> Hit:
 
 
 def _feature(
-    cells: Cells, to_degrees: pyproj.Transformer | None, hit: Hit, rank: int
+    cells: Cells, transformer: pyproj.Transformer | None, hit: Hit, rank: int
 ) -> dict[str, Any]:
     corners = cells.outlines(np.array([[hit.row, hit.column]]))[0]
-    if to_degrees is None:
-        outline = shapely.Polygon(corners)
+    if transformer is None:
+        outline = counter_clockwise(shapely.Polygon(corners))
     else:
-        longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
-        latitude = latitude.clip(-90, 90)
-        assert cells.crs is not None
-        # Without jumps of 360 degrees between the corners.
-        near = corners[:, 0] if cells.crs.is_geographic else longitude[0]
-        longitude = longitude + 360 * np.round((near - longitude) / 360)
-        outline = _cut_at_antimeridian(shapely.Polygon(np.stack([longitude, latitude], axis=1)))
+        outline = outline_in_degrees(cells, corners, transformer)
     return {
         "type": "Feature",
         "properties": {
@@ -437,25 +417,5 @@ def _feature(
             "row": hit.row,
             "column": hit.column,
         },
-        "geometry": shapely.geometry.mapping(_counter_clockwise(outline)),
+        "geometry": shapely.geometry.mapping(outline),
     }
-
-
-def _counter_clockwise(outline: Any) -> Any:
-    """Orient outer rings as RFC 7946, section 3.1.6, wants them."""
-    parts = [shapely.geometry.polygon.orient(part) for part in shapely.get_parts(outline)]
-    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def _cut_at_antimeridian(outline: Any) -> Any:
-    """Bring an outline to longitudes within -180 to 180 (RFC 7946, section 3.1.9)."""
-    west, _, east, _ = outline.bounds
-    first, last = (int((edge + 180) // 360) for edge in (west, east))
-    if first == last == 0:
-        return outline
-    parts = []
-    for turn in range(first, last + 1):
-        part = outline.intersection(shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
-        if part.area:
-            parts.append(shapely.affinity.translate(part, -360 * turn))
-    return shapely.ops.unary_union(parts)

@@ -1,0 +1,133 @@
+"""Embeddings as STAC items and a collection of them (version 1.1).
+
+The fields ``emb:...`` are those of the geo-embeddings community's proposal of an extension, which
+has no published schema yet.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import shapely
+
+from rs_otl.geo.cells import Cells
+from rs_otl.geo.degrees import outline_in_degrees, to_degrees
+
+_PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+# Points along each side of an outline: straight in one CRS, it is curved in another.
+_STEPS = 5
+
+
+def block_item(name: str, cells: Cells, file: str | None) -> dict[str, Any]:
+    """Describe the file of a block.
+
+    Args:
+        name: Of the block.
+        cells: Of the block.
+        file: Name of the file beside the item; ``None`` where no cell holds data.
+
+    Returns:
+        A STAC item that lacks its date.
+    """
+    grid, made = cells.grid, cells.provenance
+    item: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "id": name,
+        "geometry": None,
+        "properties": {
+            "created": datetime.now(UTC).isoformat(),
+            "emb:type": "chip",
+            "emb:dimensions": cells.features,
+            "emb:chip_layout": {
+                "layout_type": "regular_grid",
+                "chip_size": [grid.tile, grid.tile],
+                "stride": [grid.stride, grid.stride],
+            },
+            "emb:runtime_parameters": made.model_dump(
+                mode="json", include={"bands", "image_size", "precision", "weights", "nodata"}
+            ),
+        },
+        "links": [],
+        "assets": {},
+    }
+    transformer = to_degrees(cells)
+    if transformer is not None:
+        side = np.linspace(0, 1, _STEPS)[:-1]
+        ones = np.ones(_STEPS - 1)
+        across = np.concatenate([side, ones, 1 - side, 0 * ones])
+        down = np.roll(across, _STEPS - 1)
+        xy = np.stack(cells.coordinate(across * grid.width, down * grid.height), axis=1)
+        outline = outline_in_degrees(cells, xy, transformer)
+        if np.isfinite(outline.bounds).all():
+            outline = shapely.transform(outline, lambda degrees: degrees.round(7))  # a centimetre
+            item["geometry"] = shapely.geometry.mapping(outline)
+            item["bbox"] = list(outline.bounds)
+    code = cells.crs.to_string() if cells.crs is not None else ""
+    if code.startswith("EPSG:"):
+        item["stac_extensions"].append(_PROJECTION)
+        item["properties"]["proj:code"] = code
+    if file is not None:
+        item["assets"]["embedding"] = {
+            "href": f"./{file}",
+            "type": _COG,
+            "roles": ["data"],
+            "title": f"Embeddings of {cells.features} features",
+            "data_type": "float32",
+        }
+    return item
+
+
+def collection_of(name: str, items: Sequence[dict[str, Any]], features: int) -> dict[str, Any]:
+    """Describe an archive.
+
+    Args:
+        name: Of the archive.
+        items: Those of its blocks, in ``blocks/SCENE/ID.json``.
+        features: Length of an embedding.
+
+    Returns:
+        A STAC collection that lacks the links to itself and to the encoder.
+    """
+    boxes = np.array([item["bbox"] for item in items if "bbox" in item]).reshape(-1, 4)
+    times = sorted(item["properties"]["datetime"] for item in items)
+    world = [-180.0, -90.0, 180.0, 90.0]
+    first = items[0]["properties"] if items else {}
+    sources = {
+        link["href"]: link
+        for item in items
+        for link in item["links"]
+        if link["rel"] == "emb:source-data"
+    }
+    links = [{"rel": "root", "href": "./collection.json", "type": "application/json"}]
+    links += sources.values()
+    links += [
+        {
+            "rel": "item",
+            "href": f"./blocks/{item['properties']['rs_otl:scene']}/{item['id']}.json",
+            "type": "application/geo+json",
+        }
+        for item in items
+    ]
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "id": name,
+        "description": f"Embeddings of {len(sources):,} scenes in {len(items):,} blocks",
+        "license": "other",
+        "emb:type": "chip",
+        "emb:dimensions": features,
+        "emb:chip_layout": first.get("emb:chip_layout", {"layout_type": "regular_grid"}),
+        "data_type": "float32",
+        "extent": {
+            "spatial": {
+                "bbox": [[*boxes[:, :2].min(0), *boxes[:, 2:].max(0)] if len(boxes) else world]
+            },
+            "temporal": {"interval": [[times[0], times[-1]] if times else [None, None]]},
+        },
+        "links": links,
+    }
