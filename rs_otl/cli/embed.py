@@ -41,8 +41,8 @@ def embed(
         typer.Option(
             "--output",
             "-o",
-            help="A .tif for one scene, a .parquet, or a folder for one GeoTIFF per scene; "
-            "must be new. With --plan the archive's folder.",
+            help="A .tif or .zarr for one scene, a .parquet, or a folder for one GeoTIFF per "
+            "scene; must be new. With --plan the archive's folder.",
             show_default=False,
         ),
     ] = None,
@@ -61,6 +61,12 @@ def embed(
     units: Units = None,
     image_size: TileImageSize = None,
     precision: Precision = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Numbers to write: float32, float16, or int8 with a scale for each feature."
+        ),
+    ] = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped embedding.")] = False,
     plan: Annotated[
         bool,
@@ -89,7 +95,7 @@ def embed(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Embed scenes: a GeoTIFF with one pixel per cell, or a GeoParquet with one row per tile.
+    """Embed scenes: a GeoTIFF or Zarr with one pixel per cell, or GeoParquet with one row per tile.
 
     Many scenes: --plan makes an archive, `rs-otl embed DIR` works it off, on many machines if need
     be, and goes on where it was.
@@ -108,6 +114,8 @@ def embed(
     progress = sys.stderr.isatty()
     if not plan and len(scenes) == 1 and is_archive(scenes[0]):
         fixed = {"encoder": encoder, "output": output, "pca": pca, **settings}
+        fixed["precision"] = None if precision == "auto" else precision
+        fixed["dtype"] = None if dtype == "float32" else dtype
         _refuse(fixed, f"{scenes[0]} is planned already, with all that it depends on")
         _work(scenes[0], shard, workers, dask, progress, as_json)
         return
@@ -118,7 +126,14 @@ def embed(
         raise InputError(f"embed needs {lacking}, or an archive that --plan has made")
     if plan:
         _refuse({"pca": pca}, "principal components would be of each block alone")
-        _plan(scenes, encoder, output, settings | {"precision": precision}, progress, as_json)
+        _plan(
+            scenes,
+            encoder,
+            output,
+            settings | {"precision": precision, "dtype": dtype},
+            progress,
+            as_json,
+        )
         return
     done = run(
         scenes,
@@ -126,6 +141,7 @@ def embed(
         output,
         pca=pca,
         precision=precision,
+        dtype=dtype,
         resume=resume,
         progress=progress,
         **settings,

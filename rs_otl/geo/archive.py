@@ -35,6 +35,7 @@ from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import block_item, collection_of
+from rs_otl.geo.storage import fit_storage
 from rs_otl.geo.workers import work_off
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.progress import tracked
@@ -70,6 +71,7 @@ class Settings(BaseModel):
         bands: The scenes' bands that are the encoder's; ``None`` to match them by name.
         nodata: Stored value that means there is no data, beside what scenes say.
         values: What stored values stand for, where scenes do not say it.
+        dtype: Numbers that embeddings are written as.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +88,7 @@ class Settings(BaseModel):
     bands: tuple[str, ...] | None
     nodata: float | None
     values: Values | None
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,7 @@ def plan_archive(
     values: Values | None = None,
     image_size: int | None = None,
     precision: str = "auto",
+    dtype: str = "float32",
     progress: bool = False,
 ) -> Planned:
     """Plan the embedding of many scenes: write a manifest with a row for each block of them.
@@ -212,6 +216,7 @@ def plan_archive(
         values: What stored values stand for.
         image_size: Side that tiles are resized to.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where this hardware multiplies it.
+        dtype: Numbers that are written; the scales of ``int8`` are those of each block.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -225,7 +230,7 @@ def plan_archive(
         refuse_existing(out, "exists already and is no archive: name another", may_be_empty=True)
     refuse_unwritable(out / SETTINGS)
     encoder = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
-    settings = _settings(encoder, tile, stride, bands, nodata, values)
+    settings = _settings(encoder, tile, stride, bands, nodata, values, dtype)
     before: dict[str, list[Row]] = {}
     if is_archive(out):
         _refuse_other_settings(out, settings)
@@ -329,7 +334,9 @@ def _settings(
     bands: Sequence[str] | None,
     nodata: float | None,
     values: Values | None,
+    dtype: str,
 ) -> Settings:
+    fit_storage((), dtype)  # refuses what is none
     tile = tile or load_size(encoder.config.image_size)
     item = encoder.path and encoder.path.absolute() / "item.json"
     return Settings(
@@ -345,6 +352,7 @@ def _settings(
         bands=None if bands is None else tuple(bands),
         nodata=nodata,
         values=values,
+        dtype=dtype,
     )
 
 
@@ -530,11 +538,12 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Out
         out.parent.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)  # until the file is the one that it speaks of
         if share:
-            write_tiff(folder / out.name, cells, store)
+            storage = fit_storage(store.rows(), settings.dtype)
+            write_tiff(folder / out.name, cells, store, storage)
             (folder / "block.f32").unlink()
             for path in folder.iterdir():  # the file, and its CRS where that lies beside it
                 os.replace(path, out.with_name(path.name))
-        item = block_item(row.name, cells, out.name if share else None)
+        item = block_item(row.name, cells, settings.dtype, out.name if share else None)
         item["collection"] = archive.name
         item["properties"] |= {
             "datetime": row.datetime,
@@ -645,7 +654,7 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
         if whole:  # what killed workers have left
             shutil.rmtree(archive / _ASIDE, ignore_errors=True)
         if worked or not (archive / COLLECTION).exists():
-            collection = collection_of(archive.name, items, settings.features)
+            collection = collection_of(archive.name, items, settings.features, settings.dtype)
             collection["links"].append(_model_link(settings))
             with atomic_write(archive / COLLECTION) as aside:
                 aside.write_text(json.dumps(collection), encoding="utf-8")

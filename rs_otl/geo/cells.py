@@ -20,6 +20,7 @@ from rs_otl.errors import InputError, note
 from rs_otl.geo.embed_windows import Timer, embed_cells, embed_rows
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
+from rs_otl.geo.storage import read_stored
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.spec import Values, load_size, made_printable
 
@@ -218,7 +219,7 @@ class FileCells(Cells):
         """
         provenance = Provenance.from_tags(file.tags(), file.name)
         grid = _grid_of(file, provenance)
-        if provenance.classes or file.dtypes[0] != "float32":
+        if provenance.classes or file.dtypes[0] not in ("float32", "int8"):
             raise InputError(
                 f"{file.name}: a map of classes; expected embeddings, as `rs-otl embed` writes them"
             )
@@ -256,11 +257,11 @@ class FileCells(Cells):
     def _read(self, window: Window) -> NDArray[np.float32]:
         try:
             with gdal():
-                values: NDArray[np.float32] = self.file.read(window=window)
+                stored = self.file.read(window=window)
         except RASTER_ERRORS as error:
             reason = reason_of(error, Path(self.name))
             raise InputError(f"{self.name}: truncated or damaged ({reason})") from error
-        return values
+        return read_stored(stored, self.file.scales)
 
 
 def say_of(scene: Scene) -> None:

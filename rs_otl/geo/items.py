@@ -20,12 +20,13 @@ _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _STEPS = 5
 
 
-def block_item(name: str, cells: Cells, file: str | None) -> dict[str, Any]:
+def block_item(name: str, cells: Cells, dtype: str, file: str | None) -> dict[str, Any]:
     """Describe the file of a block.
 
     Args:
         name: Of the block.
         cells: Of the block.
+        dtype: Of the numbers in the file.
         file: Name of the file beside the item; ``None`` where no cell holds data.
 
     Returns:
@@ -76,18 +77,21 @@ def block_item(name: str, cells: Cells, file: str | None) -> dict[str, Any]:
             "type": _COG,
             "roles": ["data"],
             "title": f"Embeddings of {cells.features} features",
-            "data_type": "float32",
+            "data_type": dtype,
         }
     return item
 
 
-def collection_of(name: str, items: Sequence[dict[str, Any]], features: int) -> dict[str, Any]:
+def collection_of(
+    name: str, items: Sequence[dict[str, Any]], features: int, dtype: str
+) -> dict[str, Any]:
     """Describe an archive.
 
     Args:
         name: Of the archive.
         items: Those of its blocks, in ``blocks/SCENE/ID.json``.
         features: Length of an embedding.
+        dtype: Of its numbers.
 
     Returns:
         A STAC collection that lacks the links to itself and to the encoder.
@@ -122,7 +126,7 @@ def collection_of(name: str, items: Sequence[dict[str, Any]], features: int) -> 
         "emb:type": "chip",
         "emb:dimensions": features,
         "emb:chip_layout": first.get("emb:chip_layout", {"layout_type": "regular_grid"}),
-        "data_type": "float32",
+        "data_type": dtype,
         "extent": {
             "spatial": {
                 "bbox": [[*boxes[:, :2].min(0), *boxes[:, 2:].max(0)] if len(boxes) else world]

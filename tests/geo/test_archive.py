@@ -1,9 +1,13 @@
 """Many scenes: planned once, worked off by many processes, equal to one process to the bit."""
 
 import os
+import re
+import shlex
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -19,6 +23,7 @@ from rasterio.warp import transform_bounds
 from rs_otl.geo import archive as archives
 from rs_otl.geo import embed
 
+PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
 WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
 # The long scene is of three blocks, of the last of which the end is nodata.
 ROWS = 8
@@ -218,3 +223,22 @@ def test_words_that_do_not_go_together_are_refused(folder, alone):
         (("embed", "--plan", "s0.tif", *WORDS, "-o", "encoder"), "is no archive"),
     ):
         assert said in rs_otl_here(*words, cwd=folder, check=2).stderr
+
+
+def test_the_commands_of_the_page_run_in_order_and_print_what_it_says(folder, tmp_path):
+    for name in ("s0", "s1", "long"):
+        (tmp_path / "scenes").mkdir(exist_ok=True)
+        shutil.copy2(folder / f"{name}.tif", tmp_path / "scenes")
+    shutil.copytree(folder / "encoder", tmp_path / "my_encoder")
+    page = PAGE.read_text()
+    told = ""
+    for line in re.findall("^rs-otl (.*)", page, re.M):
+        words = shlex.split(line, comments=True)
+        if "--dask" in words:  # as above
+            continue
+        at = next((at for at, word in enumerate(words) if "*" in word), None)
+        if at is not None:
+            words[at : at + 1] = sorted(map(str, tmp_path.glob(words[at])))
+        told += rs_otl_here(*words, cwd=tmp_path).stdout
+    for line in re.findall("^    (archive: .*)", page, re.M):
+        assert line.partition(" in 3.1 s")[0] in told
