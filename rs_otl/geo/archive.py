@@ -34,7 +34,7 @@ from rs_otl.files import atomic_write, refuse_existing, refuse_unwritable, unwri
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
-from rs_otl.geo.items import block_item, collection_of
+from rs_otl.geo.items import SOURCE, block_item, collection_of
 from rs_otl.geo.storage import fit_storage
 from rs_otl.geo.workers import work_off
 from rs_otl.models import Encoder, load_encoder
@@ -557,7 +557,7 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Out
         ]
         item["links"] += [
             {"rel": rel, "href": Path(row.source).as_uri(), "title": row.scene}
-            for rel in ("derived_from", "emb:source-data")
+            for rel in ("derived_from", SOURCE)
         ]
         item["links"].append(_model_link(settings))
         with atomic_write(mark) as aside:
@@ -635,40 +635,42 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
     Returns:
         Why blocks have failed, by their names, or scenes by theirs.
     """
-    items: list[dict[str, Any]] = []
     failed: list[tuple[str, Row, str]] = []
-    whole = True
-    for row in _rows(archive):
-        if row.reason:
-            failed.append((row.scene, row, row.reason))
-            continue
-        item = _read_json(row.path(archive, ".json"))
-        if item.get("properties", {}).get("rs_otl:key") == row.key:
-            items.append(item)
-            continue
-        whole = False
-        mark = _read_json(row.path(archive, _FAILED))
-        if mark.get("key") == row.key:
-            failed.append((row.name, row, str(mark.get("reason"))))
-    try:
-        if whole:  # what killed workers have left
-            shutil.rmtree(archive / _ASIDE, ignore_errors=True)
+    lacking = 0
+
+    def standing() -> Iterator[dict[str, Any]]:
+        nonlocal lacking
+        for row in _rows(archive):
+            if row.reason:
+                failed.append((row.scene, row, row.reason))
+                continue
+            item = _read_json(row.path(archive, ".json"))
+            if item.get("properties", {}).get("rs_otl:key") == row.key:
+                yield item
+                continue
+            lacking += 1
+            mark = _read_json(row.path(archive, _FAILED))
+            if mark.get("key") == row.key:
+                failed.append((row.name, row, str(mark.get("reason"))))
+
+    collection = collection_of(archive.name, standing(), settings.features, settings.dtype)
+    collection["links"].append(_model_link(settings))
+    # Several machines may write these at once: in a folder of one's own, then renamed.
+    with _folder_aside(archive, archive / COLLECTION) as folder:
         if worked or not (archive / COLLECTION).exists():
-            collection = collection_of(archive.name, items, settings.features, settings.dtype)
-            collection["links"].append(_model_link(settings))
-            with atomic_write(archive / COLLECTION) as aside:
-                aside.write_text(json.dumps(collection), encoding="utf-8")
+            (folder / COLLECTION).write_text(json.dumps(collection), encoding="utf-8")
+            os.replace(folder / COLLECTION, archive / COLLECTION)
         if failed:
             rows = [
                 {"block": name, "scene": row.scene, "source": row.source, "reason": reason}
                 for name, row, reason in failed
             ]
-            with atomic_write(archive / FAILED) as aside:
-                pq.write_table(pa.Table.from_pylist(rows), aside)
+            pq.write_table(pa.Table.from_pylist(rows), folder / FAILED)
+            os.replace(folder / FAILED, archive / FAILED)
         else:
             (archive / FAILED).unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritten(archive, error) from error
+    if not lacking:  # what killed workers have left
+        shutil.rmtree(archive / _ASIDE, ignore_errors=True)
     return {name: reason for name, _, reason in failed}
 
 

@@ -4,7 +4,7 @@ The fields ``emb:...`` are those of the geo-embeddings community's proposal of a
 has no published schema yet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ from rs_otl.geo.cells import Cells
 from rs_otl.geo.degrees import outline_in_degrees, to_degrees
 
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+# The relation of embeddings to what they were made of.
+SOURCE = "emb:source-data"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 # Points along each side of an outline: straight in one CRS, it is curved in another.
 _STEPS = 5
@@ -83,55 +85,53 @@ def block_item(name: str, cells: Cells, dtype: str, file: str | None) -> dict[st
 
 
 def collection_of(
-    name: str, items: Sequence[dict[str, Any]], features: int, dtype: str
+    name: str, items: Iterable[dict[str, Any]], features: int, dtype: str
 ) -> dict[str, Any]:
     """Describe an archive.
 
     Args:
         name: Of the archive.
-        items: Those of its blocks, in ``blocks/SCENE/ID.json``.
+        items: Those of its blocks, in ``blocks/SCENE/ID.json``; of each only its place is kept.
         features: Length of an embedding.
         dtype: Of its numbers.
 
     Returns:
-        A STAC collection that lacks the links to itself and to the encoder.
+        A STAC collection that lacks the link to the encoder.
     """
-    boxes = np.array([item["bbox"] for item in items if "bbox" in item]).reshape(-1, 4)
-    times = sorted(item["properties"]["datetime"] for item in items)
+    box = np.array([np.inf, np.inf, -np.inf, -np.inf])
+    times: list[str] = []
+    layout: dict[str, Any] = {"layout_type": "regular_grid"}
+    sources: dict[str, dict[str, Any]] = {}
+    places: list[dict[str, Any]] = []
+    for item in items:
+        said = item["properties"]
+        if "bbox" in item:
+            box[:2] = np.minimum(box[:2], item["bbox"][:2])
+            box[2:] = np.maximum(box[2:], item["bbox"][2:])
+        times = [min([*times[:1], said["datetime"]]), max([*times[1:], said["datetime"]])]
+        layout = said["emb:chip_layout"]
+        sources |= {link["href"]: link for link in item["links"] if link["rel"] == SOURCE}
+        href = f"./blocks/{said['rs_otl:scene']}/{item['id']}.json"
+        places.append({"rel": "item", "href": href, "type": "application/geo+json"})
     world = [-180.0, -90.0, 180.0, 90.0]
-    first = items[0]["properties"] if items else {}
-    sources = {
-        link["href"]: link
-        for item in items
-        for link in item["links"]
-        if link["rel"] == "emb:source-data"
-    }
-    links = [{"rel": "root", "href": "./collection.json", "type": "application/json"}]
-    links += sources.values()
-    links += [
-        {
-            "rel": "item",
-            "href": f"./blocks/{item['properties']['rs_otl:scene']}/{item['id']}.json",
-            "type": "application/geo+json",
-        }
-        for item in items
-    ]
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
         "stac_extensions": [],
         "id": name,
-        "description": f"Embeddings of {len(sources):,} scenes in {len(items):,} blocks",
+        "description": f"Embeddings of {len(sources):,} scenes in {len(places):,} blocks",
         "license": "other",
         "emb:type": "chip",
         "emb:dimensions": features,
-        "emb:chip_layout": first.get("emb:chip_layout", {"layout_type": "regular_grid"}),
+        "emb:chip_layout": layout,
         "data_type": dtype,
         "extent": {
-            "spatial": {
-                "bbox": [[*boxes[:, :2].min(0), *boxes[:, 2:].max(0)] if len(boxes) else world]
-            },
-            "temporal": {"interval": [[times[0], times[-1]] if times else [None, None]]},
+            "spatial": {"bbox": [box.tolist() if np.isfinite(box).all() else world]},
+            "temporal": {"interval": [times or [None, None]]},
         },
-        "links": links,
+        "links": [
+            {"rel": "root", "href": "./collection.json", "type": "application/json"},
+            *sources.values(),
+            *places,
+        ],
     }
