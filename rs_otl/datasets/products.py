@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 import rasterio
@@ -33,6 +33,7 @@ from rs_otl.datasets.raster import (
     UnreadableError,
     gdal,
     gdal_name,
+    open_remote,
     quiet_georeference,
     reason_of,
 )
@@ -54,7 +55,7 @@ _BAND = re.compile(
 _RESOLUTION = re.compile(r"(?:^|(?<=[_/]))R?(10|20|60)m(?=/|$)")
 _PLANET = re.compile(r"_(?:AnalyticMS|ortho_analytic)_?(?:\w*?_)?(SR)?(?:_|\.|$)", re.IGNORECASE)
 # Landsat's thermal bands are no reflectance, and its panchromatic one has other pixels.
-_NOT_OF_LANDSAT = ("pan", "lwir11", "lwir12", "lwir")
+NOT_OF_LANDSAT = ("pan", "lwir11", "lwir12", "lwir")
 # The order in which the metadata of Sentinel-2 count its bands.
 _COUNTED = (*(f"B{n:02}" for n in range(1, 9)), "B8A", *(f"B{n:02}" for n in range(9, 13)))
 # Fixed for surface reflectance of Landsat's Collection 2.
@@ -66,14 +67,18 @@ _LISTED = 4
 _MOST_FILES = 100_000
 # Edges of bands may differ so much, in pixels, by rounding.
 _NEARLY = 1e-3
-_DATA_TYPES = {
+DATA_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
     "int32": "Int32", "float32": "Float32", "float64": "Float64",
 }  # fmt: skip
 
 
+class NoProductError(InputError):
+    """A folder or zip without a satellite's product."""
+
+
 @dataclass(frozen=True)
-class _File:
+class File:
     """A band of a product: where it is, and what its stored values stand for.
 
     Attributes:
@@ -102,14 +107,20 @@ class Product:
         quantity: What values measure; reflectance is x 10,000 where ``files`` have a scale.
         nodata: Stored value without data, where files do not say one.
         sources: Files on this disk that it is read from.
+        known: What is known of each band beside its name; empty for what the sensor says.
+        remote: Whether files lie on a server.
+        whole: Whether all bands of each file are among ``files``.
     """
 
     name: str
     sensor: str
-    files: tuple[_File, ...]
+    files: tuple[File, ...]
     quantity: Quantity | None = None
     nodata: float | None = None
     sources: tuple[Path, ...] = field(default=())
+    known: tuple[Band, ...] = ()
+    remote: bool = False
+    whole: bool = False
 
 
 class _Folder:
@@ -203,7 +214,7 @@ def product_at(path: Path) -> Product | None:
             f"{path}: Sentinel-1 as it is delivered, in amplitudes that are not calibrated; "
             "expected backscatter in dB with a file or a band for VV and VH, as SNAP makes it"
         )
-    raise InputError(
+    raise NoProductError(
         f"{path}: no file for each band in it, such as ..._B04.jp2 or ..._SR_B4.TIF; expected a "
         "product, or name one file"
     )
@@ -276,7 +287,7 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
     sensor = sensor_of(PurePosixPath(first).name) or sensor_of(text)
     chosen = {band.upper() if band[0] in "bB" and band[1].isdigit() else band: names[0]
               for band, names in bands.items()}  # fmt: skip
-    files = {band: _File(band, folder.gdal(path)) for band, path in chosen.items()}
+    files = {band: File(band, folder.gdal(path)) for band, path in chosen.items()}
     quantity: Quantity | None = None
     nodata: float | None = None
     if sensor == "sentinel-2":
@@ -294,10 +305,10 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
     return Product(name, hint, tuple(ordered), quantity, nodata, tuple(sources))
 
 
-_Known = tuple[Quantity | None, float | None, dict[str, _File]]
+_Known = tuple[Quantity | None, float | None, dict[str, File]]
 
 
-def _sentinel_2(folder: _Folder, files: dict[str, _File], first: str) -> _Known:
+def _sentinel_2(folder: _Folder, files: dict[str, File], first: str) -> _Known:
     text = folder.text(r"MTD_MSIL(1C|2A)\.xml$")
     if text is None:
         return None, 0 if first.endswith(".jp2") else None, files
@@ -313,7 +324,7 @@ def _sentinel_2(folder: _Folder, files: dict[str, _File], first: str) -> _Known:
     }
     numbers = {band: number for number, band in enumerate(_COUNTED)}
     files = {
-        band: _File(
+        band: File(
             band, file.path, 1, scale, scale * added.get(numbers.get(_two_digits(band), -1), 0.0)
         )
         for band, file in files.items()
@@ -325,12 +336,12 @@ def _two_digits(band: str) -> str:
     return re.sub(r"^B(\d)$", r"B0\1", band)
 
 
-def _landsat(folder: _Folder, files: dict[str, _File], first: str, table: Sequence[Band]) -> _Known:
+def _landsat(folder: _Folder, files: dict[str, File], first: str, table: Sequence[Band]) -> _Known:
     """Leave out what is no reflectance; scale the rest by MTL, or as all of Collection 2 is."""
     common = {band.name: band.common_name for band in table}
     plain = {band: re.sub(r"^B0*", "B", band) for band in files}
     files = {
-        band: file for band, file in files.items() if common.get(plain[band]) not in _NOT_OF_LANDSAT
+        band: file for band, file in files.items() if common.get(plain[band]) not in NOT_OF_LANDSAT
     }
     surface = re.search(r"(?i)_SR_B|_L2S[PR]_", first) is not None
     text = folder.text(r"(?i)_MTL\.txt$")
@@ -360,7 +371,7 @@ def _landsat(folder: _Folder, files: dict[str, _File], first: str, table: Sequen
             return None, 0, files
         factors = dict.fromkeys(files, _LANDSAT_SURFACE)
     files = {
-        band: _File(band, file.path, 1, 10_000 * factors[band][0], 10_000 * factors[band][1])
+        band: File(band, file.path, 1, 10_000 * factors[band][0], 10_000 * factors[band][1])
         for band, file in files.items()
     }
     return Quantity.SURFACE if surface else Quantity.TOA, 0, files
@@ -379,7 +390,7 @@ def _planet(path: Path) -> Product | None:
     if bands is None:
         return None
     plain = gdal_name(path)
-    files = [_File(band.name, plain, number) for number, band in enumerate(bands, start=1)]
+    files = [File(band.name, plain, number) for number, band in enumerate(bands, start=1)]
     sensor, quantity = f"planetscope-{len(bands)}", Quantity.SURFACE
     if named[1] is None:
         stem = re.sub(r"(?i)_clip$", "", path.stem)
@@ -394,11 +405,11 @@ def _planet(path: Path) -> Product | None:
         if set(factors) >= set(range(1, len(bands) + 1)):
             quantity = Quantity.TOA
             files = [
-                _File(file.band, plain, file.index, 10_000 * factors[file.index]) for file in files
+                File(file.band, plain, file.index, 10_000 * factors[file.index]) for file in files
             ]
         else:
             quantity = Quantity.RADIANCE
-            files = [_File(file.band, plain, file.index, 0.01) for file in files]
+            files = [File(file.band, plain, file.index, 0.01) for file in files]
     return Product(str(path), sensor, tuple(files), quantity, 0, (path,))
 
 
@@ -413,10 +424,24 @@ class _Header(NamedTuple):
     offset: float
 
 
-def _header(product: Product, file: _File) -> _Header:
+def _opened(product: Product, path: str) -> rasterio.DatasetReader:
+    if product.remote and path.startswith("/vsi"):
+        return open_remote(path, product.name)
+    with gdal():
+        return rasterio.open(path)
+
+
+def _header(product: Product, file: File) -> _Header:
     """Read what a band's file says of it."""
     try:
-        with quiet_georeference(), gdal(), rasterio.open(file.path) as source:
+        with quiet_georeference(), _opened(product, file.path) as source:
+            said = sum(other.path == file.path for other in product.files)
+            if source.count < file.index or (product.whole and source.count != said):
+                raise UnreadableError(
+                    product.name,
+                    f"the file of band {file.band} holds {source.count} bands, not those that its "
+                    "item says",
+                )
             at = file.index - 1
             header = _Header(
                 source.transform,
@@ -429,9 +454,9 @@ def _header(product: Product, file: _File) -> _Header:
                 source.offsets[at],
             )
     except RASTER_ERRORS as error:
-        reason = f"band {file.band} cannot be opened ({reason_of(error, Path(file.path))})"
-        raise UnreadableError(Path(product.name), reason) from None
-    if header.dtype not in _DATA_TYPES or header.transform.b or header.transform.d:
+        reason = f"band {file.band} cannot be opened ({reason_of(error, file.path)})"
+        raise UnreadableError(product.name, reason) from None
+    if header.dtype not in DATA_TYPES or header.transform.b or header.transform.d:
         raise InputError(
             f"{product.name}: band {file.band} holds {header.dtype} or lies askew; expected "
             "imagery with its rows along one axis"
@@ -440,8 +465,8 @@ def _header(product: Product, file: _File) -> _Header:
 
 
 def _with_stac(
-    folder: _Folder, files: dict[str, _File], chosen: Mapping[str, str]
-) -> dict[str, _File]:
+    folder: _Folder, files: dict[str, File], chosen: Mapping[str, str]
+) -> dict[str, File]:
     """Scale files of a band each as a STAC item in their folder says."""
     names = {PurePosixPath(path).name: band for band, path in chosen.items()}
     for item in sorted(folder.path.glob("*.json")):
@@ -452,7 +477,7 @@ def _with_stac(
     return files
 
 
-class _StacBand(BaseModel):
+class StacBand(BaseModel):
     """A band of an asset, in version 1.1 of STAC or in the extensions eo and raster before."""
 
     name: str | None = None
@@ -462,6 +487,13 @@ class _StacBand(BaseModel):
     scale: float | None = Field(None, validation_alias=AliasChoices("raster:scale", "scale"))
     offset: float = Field(0.0, validation_alias=AliasChoices("raster:offset", "offset"))
     nodata: float | Literal["nan", "inf", "-inf"] | None = None
+    wavelength: Annotated[float, Field(gt=0)] | None = Field(
+        None, validation_alias=AliasChoices("eo:center_wavelength", "center_wavelength")
+    )
+    resolution: float | None = Field(
+        None,
+        validation_alias=AliasChoices("gsd", "raster:spatial_resolution", "spatial_resolution"),
+    )
 
 
 class _Item(BaseModel):
@@ -469,7 +501,7 @@ class _Item(BaseModel):
     assets: dict[str, dict[str, Any]]
 
 
-def _stac(path: Path, names: Sequence[str]) -> dict[str, list[_StacBand]]:
+def _stac(path: Path, names: Sequence[str]) -> dict[str, list[StacBand]]:
     """Read what a STAC item says of the bands of files, by the names of these.
 
     Raises:
@@ -480,24 +512,33 @@ def _stac(path: Path, names: Sequence[str]) -> dict[str, list[_StacBand]]:
             item = _Item.model_validate(json.loads(file.read(_LARGEST_TEXT)))
     except (OSError, ValueError, RecursionError):
         return {}  # some other JSON
-    found: dict[str, list[_StacBand]] = {}
+    found: dict[str, list[StacBand]] = {}
     for asset in item.assets.values():
         name = PurePosixPath(str(asset.get("href"))).name
-        if name not in names:
-            continue
-        parts = [asset[key] for key in ("bands", "eo:bands", "raster:bands") if asset.get(key)]
-        try:
-            bands = [
-                _StacBand.model_validate(
-                    {key: value for part in said for key, value in part.items()}
-                )
-                for said in zip(*parts, strict=True)
-            ]
-        except (ValueError, TypeError, AttributeError):
-            raise UnreadableError(path, f"what it says of the bands of {name} is none") from None
-        if bands:
+        if name in names and (bands := bands_said(asset, path, name)):
             found[name] = bands
     return found
+
+
+def bands_said(asset: Mapping[str, Any], item: str | Path, name: str) -> list[StacBand]:
+    """Read what a STAC item says of the bands of one of its assets; nothing where it says none.
+
+    Args:
+        asset: The asset, with ``bands``, or ``eo:bands`` and ``raster:bands``.
+        item: What the item is called in errors.
+        name: Likewise, of the asset.
+
+    Raises:
+        UnreadableError: It says what no band has, or of several numbers of bands.
+    """
+    parts = [asset[key] for key in ("bands", "eo:bands", "raster:bands") if asset.get(key)]
+    try:
+        return [
+            StacBand.model_validate({key: value for part in said for key, value in part.items()})
+            for said in zip(*parts, strict=True)
+        ]
+    except (ValueError, TypeError, AttributeError):
+        raise UnreadableError(item, f"what it says of the bands of {name} is none") from None
 
 
 def _beside(path: Path) -> Product | None:
@@ -510,7 +551,7 @@ def _beside(path: Path) -> Product | None:
         return None
     plain = gdal_name(path)
     files = tuple(
-        _File(
+        File(
             band.name or band.common_name or f"band-{number}",
             plain,
             number,
@@ -570,7 +611,7 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
         nodata = product.nodata if header.nodata is None else header.nodata
         said = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
         bands.append(
-            f'<VRTRasterBand dataType="{_DATA_TYPES[header.dtype]}" band="{number}">'
+            f'<VRTRasterBand dataType="{DATA_TYPES[header.dtype]}" band="{number}">'
             f"<Description>{escape(file.band)}</Description>{said}<Offset>{offset!r}</Offset>"
             f"<Scale>{scale!r}</Scale><ColorInterp>Undefined</ColorInterp><SimpleSource>"
             f'<SourceFilename relativeToVRT="0">{escape(file.path)}</SourceFilename>'
@@ -585,9 +626,9 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
     )
     memory = opened.enter_context(MemoryFile(text.encode(), ext=".vrt"))
     try:
-        with quiet_georeference():
+        with quiet_georeference(), gdal(product.remote):
             return opened.enter_context(memory.open(driver="VRT"))
     except RASTER_ERRORS as error:
         raise UnreadableError(
-            Path(product.name), f"cannot be put together ({reason_of(error, Path(product.name))})"
+            product.name, f"cannot be put together ({reason_of(error, product.name)})"
         ) from None

@@ -6,16 +6,19 @@ Images and scenes are read through here, so that the same file means the same to
 import atexit
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from xml.sax.saxutils import unescape
 
 import numpy as np
@@ -25,6 +28,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from rs_otl.datasets.remote import ON_SERVERS, REMOTE, delay, public, why_not
 from rs_otl.errors import InputError
 from rs_otl.spec import RGB, UNITS, Quantity, Values
 
@@ -53,6 +57,8 @@ _OTHER_DRIVERS = (
     *("AAIGrid", "BT", "DTED", "EHdr", "ENVI", "ERS", "GIF", "GRASSASCIIGrid", "GRIB", "GSAG"),
     *("GSBG", "GS7BG", "HFA", "NITF", "PCIDSK", "PNM", "RST", "SAGA", "SRTMHGT", "USGSDEM"),
 )
+# Of rasters on servers, whose first bytes GDAL alone reads.
+_ON_SERVERS = {*itertools.chain(*_DRIVERS.values()), *_OTHER_DRIVERS} - {"VRT"}
 # One of several rasters of a file, in a VRT.
 _PART = r'(?:NETCDF|HDF5):"?([^"]+)"?:[^:]*'
 _LARGEST_VRT = 64 * 2**20
@@ -61,25 +67,40 @@ _FRACTION = 0.01
 _UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
 # GDAL's cache of blocks would take a twentieth of the machine's memory.
 _CACHE_BYTES = 128 * 2**20
+# Waits before a raster on a server is opened, or a window read, once more: times GDAL's delay.
+_WAITS = (1, 4)
+
+
+Read = TypeVar("Read")
 
 
 class UnreadableError(InputError):
     """A file that no image can be decoded from; ``reason`` says why in a few words."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.reason = reason
 
 
 @contextmanager
-def gdal() -> Iterator[None]:
-    """Read with GDAL: its cache bounded, no network, and damage is an error."""
+def gdal(remote: bool = False, **options: Any) -> Iterator[None]:
+    """Read with GDAL: its cache bounded, and damage is an error.
+
+    Args:
+        remote: Whether to read from a server, as ``REMOTE`` and the environment say; by default
+            there is no network.
+        options: More of GDAL's.
+    """
+    # A wall behind _refuse_sources_elsewhere.
+    network: dict[str, str] = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}"}
+    if remote:
+        network = {key: value for key, value in REMOTE.items() if key not in os.environ}
     with rasterio.Env(
         GDAL_CACHEMAX=_CACHE_BYTES,
         # libjpeg fills what is missing of a truncated file, and only warns.
         GDAL_ERROR_ON_LIBJPEG_WARNING=True,
-        # A wall behind _refuse_sources_elsewhere.
-        CPL_VSIL_CURL_ALLOWED_EXTENSIONS="{none}",
+        **network,
+        **options,
     ):
         yield
 
@@ -92,12 +113,12 @@ def quiet_georeference() -> Iterator[None]:
         yield
 
 
-def reason_of(error: Exception, path: Path) -> str:
+def reason_of(error: Exception, path: str | Path) -> str:
     """Say in a line why GDAL failed; rasterio's message often only points at GDAL's."""
     text = str(error.__cause__ or error)
-    for name in (gdal_name(path), str(path)):
+    for name in (gdal_name(Path(path)), str(path)):
         text = text.replace(name, "the file")
-    return " ".join(text.split())
+    return " ".join(public(text).split())
 
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
@@ -137,6 +158,59 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     with suppress(*RASTER_ERRORS), gdal():
         _ = dataset.colorinterp
     return dataset
+
+
+def open_remote(name: str, shown: str) -> rasterio.DatasetReader:
+    """Open a raster on a server; what fails is tried three times.
+
+    Args:
+        name: As GDAL reads it, or a VRT on this disk that refers to servers.
+        shown: What it is called in errors.
+
+    Raises:
+        UnreadableError: It is not there, no raster, or the server does not answer.
+    """
+    driver = "VRT" if urlsplit(name).path.lower().endswith(".vrt") else None
+    again: dict[str, str] = {}
+    for wait in (*_WAITS, None):
+        try:
+            with gdal(remote=True, **again):
+                dataset = rasterio.open(name, driver=driver)
+            break
+        except RASTER_ERRORS as error:
+            reason = reason_of(error, name)
+            if wait is None or re.search(r"HTTP response code: 4(?!08|29)", reason):
+                reason = why_not(name) or reason
+                raise UnreadableError(shown, f"cannot be opened ({reason})") from None
+        time.sleep(wait * delay())
+        # GDAL remembers of what failed that there is no such file.
+        again = {"CPL_VSIL_CURL_NON_CACHED": name}
+    if dataset.driver != driver and dataset.driver not in _ON_SERVERS:
+        dataset.close()
+        raise UnreadableError(shown, f"not an image, but what GDAL calls {dataset.driver}")
+    if driver is not None and name.startswith("/vsi"):
+        with gdal(remote=True):
+            sources = dataset.files[1:]
+        for source in sources:
+            if not source.startswith(ON_SERVERS) or source.lower().endswith(".vrt"):
+                dataset.close()
+                raise UnreadableError(
+                    shown, f"a VRT that refers to {public(source)}; expected rasters on servers"
+                )
+    if not dataset.count:
+        dataset.close()
+        raise UnreadableError(shown, "holds no raster, or several; expected one")
+    return dataset
+
+
+def retried(read: Callable[[], Read]) -> Read:
+    """Read from a server; what fails is tried three times."""
+    for wait in _WAITS:
+        try:
+            return read()
+        except (*RASTER_ERRORS, OSError):
+            time.sleep(wait * delay())
+    return read()
 
 
 def drivers_of(path: Path) -> tuple[tuple[str, ...], bytes]:

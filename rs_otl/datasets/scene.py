@@ -19,23 +19,24 @@ from rasterio.windows import Window
 
 from rs_otl.datasets.bands import alpha_is_imagery, choose_bands, name_bands
 from rs_otl.datasets.placement import placed
-from rs_otl.datasets.products import Product, open_product, product_at
+from rs_otl.datasets.products import Product
 from rs_otl.datasets.raster import (
     RASTER_ERRORS,
     Layout,
-    UnreadableError,
     gdal,
-    open_raster,
     quiet_georeference,
     reason_of,
+    retried,
     units_of,
 )
+from rs_otl.datasets.sources import Source, one_source, source_of
 from rs_otl.errors import InputError, note
 from rs_otl.extras import require_extra
 from rs_otl.sensors import bands_of, described, match
-from rs_otl.spec import RGB, Band, EncoderConfig, ImageSpec, Quantity, Values
+from rs_otl.spec import RGB, Band, EncoderConfig, ImageSpec, Quantity, Values, made_printable
 
-# A path, an open rasterio dataset, or an xarray.DataArray that rioxarray knows.
+# A path, an address, a Source, an open rasterio dataset, or an xarray.DataArray that rioxarray
+# knows.
 SceneLike = Any
 
 # Pixels a side that a scene is glanced at with, evenly spread over it.
@@ -75,6 +76,8 @@ class Scene:
         transform: From (column, row) to (x, y).
         placement: How points or RPCs placed it; ``None`` where a transform does, or nothing.
         given_nodata: Stored value that means there is no data, beside what the file says.
+        origin: Where it lies; ``None`` for what was open already.
+        remote: Whether some of it lies on a server.
         dataset: The rasterio dataset that pixels are read from, warped where points demand it.
     """
 
@@ -84,10 +87,12 @@ class Scene:
         """Open a scene.
 
         Args:
-            source: A path, of a raster or of a product with a file for each band (its folder or
-                zip, or its files' name with ``*`` for the band); an open rasterio dataset, which
-                stays the caller's to close; or an ``xarray.DataArray`` of the dimensions (band, y,
-                x) with rioxarray's accessor.
+            source: A path, of a raster, of a product with a file for each band (its folder or
+                zip, or its files' name with ``*`` for the band), or of a mosaic (a folder of files
+                side by side, or a tile index); as text also an address, or a STAC item, see
+                :func:`rs_otl.datasets.sources.scenes_of`, and what that returns; an open rasterio
+                dataset, which stays the caller's to close; or an ``xarray.DataArray`` of the
+                dimensions (band, y, x) with rioxarray's accessor.
             nodata: The stored value that means there is no data where all bands have it, beside
                 what the file itself says.
             values: What stored values stand for, where the file does not say it, or says it wrong.
@@ -98,14 +103,15 @@ class Scene:
         """
         product: Product | None = None
         with ExitStack() as opened:
-            if isinstance(source, str | Path):
-                self.name = str(source)
-                product = product_at(Path(source))
-                dataset = (
-                    opened.enter_context(_opened(Path(source)))
-                    if product is None
-                    else open_product(product, opened)
-                )
+            if isinstance(source, str):
+                source = one_source(source)
+            elif isinstance(source, Path):
+                source = source_of(source)
+            self.origin = source if isinstance(source, Source) else None
+            self.remote = self.origin is not None and self.origin.remote
+            if self.origin is not None:
+                self.name, product = self.origin.name, self.origin.product
+                dataset = self.origin.open(opened)
             elif hasattr(source, "read_masks"):
                 self.name, dataset = source.name, source
             else:
@@ -114,11 +120,11 @@ class Scene:
                 opened.enter_context(memory)
                 opened.enter_context(dataset)
             self._source = dataset
-            indexes, self._alpha_is_band = _imagery(dataset, self.name)
+            indexes, self._alpha_is_band = _imagery(dataset, self.name, self.remote)
             self._given = values or Values()
             if product is not None and self._given.quantity is None:
                 self._given = self._given.model_copy(update={"quantity": product.quantity})
-            self._files = [] if product is None else list(product.sources)
+            self._files = [] if self.origin is None else self.origin.files
             self._layout = Layout.of(dataset, indexes, self.name, self._given)
             if nodata is not None and not in_dtype_range(nodata, self._layout.stored):
                 raise InputError(
@@ -140,6 +146,8 @@ class Scene:
                 if self.named
                 else _by_colour(self.bands, self._layout.colours)
             )
+            if product is not None and product.known and len(product.known) == len(self.bands):
+                self.known = product.known
             flags = self.dataset.mask_flag_enums
             self._masked = any(MaskFlags.all_valid not in flags[i - 1] for i in indexes)
             self._opened = opened.pop_all()
@@ -167,7 +175,19 @@ class Scene:
     @property
     def is_product(self) -> bool:
         """Whether it is read from several files, or has its units from others beside it."""
-        return bool(self._files)
+        origin = self.origin
+        return origin is not None and (origin.product is not None or origin.mosaic is not None)
+
+    @property
+    def short(self) -> str:
+        """What it is called among others: the file's name, or the id of a STAC item."""
+        return Path(self.name).name if self.origin is None else self.origin.short
+
+    @property
+    def stem(self) -> str:
+        """What files made of it are called, without a suffix."""
+        item = self.origin is not None and bool(self.origin.id)
+        return made_printable(self.short if item else Path(self.short).stem)
 
     @property
     def georeferenced(self) -> bool:
@@ -207,6 +227,12 @@ class Scene:
                 continue
             status = path.stat()
             facts += [str(status.st_size), str(status.st_mtime_ns)]
+        if self.origin is not None and self.remote:
+            # A server does not say when, or not by GDAL: some pixels stand for all.
+            facts += [
+                self.origin.version,
+                hashlib.blake2b(self._glance.stored.tobytes()).hexdigest(),
+            ]
         return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
 
     def __enter__(self) -> "Scene":
@@ -289,19 +315,24 @@ class Scene:
 
     def _read(self, indexes: list[int], **where: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read stored values of some bands of the file, and which pixels hold data."""
-        try:
-            with gdal():
-                dtypes = [self.dataset.dtypes[index - 1] for index in indexes]
+        dtypes = [self.dataset.dtypes[index - 1] for index in indexes]
+
+        def read() -> tuple[NDArray[Any], NDArray[np.bool_]]:
+            with gdal(self.remote):
                 stored = self.dataset.read(indexes, out_dtype=np.result_type(*dtypes), **where)
                 return stored, self._valid(stored, indexes, **where)
+
+        try:
+            return retried(read) if self.remote else read()
         except (*RASTER_ERRORS, OSError) as error:
             rows = ""
             if "window" in where:
                 top, height = where["window"].row_off, where["window"].height
                 rows = f" at rows {top:,} to {top + height:,}"
             raise InputError(
-                f"{self.name}: truncated or damaged{rows} "
-                f"({reason_of(error, Path(self.name))}); get the file again"
+                f"{self.name}: {'cannot be read' if self.remote else 'truncated or damaged'}{rows} "
+                f"({reason_of(error, self.name)}); "
+                f"{'try again later' if self.remote else 'get the file again'}"
             ) from error
 
     def _valid(self, stored: NDArray[Any], indexes: list[int], **where: Any) -> NDArray[np.bool_]:
@@ -535,22 +566,11 @@ def _of_sentinel_2(spec: ImageSpec) -> bool:
     return all(band.wavelength for band in known) and known == described(spec.bands, spec.units)
 
 
-def _opened(path: Path) -> rasterio.DatasetReader:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a raster such as a GeoTIFF")
-    try:
-        with quiet_georeference():
-            return open_raster(path)
-    except (*RASTER_ERRORS, OSError) as error:
-        reason = f"cannot be opened ({reason_of(error, path)}); get the file again"
-        raise UnreadableError(path, reason) from None
-
-
-def _imagery(dataset: rasterio.DatasetReader, name: str) -> tuple[list[int], bool]:
+def _imagery(dataset: rasterio.DatasetReader, name: str, remote: bool) -> tuple[list[int], bool]:
     """Return the bands that are imagery, and whether one that is marked as alpha is."""
     marked = [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
     is_band = bool(marked) and alpha_is_imagery(
-        dataset.descriptions[marked[0] - 1], _windows(dataset, marked[0])
+        dataset.descriptions[marked[0] - 1], _windows(dataset, marked[0], remote)
     )
     indexes = [i for i in dataset.indexes if i not in marked or is_band]
     if not indexes:
@@ -558,10 +578,10 @@ def _imagery(dataset: rasterio.DatasetReader, name: str) -> tuple[list[int], boo
     return indexes, is_band
 
 
-def _windows(dataset: rasterio.DatasetReader, index: int) -> Iterator[NDArray[Any]]:
+def _windows(dataset: rasterio.DatasetReader, index: int, remote: bool) -> Iterator[NDArray[Any]]:
     """Read one band in nine windows; nothing where it cannot be read, which later reads report."""
     width, height = min(_WINDOW, dataset.width), min(_WINDOW, dataset.height)
-    with suppress(*RASTER_ERRORS), gdal():
+    with suppress(*RASTER_ERRORS), gdal(remote):
         for top in sorted({(dataset.height - height) * part // 2 for part in range(3)}):
             for left in sorted({(dataset.width - width) * part // 2 for part in range(3)}):
                 yield dataset.read(index, window=Window(left, top, width, height))

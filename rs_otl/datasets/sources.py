@@ -1,0 +1,212 @@
+"""What a user names, as scenes to open: paths, addresses, mosaics, and what STAC describes.
+
+``scenes_of`` turns a text into scenes; each is opened by :class:`rs_otl.datasets.scene.Scene`.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import rasterio
+
+from rs_otl.datasets.mosaic import (
+    INDEXES,
+    Mosaic,
+    mosaic_of_folder,
+    mosaic_of_index,
+    open_mosaic,
+)
+from rs_otl.datasets.products import NoProductError, Product, open_product, product_at
+from rs_otl.datasets.raster import (
+    RASTER_ERRORS,
+    UnreadableError,
+    open_raster,
+    open_remote,
+    quiet_georeference,
+    reason_of,
+)
+from rs_otl.datasets.remote import first_bytes, gdal_address, is_address, public
+from rs_otl.errors import InputError
+
+# Of addresses, what is a raster by its name; what has another name is looked into.
+_RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".png", ".jpg", ".jpeg", ".img", ".nc", ".h5", ".ntf")
+_JSON = (".json", ".geojson")
+_WITH_ASSETS = "#asset="
+# A file of a product's metadata.
+_METADATA = re.compile(r"(?i)_MTL\.json$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scene that can be opened, in any process.
+
+    Attributes:
+        name: Path or address, without what may be secret; used in errors and outputs.
+        path: As it is opened: of a local file, or GDAL's name; empty where there are several.
+        product: Its bands, where they are several files or are described beside it.
+        mosaic: Its parts, if it is one.
+        remote: Whether some of it lies on a server.
+        id: Of the STAC item; empty without one.
+        collection: Of the STAC item.
+        datetime: When it was taken, as the STAC item says it.
+        version: What changes with the files, as far as the STAC item says it: checksums, or when
+            it was updated; empty where it does not.
+    """
+
+    name: str
+    path: str = ""
+    product: Product | None = None
+    mosaic: Mosaic | None = None
+    remote: bool = False
+    id: str = ""
+    collection: str = ""
+    datetime: str = ""
+    version: str = ""
+
+    @property
+    def short(self) -> str:
+        """What it is called among others: the item's id, or the file's name."""
+        return self.id or Path(urlsplit(self.name).path if self.remote else self.name).name
+
+    @property
+    def files(self) -> list[Path]:
+        """The files on this disk that it is read from, beside ``path``."""
+        if self.product is not None:
+            return list(self.product.sources)
+        if self.mosaic is not None:
+            return [Path(name) for name in self.mosaic.files if not is_address(name)]
+        return []
+
+    def open(self, opened: ExitStack) -> rasterio.DatasetReader:
+        """Open it as one raster.
+
+        Args:
+            opened: Closes it.
+
+        Raises:
+            InputError: It is no raster, or its files do not go together.
+        """
+        if self.product is not None:
+            return open_product(self.product, opened)
+        if self.mosaic is not None:
+            return open_mosaic(self.mosaic, opened)
+        with quiet_georeference():
+            if self.remote:
+                return opened.enter_context(open_remote(self.path, self.name))
+            path = Path(self.path)
+            if not path.is_file():
+                raise InputError(f"{path}: no such file, expected a raster such as a GeoTIFF")
+            try:
+                return opened.enter_context(open_raster(path))
+            except (*RASTER_ERRORS, OSError) as error:
+                reason = f"cannot be opened ({reason_of(error, path)}); get the file again"
+                raise UnreadableError(path, reason) from None
+
+
+def scenes_of(source: Any, asset: str | None = None) -> list[Any]:
+    """Find the scenes that a user names.
+
+    Args:
+        source: A path or an address (``https://``, ``s3://``, ``gs://``, ``az://``, ``/vsi...``) of
+            a raster, a product, a mosaic (a folder or a tile index), or of a STAC item, item
+            collection, catalog, or search, whose items are a scene each. It may end in
+            ``#asset=NAME,...``. Anything else, such as an open dataset, stays as it is.
+        asset: The assets of each STAC item to take, joined with commas; by default those that are
+            its bands.
+
+    Returns:
+        What :class:`rs_otl.datasets.scene.Scene` opens, at least one. A plain path stays one.
+
+    Raises:
+        InputError: Nothing is there, or an item has no assets that make a scene.
+    """
+    if not isinstance(source, str):
+        if asset is not None and not isinstance(source, Path):
+            raise InputError(f"--asset {asset}: is for STAC items, not for {source!r}")
+        return [source] if asset is None else scenes_of(str(source), asset)
+    text, found, named = source.partition(_WITH_ASSETS)
+    wanted = named if found and asset is None else asset
+    assets = None if wanted is None else [name.strip() for name in wanted.split(",")]
+    if is_stac(text):
+        from rs_otl.datasets.stac import stac_scenes
+
+        return list(stac_scenes(text, assets))
+    if assets is not None:
+        raise InputError(f"--asset {wanted}: is for STAC items, {public(text)} is none")
+    if is_address(text):
+        return [Source(public(text), path=gdal_address(text), remote=True)]
+    path = Path(text)
+    if path.suffix.lower() == ".vrt" and path.is_file() and b"/vsi" in path.read_bytes():
+        return [Source(text, path=str(path.absolute()), remote=True)]
+    return [source]
+
+
+def with_asset(source: str, asset: str | None) -> str:
+    """Put the names of assets into what names a scene or catalog."""
+    if asset is None:
+        return source
+    if not is_stac(source):
+        raise InputError(f"--asset {asset}: is for STAC items, {public(source)} is none")
+    return f"{source}{_WITH_ASSETS}{asset}"
+
+
+def is_stac(text: str) -> bool:
+    """Whether a text names what STAC describes: JSON on this disk or on a server."""
+    text = text.partition(_WITH_ASSETS)[0]
+    if is_address(text):
+        suffix = PurePosixPath(urlsplit(text).path).suffix.lower()
+        if text.startswith("/vsi") or suffix in _RASTERS:
+            return False
+        if not text.lower().startswith("http"):
+            return suffix in _JSON
+        return suffix in _JSON or first_bytes(text).lstrip().startswith(b"{")
+    path = Path(text)
+    if path.suffix.lower() not in _JSON or _METADATA.search(text) or not path.is_file():
+        return False
+    return path.suffix.lower() == ".json" or b'"stac_version"' in path.read_bytes()
+
+
+def source_of(path: Path) -> Source:
+    """Describe what lies at a path on this disk: a raster, a product or a mosaic.
+
+    Raises:
+        InputError: It is a folder without a scene, or with several.
+    """
+    if path.suffix.lower() in INDEXES and path.is_file():
+        return _mosaic(mosaic_of_index(path))
+    try:
+        product = product_at(path)
+    except NoProductError:
+        mosaic = mosaic_of_folder(path) if path.is_dir() else None
+        if mosaic is None:
+            raise
+        return _mosaic(mosaic)
+    return Source(str(path), path=str(path), product=product)
+
+
+def _mosaic(mosaic: Mosaic) -> Source:
+    return Source(mosaic.name, mosaic=mosaic, remote=mosaic.remote)
+
+
+def one_source(source: Any) -> Any:
+    """Find the only scene that a user names.
+
+    Raises:
+        InputError: There are several.
+    """
+    found = scenes_of(source)
+    if len(found) > 1:
+        names = ", ".join(getattr(one, "short", str(one)) for one in found[:3])
+        raise InputError(f"{public(source)}: {len(found):,} scenes, {names} ...; expected one")
+    (one,) = found
+    return source_of(Path(one)) if isinstance(one, str | Path) else one
+
+
+def all_scenes(sources: Any) -> list[Any]:
+    """List the scenes of one or several sources; see :func:`scenes_of`."""
+    several: Sequence[Any] = sources if isinstance(sources, list | tuple) else [sources]
+    return [scene for source in several for scene in scenes_of(source)]

@@ -1,0 +1,336 @@
+"""STAC items as scenes: from a file, a server, a static catalog, or a search."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from rs_otl.datasets.products import NOT_OF_LANDSAT, File, Product, StacBand, bands_said
+from rs_otl.datasets.raster import gdal_name
+from rs_otl.datasets.remote import (
+    ON_SERVERS,
+    failure_in_words,
+    gdal_address,
+    is_address,
+    public,
+    retries,
+    timeouts,
+)
+from rs_otl.datasets.sources import Source
+from rs_otl.errors import InputError
+from rs_otl.extras import require_extra
+from rs_otl.sensors import described, sensor_of
+from rs_otl.spec import Band, Quantity
+
+_SUFFIXES = (".tif", ".tiff", ".jp2")
+_MEDIA = re.compile(r"image/(tiff|vnd\.stac\.geotiff|jp2|jpx)")
+_PICTURES = {"thumbnail", "overview", "metadata"}
+_MEASURED = {"data", "reflectance", "backscatter", "amplitude"}
+_RADAR = ("vv", "vh", "hh", "hv")
+_SHOWN = 12
+
+
+class _Asset(NamedTuple):
+    key: str
+    path: str
+    bands: list[StacBand]
+    roles: set[str]
+    resolution: float
+    jp2: bool
+
+
+def stac_scenes(address: str, assets: Sequence[str] | None = None) -> Iterator[Source]:
+    """Find the scenes that STAC describes.
+
+    Args:
+        address: Of an item, an item collection, a catalog or collection (static, or of a server,
+            then with all items of a collection), or of a search: ``.../search?collections=...``.
+            A path, or an address.
+        assets: Those that make a scene, by name; by default the bands, see :func:`item_scene`.
+
+    Yields:
+        A scene for each item.
+
+    Raises:
+        InputError: It cannot be read, is no STAC, holds no items, or an item makes no scene.
+    """
+    require_extra("stac", f"{public(address)}: STAC")
+    number = 0
+    for number, (item, base, own) in enumerate(_items(address), start=1):  # noqa: B007
+        yield item_scene(item, base, own, assets)
+    if not number:
+        raise InputError(f"{public(address)}: holds no STAC items; expected some")
+
+
+def _items(address: str) -> Iterator[tuple[dict[str, Any], str, bool]]:
+    """Give items, where each was read, and whether that is its own place."""
+    import pystac
+    from pystac_client.exceptions import APIError
+    from pystac_client.stac_api_io import StacApiIO
+
+    reader = StacApiIO(max_retries=retries(), timeout=timeouts())
+    try:
+        with warnings.catch_warnings():
+            # Of catalogs in older versions and with extensions of their own.
+            warnings.simplefilter("ignore")
+            if address.partition("://")[0].lower() not in ("http", "https") and is_address(address):
+                raise InputError(f"{public(address)}: STAC is read from files and https://")
+            first = json.loads(reader.read_text(address))
+            kind = first.get("type") if isinstance(first, dict) else None
+            if kind == "Feature" and "assets" in first:
+                yield first, address, True
+            elif kind == "FeatureCollection":
+                yield from _of_pages(first, address, reader)
+            elif kind in ("Catalog", "Collection") or (kind is None and "links" in first):
+                links = {link.get("rel"): link.get("href") for link in first.get("links", ())}
+                if "conformsTo" in first and "search" in links:
+                    raise InputError(
+                        f"{public(address)}: a server of STAC; expected a search, such as "
+                        f"{public(links['search'])}?collections=NAME&bbox=W,S,E,N&datetime=..."
+                    )
+                if kind == "Collection" and "items" in links:
+                    pages = urljoin(address, links["items"])
+                    yield from _of_pages(json.loads(reader.read_text(pages)), pages, reader)
+                    return
+                top = reader.read_stac_object(address)
+                if not isinstance(top, pystac.Catalog):
+                    raise InputError(f"{public(address)}: no STAC catalog")
+                for item in top.get_items(recursive=True):
+                    where = item.get_self_href() or address
+                    yield item.to_dict(include_self_link=True, transform_hrefs=False), where, True
+            else:
+                raise InputError(
+                    f"{public(address)}: JSON that is no STAC; expected an item, an item "
+                    "collection, a catalog or a search"
+                )
+    except APIError as error:
+        status = getattr(error, "status_code", None)
+        reason = f"HTTP {status}" if status else failure_in_words(error)
+        raise InputError(f"{public(address)}: cannot be read ({reason})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{public(address)}: no STAC that can be read ({_plain(error)})") from None
+    except pystac.STACError as error:
+        raise InputError(f"{public(address)}: no STAC that can be read ({_plain(error)})") from None
+
+
+def _of_pages(
+    page: dict[str, Any], address: str, reader: Any
+) -> Iterator[tuple[dict[str, Any], str, bool]]:
+    """Give the items of an item collection, and of those that follow it."""
+    from pystac import Link
+
+    while True:
+        for item in page["features"]:
+            if "stac_version" not in item or "assets" not in item:
+                raise InputError(
+                    f"{public(address)}: features that are no STAC items; expected an item "
+                    "collection, or a tile index with a column location as .gpkg"
+                )
+            yield item, address, False
+        following = [link for link in page.get("links", ()) if link.get("rel") == "next"]
+        if not following or not page["features"]:
+            return
+        following[0]["href"] = urljoin(address, following[0]["href"])
+        page = json.loads(reader.read_text(Link.from_dict(following[0])))
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(public(str(error)).split())[:200] or type(error).__name__
+
+
+def item_scene(
+    item: dict[str, Any], base: str, own: bool, wanted: Sequence[str] | None = None
+) -> Source:
+    """Describe the scene that an item's assets make.
+
+    By default these are its raster of data, if there is one; or those that hold a band each, as
+    the item, the sensor or their names say. Of one band in several resolutions or formats the
+    finest is taken, as GeoTIFF. Quality bands and pictures are left out, and Landsat's thermal and
+    panchromatic bands, as in a product on this disk.
+
+    Args:
+        item: The item, as JSON.
+        base: Path or address that it was read from.
+        own: Whether that is its own, not that of a list of items.
+        wanted: Assets by name, in this order.
+
+    Raises:
+        InputError: There is no such asset, or it is not plain which make the scene.
+    """
+    name = public(base) if own else f"{public(base)}#{item.get('id')}"
+    if not own:
+        links = (link.get("href") for link in item.get("links", ()) if link.get("rel") == "self")
+        address = next((str(href) for href in links if is_address(str(href))), None)
+        if address is not None:
+            name, base = public(address), address
+    found = _assets(item, base, name)
+    properties = item.get("properties") or {}
+    hint = " ".join(
+        str(value)
+        for value in (
+            properties.get("platform"),
+            properties.get("constellation"),
+            item.get("collection"),
+            item.get("id"),
+        )
+        if value
+    )
+    chosen = _chosen(found, name, wanted, hint)
+    remote = any(is_address(asset.path) for asset in chosen)
+    said: dict[str, Any] = {
+        "remote": remote,
+        "id": str(item.get("id")),
+        "collection": str(item.get("collection") or ""),
+        "datetime": str(properties.get("datetime") or properties.get("start_datetime") or ""),
+        "version": _version(item, chosen),
+    }
+    if len(chosen) == 1 and not chosen[0].bands:
+        return Source(name, path=chosen[0].path, **said)
+    files, bands = [], []
+    applied = any(
+        key.endswith(":boa_offset_applied") and value is True for key, value in properties.items()
+    )
+    for asset in chosen:
+        several = len(asset.bands) > 1
+        for number, band in enumerate(asset.bands or [StacBand.model_validate({})], start=1):
+            called = band.name or (f"{asset.key}-{number}" if several else asset.key)
+            # What Earth Search says of the offset holds for values from which it is not taken yet.
+            offset = 0.0 if applied else band.offset
+            scale = band.scale if band.scale is not None else (1.0 if offset else None)
+            files.append(File(called.lower(), asset.path, number, scale, offset))
+            bands.append(band)
+    names = [file.band for file in files]
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice:
+        raise InputError(f"{name}: two bands are called {twice}; --asset says which to take")
+    product = Product(
+        name,
+        hint,
+        tuple(files),
+        _quantity(item, hint, files),
+        next((b.nodata for b in bands if isinstance(b.nodata, float)), None),
+        tuple(Path(a.path) for a in chosen if not is_address(a.path)),
+        _known(names, bands, hint),
+        remote,
+        whole=True,
+    )
+    return Source(name, product=product, **said)
+
+
+def _assets(item: dict[str, Any], base: str, name: str) -> dict[str, _Asset]:
+    """List the assets that are rasters."""
+    found = {}
+    for key, asset in (item.get("assets") or {}).items():
+        href = str(asset.get("href") or "")
+        suffix = PurePosixPath(urlsplit(href).path).suffix.lower()
+        if not href or not (suffix in _SUFFIXES or _MEDIA.match(str(asset.get("type") or ""))):
+            continue
+        bands = bands_said(asset, name, key)
+        sides = [asset.get("gsd"), *(band.resolution for band in bands)]
+        found[key] = _Asset(
+            key,
+            _path(href, base, name),
+            bands,
+            set(asset.get("roles") or ()),
+            float(next((side for side in sides if side), 0)),
+            suffix == ".jp2",
+        )
+    return found
+
+
+def _path(href: str, base: str, name: str) -> str:
+    """Return what GDAL calls an asset, which lies on a server if the item does."""
+    if href.startswith("/vsi") and href.startswith(ON_SERVERS):
+        return href
+    if is_address(base):
+        address = urljoin(base, href)
+        if not is_address(address) or address.startswith("/"):
+            raise InputError(f"{name}: an item on a server names {public(href)}, a file elsewhere")
+        return gdal_address(address)
+    if is_address(href) and not href.startswith("/"):
+        return gdal_address(href)
+    if href.startswith("/vsi") or "://" in href:
+        raise InputError(f"{name}: names {public(href)}; expected files, or https:// or s3://")
+    return gdal_name(Path(base).parent / href)
+
+
+def _chosen(
+    found: dict[str, _Asset], name: str, wanted: Sequence[str] | None, hint: str
+) -> list[_Asset]:
+    listed = ", ".join(list(found)[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
+    if wanted is not None:
+        lacking = [key for key in wanted if key not in found]
+        if lacking:
+            raise InputError(
+                f"{name}: --asset {lacking[0]}: no raster asset of this name; there are {listed}"
+            )
+        return [found[key] for key in wanted]
+    rasters = [asset for asset in found.values() if not asset.roles & _PICTURES]
+    measured = [asset for asset in rasters if asset.roles & _MEASURED] or rasters
+    if len(measured) == 1:
+        return measured
+    best: dict[str, _Asset] = {}
+    for asset in measured:
+        if len(asset.bands) > 1:
+            continue
+        band = asset.bands[0] if asset.bands else StacBand.model_validate({})
+        title = (band.name or asset.key).lower()
+        common = band.common_name or described([title], hint)[0].common_name
+        if common in NOT_OF_LANDSAT and (sensor_of(hint) or "").startswith("landsat"):
+            continue
+        if not (common or band.wavelength or title in _RADAR):
+            continue
+        other = best.get(title)
+        if other is None or (asset.resolution, asset.jp2) < (other.resolution, other.jp2):
+            best[title] = asset
+    several = [asset for asset in measured if len(asset.bands) > 1]
+    if best and not several:
+        return list(best.values())
+    if len(several) == 1 and not best:
+        return several
+    raise InputError(
+        f"{name}: {'no raster asset' if not found else 'assets ' + listed}; "
+        + ("expected GeoTIFF or JPEG 2000" if not found else "--asset says which make the scene")
+    )
+
+
+def _known(names: Sequence[str], bands: Sequence[StacBand], hint: str) -> tuple[Band, ...]:
+    """Put together what the sensor's table and the item, which is right, know of bands."""
+    known = []
+    for table, band in zip(described(names, hint), bands, strict=True):
+        plain, common = table, band.common_name
+        listed, said = table.common_name or "", common or ""
+        if not (listed.startswith(said) or said.startswith(listed)):
+            plain = Band(name=table.name)
+        more = {
+            "common_name": plain.common_name or common,
+            "wavelength": plain.wavelength or band.wavelength,
+        }
+        known.append(plain.model_copy(update=more))
+    return tuple(known)
+
+
+def _quantity(item: dict[str, Any], hint: str, files: Sequence[File]) -> Quantity | None:
+    """Tell reflectance of the ground from that above, where the item scales it."""
+    sensor = sensor_of(hint) or ""
+    if not sensor.startswith(("sentinel-2", "landsat")) or any(f.scale is None for f in files):
+        return None
+    properties = item.get("properties") or {}
+    texts = (hint, properties.get("processing:level"), properties.get("landsat:correction"))
+    level = re.search(r"(?i)(?:^|[^a-z])(?:msi)?l([12])", " ".join(str(text) for text in texts))
+    return {"1": Quantity.TOA, "2": Quantity.SURFACE}[level[1]] if level else None
+
+
+def _version(item: dict[str, Any], chosen: Sequence[_Asset]) -> str:
+    """Return what changes with the files: their checksums, or else when the item was updated."""
+    assets = item.get("assets") or {}
+    sums = [str((assets[one.key] or {}).get("file:checksum") or "") for one in chosen]
+    if all(sums):
+        return " ".join(sums)
+    properties = item.get("properties") or {}
+    return str(properties.get("updated") or properties.get("created") or "")
