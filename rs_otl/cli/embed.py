@@ -32,7 +32,7 @@ _NAMED = 10
 
 def embed(
     scenes: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(help="Georeferenced rasters, such as GeoTIFFs; or an archive to work off."),
     ],
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP, show_default=False)] = None,
@@ -117,7 +117,7 @@ def embed(
         fixed["precision"] = None if precision == "auto" else precision
         fixed["dtype"] = None if dtype == "float32" else dtype
         _refuse(fixed, f"{scenes[0]} is planned already, with all that it depends on")
-        _work(scenes[0], shard, workers, dask, progress, as_json)
+        _work(Path(scenes[0]), shard, workers, dask, progress, as_json)
         return
     working = {"shard": shard, "dask": dask, "workers": workers if workers > 1 else None}
     _refuse(working, "an archive is planned first (--plan) and then worked off (`embed DIR`)")
@@ -171,7 +171,7 @@ def _refuse(options: Mapping[str, Any], reason: str) -> None:
 
 
 def _plan(
-    scenes: Sequence[Path],
+    scenes: Sequence[str],
     encoder: str,
     out: Path,
     settings: Mapping[str, Any],

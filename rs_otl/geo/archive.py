@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,10 +25,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from rs_otl.datasets.raster import RASTER_ERRORS
+from rs_otl.datasets.remote import is_address
 from rs_otl.datasets.scene import Scene
+from rs_otl.datasets.sources import Source, scenes_of
 from rs_otl.errors import InputError, without_notes
 from rs_otl.files import atomic_write, refuse_existing, refuse_unwritable, unwritten
 from rs_otl.geo.cells import SceneCells
@@ -51,6 +53,7 @@ BLOCK = 4096
 _PAUSES = (0.5, 2.0)
 _OPENED_AT_ONCE = 8
 _ROWS_READ = 10_000
+_SOURCE = TypeAdapter(Source)
 # A worker embeds one block at a time, whatever threads call it.
 _one_at_a_time = threading.Lock()
 
@@ -98,9 +101,11 @@ class Row:
     Attributes:
         key: Hash of all that the block's embeddings depend on.
         scene: Name of the scene in the archive.
-        source: Where the scene is read from.
+        source: Path or address of the scene or its STAC item, without what may be secret.
+        opened: The :class:`rs_otl.datasets.sources.Source` that opens it, as JSON; empty for a
+            plain path.
         fingerprint: Of the scene when it was planned.
-        datetime: When it was taken, in ISO 8601; else when its file was written.
+        datetime: When it was taken, in ISO 8601; else when its file was written, or planned.
         top: First row of cells of the block.
         left: First column of cells.
         rows: Of cells.
@@ -111,6 +116,7 @@ class Row:
     key: str
     scene: str
     source: str
+    opened: str
     fingerprint: str
     datetime: str
     top: int
@@ -186,7 +192,7 @@ def is_archive(path: Any) -> bool:
 
 
 def plan_archive(
-    scenes: Sequence[str | Path],
+    scenes: Sequence[str | Path | Source],
     encoder: str | Path | Encoder,
     out: str | Path,
     *,
@@ -202,11 +208,12 @@ def plan_archive(
 ) -> Planned:
     """Plan the embedding of many scenes: write a manifest with a row for each block of them.
 
-    Scenes are opened, not read. An archive may be planned again, with the same settings: scenes are
-    added, and those that have changed are embedded anew.
+    Of scenes only some pixels are read. An archive may be planned again, with the same settings:
+    scenes are added, and those that have changed are embedded anew.
 
     Args:
-        scenes: Their paths, which workers must be able to read.
+        scenes: Paths or addresses, or what STAC describes
+            (:func:`rs_otl.datasets.sources.scenes_of`); workers must be able to read them.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, likewise.
         out: Folder of the archive.
         tile: As of :func:`rs_otl.geo.embed`, like what follows.
@@ -236,32 +243,33 @@ def plan_archive(
         _refuse_other_settings(out, settings)
         for row in _rows(out):
             before.setdefault(row.source, []).append(row)
-    sources = [_source(scene) for scene in dict.fromkeys(map(str, scenes))]
-    names = _names(sources, {source: rows[0].scene for source, rows in before.items()})
+    given = {_place(scene): scene for each in scenes for scene in _sources(each)}
+    names = _names(given, {place: rows[0].scene for place, rows in before.items()})
     planned = functools.partial(_planned, encoder, settings)
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
-        coming = pool.map(planned, sources, [names[source] for source in sources])
-        found = dict(zip(sources, tracked(coming, "Planning", progress, len(sources)), strict=True))
-    rows = before | found
-    changed = [source for source in found if before.get(source, found[source]) != found[source]]
+        coming = pool.map(planned, given.values(), [names[place] for place in given])
+        found = dict(zip(given, tracked(coming, "Planning", progress, len(given)), strict=True))
+    new = found.keys() - before.keys()
+    changed = [
+        place for place in found if place not in new and _differ(before[place], found[place])
+    ]
+    rows = before | {place: found[place] for place in found if place in new or place in changed}
     try:
         out.mkdir(exist_ok=True)
         with atomic_write(out / SETTINGS) as aside:
             aside.write_text(settings.model_dump_json(indent=2), encoding="utf-8")
         _write_rows(out / MANIFEST, [row for each in rows.values() for row in each])
-        for source in changed:
-            _remove_stale(out, found[source])
+        for place in changed:
+            _remove_stale(out, found[place])
     except OSError as error:
         raise unwritten(out, error) from error
     return Planned(
         path=out,
         scenes=len(rows),
         blocks=sum(not row.reason for each in rows.values() for row in each),
-        new=len(found.keys() - before.keys()),
+        new=len(new),
         changed=len(changed),
-        failed={
-            source: each[0].reason for source, each in found.items() if each and each[0].reason
-        },
+        failed={place: each[0].reason for place, each in found.items() if each[0].reason},
     )
 
 
@@ -381,34 +389,50 @@ def _refuse_other_settings(archive: Path, settings: Settings) -> None:
             )
 
 
-def _source(scene: str) -> str:
-    """Return a name of a scene that holds wherever the program is started."""
-    return str(Path(scene).absolute())
+def _sources(scene: str | Path | Source) -> list[Any]:
+    """Find the scenes that a name stands for, by names that hold wherever the program runs."""
+    path, *assets = str(scene).split("#asset=") if isinstance(scene, str | Path) else ("",)
+    if path and not is_address(path):
+        scene = "#asset=".join([str(Path(path).absolute()), *assets])
+    return scenes_of(scene)
 
 
-def _names(sources: Iterable[str], known: dict[str, str]) -> dict[str, str]:
-    """Name scenes in the archive: as their files, with a hash where two would have one name."""
+def _place(scene: Any) -> str:
+    return scene.name if isinstance(scene, Source) else str(scene)
+
+
+def _names(scenes: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """Name scenes in the archive: as their files or items, with a hash where two are alike."""
     names, taken = dict(known), set(known.values())
-    for source in sources:
-        if source in names:
+    for place, scene in scenes.items():
+        if place in names:
             continue
-        stem = Path(source).stem
-        name = "".join(char if char.isalnum() or char in "._-" else "_" for char in stem)
+        own = isinstance(scene, Source)
+        called = scene.id or Path(scene.short).stem if own else Path(place).stem
+        name = "".join(char if char.isalnum() or char in "._-" else "_" for char in called)
         if name in taken:
-            name += f"-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
-        names[source] = name
+            name += f"-{hashlib.blake2b(place.encode(), digest_size=4).hexdigest()}"
+        names[place] = name
         taken.add(name)
     return names
 
 
-def _planned(encoder: Encoder, settings: Settings, source: str, name: str) -> list[Row]:
-    """Make the rows of a scene."""
-    row = Row("", name, source, "", "", 0, 0, 0, 0, "")
+def _differ(before: Sequence[Row], now: Sequence[Row]) -> bool:
+    return [(row.key, row.reason) for row in before] != [(row.key, row.reason) for row in now]
+
+
+def _planned(encoder: Encoder, settings: Settings, source: Any, name: str) -> list[Row]:
+    """Make the rows of a scene, at least one."""
+    opened = _SOURCE.dump_json(source).decode() if isinstance(source, Source) else ""
+    row = Row("", name, _place(source), opened, "", "", 0, 0, 0, 0, "")
     try:
-        with Scene(source, settings.nodata, settings.values) as scene:
+        with _scene(row, settings) as scene:
             cells = SceneCells.over(scene, encoder, settings.tile, settings.stride, settings.bands)
+            taken = source.datetime if isinstance(source, Source) else ""
             row = replace(
-                row, fingerprint=scene.fingerprint(), datetime=_datetime(scene).isoformat()
+                row,
+                fingerprint=scene.fingerprint(),
+                datetime=taken or _datetime(scene).isoformat(),
             )
             blocks = [
                 replace(row, top=top, left=left, rows=rows, columns=columns)
@@ -421,8 +445,14 @@ def _planned(encoder: Encoder, settings: Settings, source: str, name: str) -> li
     return [replace(block, key=_key(block, facts)) for block in blocks]
 
 
+def _scene(row: Row, settings: Settings) -> Scene:
+    """Open the scene of a row."""
+    source = _SOURCE.validate_json(row.opened) if row.opened else Path(row.source)
+    return Scene(source, settings.nodata, settings.values)
+
+
 def _key(row: Row, facts: Iterable[str]) -> str:
-    own = json.dumps(asdict(replace(row, key="", source="")))
+    own = json.dumps(asdict(replace(row, key="", source="", opened="", datetime="")))
     return hashlib.blake2b("\n".join([own, *facts]).encode(), digest_size=8).hexdigest()
 
 
@@ -555,9 +585,9 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Out
             {"rel": rel, "href": f"../../{COLLECTION}", "type": "application/json"}
             for rel in ("root", "parent", "collection")
         ]
+        place = row.source if is_address(row.source) else Path(row.source).as_uri()
         item["links"] += [
-            {"rel": rel, "href": Path(row.source).as_uri(), "title": row.scene}
-            for rel in ("derived_from", SOURCE)
+            {"rel": rel, "href": place, "title": row.scene} for rel in ("derived_from", SOURCE)
         ]
         item["links"].append(_model_link(settings))
         with atomic_write(mark) as aside:
@@ -576,7 +606,7 @@ def _embedded(
         InputError: The disk cannot be written.
     """
     try:
-        with Scene(row.source, settings.nodata, settings.values) as scene:
+        with _scene(row, settings) as scene:
             if scene.fingerprint() != row.fingerprint:
                 raise InputError(f"{row.source}: has changed since it was planned; plan it again")
             cells = SceneCells.over(

@@ -79,6 +79,8 @@ def write_cog(
     block = 512
     while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
+    if half:  # what lies beyond the edge of a small raster takes much room
+        block = min(block, 16 * -(-max(height, width) // 16))
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
     profile = {
         "driver": "GTiff",

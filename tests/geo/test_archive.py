@@ -16,12 +16,14 @@ import pystac
 import pytest
 import rasterio
 from command_line import rs_otl_here
+from drawn_catalog import draw_catalog
 from geo_scenes import draw, make_encoder, write
 from pystac.validation import JsonSchemaSTACValidator
 from rasterio.warp import transform_bounds
 
 from rs_otl.geo import archive as archives
 from rs_otl.geo import embed
+from rs_otl.spec import Quantity
 
 PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
 WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
@@ -172,6 +174,24 @@ def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
     assert not (folder / "bad" / "failed.parquet").exists()
     other = plan(folder, "bad", "--image-size", 64, check=2)
     assert "bad: planned with image_size 32, now 64" in other.stderr
+
+
+def test_the_items_of_a_catalog_are_rows_that_any_process_opens(tmp_path):
+    draw_catalog(tmp_path, count=2, side=64)
+    make_encoder(
+        tmp_path / "encoder", units="surface reflectance x 10,000", scale=10_000.0,
+        architecture="test_resnet", quantity=Quantity.SURFACE,
+    )  # fmt: skip
+    for scenes in (2, 0):
+        told = rs_otl_here("embed", "--plan", "catalog.json", *WORDS, "-o", "a", cwd=tmp_path)
+        assert told.stdout == f"a: 2 scenes in 2 blocks, {scenes} scenes new, 0 changed\n"
+    told = rs_otl_here("embed", tmp_path / "a")
+    assert "2 of 2 blocks embedded" in told.stdout
+    item = next(pystac.Collection.from_file(str(tmp_path / "a" / "collection.json")).get_items())
+    assert item.id == "S2A_33TVM_20230701_0_L2A-r0-c0"
+    assert item.datetime.isoformat().startswith("2023-07-01T10:00")
+    assert item.get_single_link("emb:source-data").href.endswith("S2A_33TVM_20230701_0_L2A.json")
+    assert len(files(tmp_path / "a")) == 2
 
 
 def test_errors_of_reading_are_tried_three_times(folder, alone, monkeypatch, tmp_path):
