@@ -79,7 +79,9 @@ def _on_processes(
         try:
             while not ended:
                 while len(running) < 2 * workers:
-                    row = next(fresh, None) or (again.popleft() if again else None)
+                    row = next(fresh, None)
+                    if row is None and again and not running:
+                        row = again.popleft()  # alone: it may be what kills workers
                     if row is None:
                         break
                     again.append(row)  # until the pool has it
