@@ -467,8 +467,9 @@ def _datetime(scene: Scene) -> datetime:
 
 
 def _write_rows(path: Path, rows: Sequence[Row]) -> None:
-    kinds = {str: pa.string(), int: pa.int32()}
-    schema = pa.schema([(field.name, kinds[field.type]) for field in fields(Row)])
+    schema = pa.schema(
+        [(field.name, pa.string() if field.type is str else pa.int32()) for field in fields(Row)]
+    )
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema)
     with atomic_write(path) as aside:
         pq.write_table(table, aside, compression="zstd", row_group_size=_ROWS_READ)
