@@ -54,6 +54,8 @@ _PAUSES = (0.5, 2.0)
 _OPENED_AT_ONCE = 8
 _ROWS_READ = 10_000
 _SOURCE = TypeAdapter(Source)
+# Settings on which no embedding depends.
+_DESCRIBE = {"version", "encoder", "encoder_item"}
 # A worker embeds one block at a time, whatever threads call it.
 _one_at_a_time = threading.Lock()
 
@@ -381,7 +383,9 @@ def _read_settings(archive: Path) -> Settings:
 
 def _refuse_other_settings(archive: Path, settings: Settings) -> None:
     begun = _read_settings(archive)
-    for name in Settings.model_fields.keys() - {"version", "encoder", "encoder_item"}:
+    names = [name for name in Settings.model_fields if name not in _DESCRIBE]
+    # The hash of the weights is also one of the image size: what says more comes first.
+    for name in sorted(names, key=lambda name: name == "weights"):
         if getattr(begun, name) != getattr(settings, name):
             raise InputError(
                 f"{archive}: planned with {name} {getattr(begun, name)}, now "
@@ -438,7 +442,7 @@ def _planned(encoder: Encoder, settings: Settings, source: Any, name: str) -> li
                 replace(row, top=top, left=left, rows=rows, columns=columns)
                 for top, left, rows, columns in cells.grid.blocks(BLOCK)
             ]
-            facts = [settings.model_dump_json(exclude={"version", "encoder", "encoder_item"})]
+            facts = [settings.model_dump_json(exclude=_DESCRIBE)]
             facts.append(json.dumps(cells.bands))
     except InputError as error:
         return [replace(row, reason=str(error))]
