@@ -1,6 +1,9 @@
 """The error that a user can correct, and the lines that the user reads."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 # A line of more characters than this hides what it says.
 LONGEST_LINE = 1000
@@ -8,6 +11,7 @@ LONGEST_LINE = 1000
 # What a command says beside its results, as its -q and -v ask: -1 nothing but errors, 0 notes and
 # bars, 1 what the libraries log too. Notes are also what functions say in anyone's script.
 _verbosity = 0
+_silent = ContextVar("silent", default=False)
 
 
 class InputError(ValueError):
@@ -38,7 +42,7 @@ def one_line(text: str) -> str:
 
 def note(text: str) -> None:
     """Tell the user something on stderr, as one printable line, unless it is to be quiet."""
-    if _verbosity >= 0:
+    if _verbosity >= 0 and not _silent.get():
         complain(text)
 
 
@@ -61,3 +65,13 @@ def is_verbose() -> bool:
 def wants_bars() -> bool:
     """Whether to show progress: on a terminal, unless it is to be quiet."""
     return _verbosity >= 0 and sys.stderr.isatty()
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Tell the user nothing within the block, since it has been told before."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)

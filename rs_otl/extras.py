@@ -16,6 +16,8 @@ MODULES = {
     "faiss": ("faiss",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
+    "dask": ("distributed",),
+    "zarr": ("zarr", "xarray"),
 }
 
 

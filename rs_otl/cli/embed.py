@@ -1,7 +1,8 @@
 """`rs-otl embed`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,24 +27,29 @@ from rs_otl.cli.options import (
     print_json,
     with_assets,
 )
-from rs_otl.errors import wants_bars
+from rs_otl.errors import InputError, complain, wants_bars
 
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.geo.planning import EmbedPlan
 
+# A scene or block that stays bad: all else is done.
+_SOME_FAILED = 3
+_NAMED = 10
+
 
 def embed(
-    scenes: Annotated[list[str], typer.Argument(help=SCENES_HELP)],
-    encoder: Annotated[str, typer.Option(help=ENCODER_HELP)],
+    scenes: Annotated[list[str], typer.Argument(help=f"{SCENES_HELP} Or an archive to work off.")],
+    encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP, show_default=False)] = None,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="A .tif for one scene, a .parquet, or a folder for one GeoTIFF per scene; "
-            "must be new.",
+            help="A .tif or .zarr for one scene, a .parquet, or a folder for one GeoTIFF per "
+            "scene; must be new. With --plan the archive's folder.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     tile: Tile = None,
     stride: Stride = None,
     pca: Annotated[
@@ -61,47 +67,98 @@ def embed(
     image_size: TileImageSize = None,
     pool: Pool = None,
     precision: Precision = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Numbers to write: float32, float16, or int8 with a scale for each feature."
+        ),
+    ] = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped embedding.")] = False,
     dry_run: DryRun = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Only plan: make or extend an archive, to be worked off by `embed DIR`."
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Of an archive work off one of N parts, I from 0 to N - 1.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=1024, help="Processes that work off an archive here.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="Dask scheduler whose workers work off an archive.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Embed scenes: a GeoTIFF with one pixel per cell, or a GeoParquet with one row per tile."""
+    """Embed scenes: a GeoTIFF or Zarr with one pixel per cell, or GeoParquet with one row per tile.
+
+    Many scenes: --plan makes an archive, `rs-otl embed DIR` works it off, on many machines if need
+    be, and goes on where it was.
+    """
+    from rs_otl.geo import embed as run
+    from rs_otl.geo.archive import is_archive
+
+    settings: dict[str, Any] = {
+        "tile": tile,
+        "stride": stride,
+        "bands": listed(bands),
+        "nodata": nodata,
+        "values": given_values(scale, offset, units),
+        "image_size": image_size,
+        "pool": pool,
+    }
+    named = with_assets(scenes, asset)
+    progress = wants_bars()
+    if not plan and len(scenes) == 1 and is_archive(scenes[0]):
+        fixed = {"encoder": encoder, "output": output, "pca": pca, "asset": asset, **settings}
+        fixed["precision"] = None if precision == "auto" else precision
+        fixed["dtype"] = None if dtype == "float32" else dtype
+        fixed["dry_run"] = dry_run or None
+        _refuse(fixed, f"{scenes[0]} is planned already, with all that it depends on")
+        _work(Path(scenes[0]), shard, workers, dask, progress, as_json)
+        return
+    working = {"shard": shard, "dask": dask, "workers": workers if workers > 1 else None}
+    _refuse(working, "an archive is planned first (--plan) and then worked off (`embed DIR`)")
+    if encoder is None or output is None:
+        lacking = "--encoder" if encoder is None else "--output (-o)"
+        raise InputError(f"embed needs {lacking}, or an archive that --plan has made")
+    if plan:
+        _refuse({"pca": pca}, "principal components would be of each block alone")
+        _refuse({"dry_run": dry_run or None}, "--plan embeds nothing by itself")
+        planned = settings | {"precision": precision, "dtype": dtype}
+        _plan(named, encoder, output, planned, progress, as_json)
+        return
     if dry_run:
         from rs_otl.geo.planning import plan_embedding
 
-        planned = plan_embedding(
-            scenes,
-            encoder,
-            output,
-            tile,
-            stride,
-            pca,
-            listed(bands),
-            nodata,
-            given_values(scale, offset, units),
-            image_size,
-            precision,
+        del settings["pool"]  # it changes neither sizes nor times
+        _print_plan(
+            plan_embedding(named, encoder, output, pca=pca, precision=precision, **settings),
+            as_json,
         )
-        _print_plan(planned, as_json)
         return
-
-    from rs_otl.geo import embed as run
-
     done = run(
-        with_assets(scenes, asset),
+        named,
         encoder,
         output,
-        tile=tile,
-        stride=stride,
         pca=pca,
-        bands=listed(bands),
-        nodata=nodata,
-        values=given_values(scale, offset, units),
-        image_size=image_size,
-        pool=pool,
         precision=precision,
+        dtype=dtype,
         resume=resume,
-        progress=wants_bars(),
+        progress=progress,
+        **settings,
     )
     if as_json:
         print_json(done)
@@ -130,3 +187,72 @@ def _print_plan(planned: "EmbedPlan", as_json: bool) -> None:
         f"{planned.bytes / 1e6:,.1f} MB, and as much aside until it is whole"
     )
     typer.echo(f"takes    about {time_in_words(planned.seconds)}")
+
+
+def _refuse(options: Mapping[str, Any], reason: str) -> None:
+    """Refuse options that do not go with the others."""
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given == "values":
+        given = "scale, --offset or --units"
+    if given is not None:
+        raise InputError(f"--{given.replace('_', '-')}: {reason}; leave it out")
+
+
+def _plan(
+    scenes: Sequence[str],
+    encoder: str,
+    out: Path,
+    settings: Mapping[str, Any],
+    progress: bool,
+    as_json: bool,
+) -> None:
+    from rs_otl.geo.archive import plan_archive
+
+    done = plan_archive(scenes, encoder, out, progress=progress, **settings)
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(
+            f"{done.path}: {done.scenes:,} scenes in {done.blocks:,} blocks, {done.new:,} scenes "
+            f"new, {done.changed:,} changed"
+        )
+    _exit_by(done.failed, "cannot be embedded")
+
+
+def _work(
+    archive: Path, shard: str | None, workers: int, dask: str | None, progress: bool, as_json: bool
+) -> None:
+    from rs_otl.geo.archive import FAILED, embed_archive
+
+    done = embed_archive(
+        archive, shard=_parts(shard), workers=workers, dask=dask, progress=progress
+    )
+    if as_json:
+        print_json(done)
+    elif done.there == done.blocks:
+        typer.echo(f"{archive}: all {done.blocks:,} blocks stand, nothing to do")
+    else:
+        typer.echo(
+            f"{archive}: {done.made:,} of {done.blocks:,} blocks embedded, {done.there:,} stood "
+            f"already; {done.tiles:,} tiles in {done.seconds:.1f} s"
+        )
+    _exit_by(done.failed, f"failed, see {archive / FAILED}")
+
+
+def _parts(shard: str | None) -> tuple[int, int] | None:
+    if shard is None:
+        return None
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise InputError(f"--shard {shard}: expected I/N, such as 0/2 and 1/2")
+    return int(number), int(count)
+
+
+def _exit_by(failed: Mapping[str, str], what: str) -> None:
+    """Name what has failed, and end with a status of its own."""
+    if not failed:
+        return
+    for reason in list(failed.values())[:_NAMED]:
+        complain(reason)
+    complain(f"rs-otl: {len(failed):,} {what}")
+    raise typer.Exit(_SOME_FAILED)

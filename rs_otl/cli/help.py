@@ -35,6 +35,8 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "rs-otl embed scene.tif --encoder my_encoder -o embedding.tif",
         "rs-otl embed scene.tif --encoder my_encoder --stride 16 -o fine.tif",
         "rs-otl embed a.tif b.tif --encoder my_encoder -o embeddings.parquet",
+        "rs-otl embed catalog.json --encoder my_encoder --plan -o archive",
+        "rs-otl embed archive --workers 2",
     ),
     "map": (
         "rs-otl map embedding.tif --labels points.geojson -o map.tif",

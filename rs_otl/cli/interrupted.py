@@ -29,7 +29,10 @@ def command_to_go_on(words: Sequence[str]) -> str | None:
         The command, or ``None`` if there is nothing to go on with.
     """
     command = next((word for word in words if not word.startswith("-")), None)
-    if command == "reproduce":  # keeps what is finished
+    archive = command == "embed" and (
+        "--plan" in words or not any(word.startswith("--encoder") for word in words)
+    )
+    if command == "reproduce" or archive:  # keeps what is finished
         return shlex.join(["rs-otl", *words])
     if command not in _RESUMED or "--frozen" in words:
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rs_otl.extras import require_extra
 
 if TYPE_CHECKING:
+    from rs_otl.geo.archive import embed_archive, plan_archive
     from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
     from rs_otl.geo.drawing import demo
@@ -25,9 +26,11 @@ __all__ = [
     "cluster",
     "demo",
     "embed",
+    "embed_archive",
     "explore",
     "index",
     "map",
+    "plan_archive",
     "search",
     "suggest",
     "tile",
@@ -39,9 +42,11 @@ _PLACES = {
     "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
     "embed": ("embedding", "embed"),
+    "embed_archive": ("archive", "embed_archive"),
     "explore": ("viewing", "explore"),
     "index": ("indexing", "index"),
     "map": ("mapping", "map_scene"),
+    "plan_archive": ("archive", "plan_archive"),
     "search": ("searching", "search"),
     "suggest": ("suggesting", "suggest"),
     "tile": ("tiling", "tile"),

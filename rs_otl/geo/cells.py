@@ -19,6 +19,7 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
+from rs_otl.geo.storage import read_stored
 from rs_otl.spec import Values, load_size, made_printable
 
 if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
@@ -76,7 +77,7 @@ class Cells:
     @property
     def in_pixels(self) -> bool:
         """Whether there is no georeference, so that coordinates are pixels."""
-        return self.crs is None and np.allclose(self.transform[:6], Affine.identity()[:6])
+        return self.crs is None and np.allclose(self.transform[:6], _pixels_of(self.grid)[:6])
 
     @property
     def shown_transform(self) -> Affine:
@@ -84,7 +85,7 @@ class Cells:
 
         Without georeference y counts down from 0, as a GIS shows such an image.
         """
-        return self.transform * Affine.scale(1, -1) if self.in_pixels else self.transform
+        return Affine.scale(1, -1) * self.transform if self.in_pixels else self.transform
 
     def position(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return column and row in pixels, with fractions, of coordinates.
@@ -138,6 +139,7 @@ class SceneCells(Cells):
         tile: int | None = None,
         stride: int | None = None,
         bands: Sequence[str] | None = None,
+        block: tuple[int, int, int, int] | None = None,
     ) -> "SceneCells":
         """Lay cells over a scene; say on stderr what of its place and data may surprise.
 
@@ -148,6 +150,8 @@ class SceneCells(Cells):
                 loaded, so that nothing is resampled.
             stride: Side of a cell in pixels; by default half a tile.
             bands: The scene's bands that are the encoder's, by name or number from 1.
+            block: The cells wanted, as :meth:`rs_otl.geo.grid.TileGrid.block` takes them; by
+                default all.
 
         Raises:
             InputError: The scene has other bands or units, or is smaller than a tile.
@@ -157,12 +161,16 @@ class SceneCells(Cells):
         grid = TileGrid.over(scene, tile or load_size(config.image_size), stride)
         scene.refuse_other_values(config, encoder.source, positions)
         say_of(scene)
+        if block is not None:
+            grid = grid.block(*block)
         provenance = Provenance(
             version=metadata.version("rs-otl"),
             scene=made_printable(scene.short),
             source=scene.address,
             nodata=scene.given_nodata,
-            scene_size=(scene.width, scene.height),
+            scene_size=(grid.width, grid.height),
+            before=grid.before,
+            after=grid.after,
             tile=grid.tile,
             stride=grid.stride,
             bands=tuple(scene.bands[band] for band in positions),
@@ -185,7 +193,7 @@ class SceneCells(Cells):
             scene.name,
             grid,
             scene.crs,
-            scene.transform,
+            scene.transform * _pixels_of(grid),
             provenance,
             encoder.num_features,
             scene,
@@ -230,15 +238,16 @@ class FileCells(Cells):
             InputError: It is not one of embeddings, or not whole.
         """
         provenance = Provenance.from_tags(file.tags(), file.name)
-        if provenance.classes or file.dtypes[0] != "float32":
+        grid = _grid_of(file, provenance)
+        if provenance.classes or file.dtypes[0] not in ("float32", "int8"):
             raise InputError(
                 f"{file.name}: a map of classes; expected embeddings, as `rs-otl embed` writes them"
             )
         return cls(
             file.name,
-            _grid_of(file, provenance),
+            grid,
             file.crs,
-            _transform_of(file, provenance.stride),
+            _transform_of(file, grid),
             provenance,
             file.count,
             file,
@@ -268,11 +277,11 @@ class FileCells(Cells):
     def _read(self, window: Window) -> NDArray[np.float32]:
         try:
             with gdal():
-                values: NDArray[np.float32] = self.file.read(window=window)
+                stored = self.file.read(window=window)
         except RASTER_ERRORS as error:
             reason = reason_of(error, Path(self.name))
             raise InputError(f"{self.name}: truncated or damaged ({reason})") from error
-        return values
+        return read_stored(stored, self.file.scales)
 
 
 def say_of(scene: Scene) -> None:
@@ -287,15 +296,27 @@ def say_of(scene: Scene) -> None:
         note(collar)
 
 
-def _transform_of(file: rasterio.DatasetReader, stride: int) -> Affine:
+def _pixels_of(grid: TileGrid) -> Affine:
+    """Return the transform from a block's pixels to those of its scene."""
+    return Affine.translation(grid.before[1], grid.before[0])
+
+
+def _transform_of(file: rasterio.DatasetReader, grid: TileGrid) -> Affine:
     """Return the transform of a scene's pixels from that of its cells."""
-    transform = scaled(file.transform, 1 / stride)
-    pixels = file.crs is None and np.allclose(transform[:6], Affine.scale(1, -1)[:6])
-    return Affine.identity() if pixels else transform
+    transform = scaled(file.transform, 1 / grid.stride)
+    pixels = _pixels_of(grid)
+    shown = Affine.scale(1, -1) * pixels
+    return pixels if file.crs is None and np.allclose(transform[:6], shown[:6]) else transform
 
 
 def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
-    grid = TileGrid(*provenance.scene_size, provenance.tile, provenance.stride)
+    grid = TileGrid(
+        *provenance.scene_size,
+        provenance.tile,
+        provenance.stride,
+        provenance.before,
+        provenance.after,
+    )
     if (file.height, file.width) != (grid.rows, grid.columns):
         raise InputError(
             f"{file.name}: {file.height:,} x {file.width:,} cells, by its tags it had "

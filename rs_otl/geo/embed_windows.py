@@ -81,7 +81,8 @@ def embed_rows(
     parts = list(_parts(grid, len(bands), encoder.num_features, first))
 
     def read(part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        return scene.read(*_window(grid, part), bands)
+        left, top, width, height = _window(grid, part)
+        return scene.read(left + grid.before[1], top + grid.before[0], width, height, bands)
 
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, parts[0]) if parts else None
@@ -124,7 +125,9 @@ def embed_cells(
         batch: list[tuple[int, NDArray[Any], NDArray[np.bool_]]] = []
         for number in range(start, min(start + encoder.batch_size, len(cells))):
             top, left = (int(corner) for corner in corners[number])
-            pixels, valid = scene.read(left, top, grid.tile, grid.tile, bands)
+            pixels, valid = scene.read(
+                left + grid.before[1], top + grid.before[0], grid.tile, grid.tile, bands
+            )
             row, column = cells[number] * grid.stride - (top, left)
             cell = valid[row : row + grid.stride, column : column + grid.stride]
             if min(valid.mean(), cell.mean()) >= VALID_SHARE:
@@ -140,7 +143,8 @@ def _parts(grid: TileGrid, bands: int, features: int, first: int) -> Iterator[Pa
     """Cut cells into parts whose slabs and embeddings are of bounded size: across, then down."""
     most = _ROWS_BYTES // (4 * features * grid.columns)
     height = max(1, min(most, (_SLAB_ROWS - grid.tile) // grid.stride + 1))
-    high = min((height - 1) * grid.stride + grid.tile, grid.height)
+    whole = grid.before[0] + grid.height + grid.after[0]
+    high = min((height - 1) * grid.stride + grid.tile, whole)
     width = max(1, (_SLAB_VALUES // (bands * high) - grid.tile) // grid.stride + 1)
     for row in range(first, grid.rows, height):
         for column in range(0, grid.columns, width):

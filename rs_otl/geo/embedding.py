@@ -1,5 +1,6 @@
 """Scenes in, embeddings out."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError
+from rs_otl.extras import require_extra
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding_file import Store, fill_store, part_folder
@@ -19,10 +21,11 @@ from rs_otl.geo.formats import write_cog, write_geoparquet
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
+from rs_otl.geo.storage import DTYPES, Storage, fit_storage
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.spec import Values
 
-_TIFF, _PARQUET = (".tif", ".tiff"), (".parquet", ".geoparquet")
+_TIFF, _PARQUET, _ZARR = (".tif", ".tiff"), (".parquet", ".geoparquet"), (".zarr",)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def embed(
     image_size: int | None = None,
     pool: str | None = None,
     precision: str = "auto",
+    dtype: str = "float32",
     resume: bool = False,
     progress: bool = False,
 ) -> list[EmbedResult]:
@@ -81,9 +85,9 @@ def embed(
             (:func:`rs_otl.datasets.sources.scenes_of`), rasterio datasets, or DataArrays that
             rioxarray knows: one or several.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder.
-        out: A ``.tif``: a Cloud-Optimized GeoTIFF of float32 with one pixel per cell and one band
-            per feature. A ``.parquet``: GeoParquet with one row per tile, of all scenes. A folder,
-            for several scenes: one GeoTIFF per scene.
+        out: A ``.tif``: a Cloud-Optimized GeoTIFF with one pixel per cell and one band per feature.
+            A ``.zarr``: the same as a Zarr store for xarray. A ``.parquet``: GeoParquet with one
+            row per tile, of all scenes. A folder, for several scenes: one GeoTIFF per scene.
         tile: Side of a tile in pixels; by default the side at which the encoder's images are
             loaded (:func:`rs_otl.spec.load_size`).
         stride: Side of a cell in pixels, at most ``tile``; by default half of it.
@@ -97,6 +101,8 @@ def embed(
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
+        dtype: Numbers that are written: ``float32``, ``float16``, or ``int8`` with a scale for
+            each feature, which is written with them.
         resume: Continue an embedding that was stopped.
         progress: Whether to show bars on stderr.
 
@@ -110,10 +116,16 @@ def embed(
     refuse_output(out)
     sources = all_scenes(scenes)
     suffix = out.suffix.lower()
-    if suffix not in (*_TIFF, *_PARQUET, "") or (suffix in _TIFF and len(sources) > 1):
+    one = suffix in (*_TIFF, *_ZARR)
+    if suffix not in (*_TIFF, *_ZARR, *_PARQUET, "") or (one and len(sources) > 1):
         raise InputError(
-            f"{out}: expected a .tif for one scene, a .parquet, or a folder for a GeoTIFF of each"
+            f"{out}: expected a .tif or .zarr for one scene, a .parquet, or a folder for a GeoTIFF "
+            "of each"
         )
+    if suffix in _ZARR:
+        require_extra("zarr", f"{out}: Zarr")
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype} (--dtype): expected {', '.join(DTYPES)}")
     encoder = load_encoder(
         encoder, image_size=image_size, pool=pool, device="auto", precision=precision
     )
@@ -132,23 +144,29 @@ def embed(
         for number, cells in enumerate(grids):
             with cells.timer.running(encoder):
                 stores.append(fill_store(folder / f"{number}.f32", cells, progress))
+            if not stores[-1].cells_with_data():
+                raise InputError(f"{cells.name}: no tile of it holds data, all is nodata")
         projection = None
         if pca is not None:
             projection = fit_projection((row for store in stores for row in store.rows()), pca)
+        storage = fit_storage(
+            (_projected(row, projection) for store in stores for row in store.rows()), dtype
+        )
         paths = [out] * len(grids)
         if suffix in _PARQUET:
             with grids[0].timer.running(encoder):
-                _write_parquet(out, grids, stores, projection)
-        elif suffix in _TIFF:
+                _write_parquet(out, grids, stores, projection, storage)
+        elif one:
+            write = write_tiff if suffix in _TIFF else _write_zarr
             with grids[0].timer.running(encoder):
-                _write_tiff(out, grids[0], stores[0], projection)
+                write(out, grids[0], stores[0], storage, projection)
         else:
             written = folder / "written"
             written.mkdir(exist_ok=True)
             names = _names(grids)
             for name, cells, store in zip(names, grids, stores, strict=True):
                 with cells.timer.running(encoder):
-                    _write_tiff(written / name, cells, store, projection)
+                    write_tiff(written / name, cells, store, storage, projection)
             written.rename(out)
             paths = [out / name for name in names]
         return [
@@ -199,20 +217,51 @@ def _described(cells: SceneCells, projection: Projection | None) -> Provenance:
     return cells.provenance.model_copy(update={"components": components})
 
 
-def _write_tiff(out: Path, cells: SceneCells, store: Store, projection: Projection | None) -> None:
-    if projection is None:
-        names = [f"feature {number + 1}" for number in range(store.width)]
-    else:
-        names = [
-            f"principal component {number + 1} ({100 * share:.1f} %)"
-            for number, share in enumerate(projection.explained)
-        ]
+def write_tiff(
+    out: Path,
+    cells: SceneCells,
+    store: Store,
+    storage: Storage,
+    projection: Projection | None = None,
+) -> None:
+    """Write the embeddings of a scene, or of a block of it, as a Cloud-Optimized GeoTIFF.
+
+    Args:
+        out: The file; must be new.
+        cells: Its cells.
+        store: Their embeddings.
+        storage: How they are stored.
+        projection: To principal components; by default whole embeddings.
+
+    Raises:
+        InputError: It cannot be written, or exists.
+    """
+    names = _features(store, projection)
     write_cog(
         out,
-        (_projected(row, projection).T for row in store.rows()),
+        (storage.store(_projected(row, projection)).T for row in store.rows()),
         (len(names), cells.grid.rows, cells.grid.columns),
-        "float32",
-        np.nan,
+        storage.dtype,
+        storage.nodata,
+        cells.crs,
+        scaled(cells.shown_transform, cells.grid.stride),
+        names,
+        _described(cells, projection).tags(),
+        scales=storage.scales or None,
+    )
+
+
+def _write_zarr(
+    out: Path, cells: SceneCells, store: Store, storage: Storage, projection: Projection | None
+) -> None:
+    from rs_otl.geo.zarr_store import write_zarr  # needs an extra
+
+    names = _features(store, projection)
+    write_zarr(
+        out,
+        (storage.store(_projected(row, projection)) for row in store.rows()),
+        (len(names), cells.grid.rows, cells.grid.columns),
+        storage,
         cells.crs,
         scaled(cells.shown_transform, cells.grid.stride),
         names,
@@ -220,11 +269,22 @@ def _write_tiff(out: Path, cells: SceneCells, store: Store, projection: Projecti
     )
 
 
+def _features(store: Store, projection: Projection | None) -> list[str]:
+    """Name what the bands of an output are."""
+    if projection is None:
+        return [f"feature {number + 1}" for number in range(store.width)]
+    return [
+        f"principal component {number + 1} ({100 * share:.1f} %)"
+        for number, share in enumerate(projection.explained)
+    ]
+
+
 def _write_parquet(
     out: Path,
     grids: Sequence[SceneCells],
     stores: Sequence[Store],
     projection: Projection | None,
+    storage: Storage,
 ) -> None:
     def tables() -> Iterator[tuple[NDArray[np.float64], dict[str, NDArray[Any]], NDArray[Any]]]:
         for cells, store in zip(grids, stores, strict=True):
@@ -234,10 +294,16 @@ def _write_parquet(
                     "row": corners[:, 0],
                     "column": corners[:, 1],
                 }
-                yield cells.outlines(corners), columns, _projected(values, projection)
+                yield (
+                    cells.outlines(corners),
+                    columns,
+                    storage.store(_projected(values, projection)),
+                )
 
     width = stores[0].width if projection is None else len(projection.components)
     tags = _described(grids[0], projection).tags()
+    if storage.scales:
+        tags["RS_OTL_SCALES"] = json.dumps(storage.scales)
     write_geoparquet(out, tables(), width, grids[0].crs, tags)
 
 
@@ -274,7 +340,7 @@ def _projected(rows: NDArray[np.float32], projection: Projection | None) -> NDAr
 def _result(
     path: Path, cells: SceneCells, store: Store, projection: Projection | None
 ) -> EmbedResult:
-    with_data = sum(int(np.isfinite(row[:, 0]).sum()) for row in store.rows())
+    with_data = store.cells_with_data()
     shape = (cells.grid.rows, cells.grid.columns)
     return EmbedResult(
         path=path,

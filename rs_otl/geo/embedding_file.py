@@ -40,6 +40,10 @@ class Store:
             for _ in range(self.grid.rows):
                 yield np.fromfile(file, np.float32, shape[0] * shape[1]).reshape(shape)
 
+    def cells_with_data(self) -> int:
+        """Count the cells that are not nodata."""
+        return sum(int(np.isfinite(row[:, 0]).sum()) for row in self.rows())
+
 
 @contextmanager
 def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path]:
@@ -115,7 +119,7 @@ def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:
         The whole store.
 
     Raises:
-        InputError: The scene is damaged, or no cell of it holds data.
+        InputError: The scene is damaged.
     """
     store = Store(path, cells.grid, cells.features)
     row_bytes = cells.grid.columns * cells.features * 4
@@ -126,6 +130,4 @@ def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:
         title = f"Embedding {Path(cells.name).name}"
         for row in tracked(cells.rows(done), title, progress, cells.grid.rows - done):
             file.write(row.tobytes())
-    if not any(np.isfinite(row).any() for row in store.rows()):
-        raise InputError(f"{cells.name}: no tile of it holds data, all is nodata")
     return store

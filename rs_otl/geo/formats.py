@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+import geopandas
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,8 +31,9 @@ from rs_otl.files import atomic_write, refuse_existing, unwritten
 # A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
 _STRIP_BYTES = 64 * 2**20
-# Rows of a Parquet file that are written, and read, at once.
-_GROUP_ROWS = 8192
+# Rows of a Parquet file that are written, and read or skipped, at once.
+_GROUP_ROWS = 4096
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_cog(
@@ -46,6 +48,7 @@ def write_cog(
     tags: Mapping[str, str],
     colours: Mapping[int, tuple[int, int, int, int]] | None = None,
     resampling: str = "AVERAGE",
+    scales: Sequence[float] | None = None,
 ) -> None:
     """Write a Cloud-Optimized GeoTIFF row by row.
 
@@ -57,7 +60,7 @@ def write_cog(
         out: The file; must be new.
         rows: Of pixels, each (bands, width).
         shape: (bands, height, width).
-        dtype: Of the pixels.
+        dtype: Of the pixels; float16 is what GDAL calls float32 of 16 bits.
         nodata: The value that means there is no data.
         crs: Of the scene.
         transform: From (column, row) to (x, y).
@@ -65,15 +68,19 @@ def write_cog(
         tags: Of the file.
         colours: Of the values of the first band.
         resampling: Of the overviews.
+        scales: Of the bands: what stored values are multiplied with.
 
     Raises:
         InputError: It cannot be written, or exists.
     """
+    half, dtype = dtype == "float16", "float32" if dtype == "float16" else dtype
     bands, height, width = shape
     size = np.dtype(dtype).itemsize
     block = 512
     while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
+    if half:  # what lies beyond the edge of a small raster takes much room
+        block = min(block, 16 * -(-max(height, width) // 16))
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
     profile = {
         "driver": "GTiff",
@@ -91,6 +98,8 @@ def write_cog(
     }
     if colours:
         profile["photometric"] = "palette"
+    if half:
+        profile["nbits"] = 16
     written = np.zeros(bands, np.uint64)
     try:
         with (
@@ -103,10 +112,13 @@ def write_cog(
             try:
                 file.descriptions = tuple(names)
                 file.update_tags(**tags)
+                if scales is not None:
+                    file.scales = tuple(scales)
                 if colours:
                     file.write_colormap(1, colours)
                 top = 0
-                for strip in _strips(rows, strip_rows):
+                for given in _strips(rows, strip_rows):
+                    strip = given.astype(dtype, copy=False)
                     with _quiet_libtiff():
                         file.write(strip, window=Window(0, top, width, strip.shape[1]))
                     written += _sums(strip)
@@ -120,11 +132,13 @@ def write_cog(
                     gdal_name(made),
                     driver="COG",
                     BLOCKSIZE=block,
-                    COMPRESS="DEFLATE",
-                    PREDICTOR="YES",
+                    COMPRESS="ZSTD",
+                    # Embeddings of neighbouring tiles differ: differences of them take more room.
+                    PREDICTOR="YES" if dtype == "uint8" else "NO",
                     OVERVIEW_RESAMPLING=resampling,
                     BIGTIFF="IF_SAFER",
                     NUM_THREADS="ALL_CPUS",
+                    **({"NBITS": 16} if half else {}),
                 )
             if not np.array_equal(_sums_of_file(made), written):
                 raise OSError("it reads otherwise than it was written; is the disk full?")
@@ -239,12 +253,16 @@ def _strips(rows: Iterable[NDArray[Any]], height: int) -> Iterator[NDArray[Any]]
 
 def write_geoparquet(
     out: Path,
-    tables: Iterable[tuple[NDArray[np.float64], Mapping[str, NDArray[Any]], NDArray[np.float32]]],
+    tables: Iterable[tuple[NDArray[np.float64], Mapping[str, NDArray[Any]], NDArray[Any]]],
     width: int,
     crs: CRS | None,
     tags: Mapping[str, str],
 ) -> None:
-    """Write a GeoParquet file (version 1.1.0 of the format), some rows at a time.
+    """Write a GeoParquet file (version 1.1.0 of the format) for filters by place.
+
+    Rows are in the order of a Hilbert curve, in groups, each of which knows from where to where it
+    reaches, so that readers skip those outside a box. Embeddings go to disk as they come and are
+    then read in that order: memory is bounded by the other columns.
 
     Args:
         out: The file; must be new.
@@ -256,42 +274,70 @@ def write_geoparquet(
     Raises:
         InputError: It cannot be written, or exists.
     """
-    writer: pq.ParquetWriter | None = None
-    bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with atomic_write(out, new=True) as aside:
+    with atomic_write(out, new=True) as aside, TemporaryFile(dir=out.parent) as waiting:
+        parts: list[tuple[NDArray[np.float64], Mapping[str, NDArray[Any]]]] = []
+        for corners, columns, embeddings in tables:
+            np.ascontiguousarray(embeddings).tofile(waiting)
+            dtype = embeddings.dtype
+            parts.append((corners, columns))
+        waiting.flush()
+        corners = np.concatenate([part[0] for part in parts])
+        columns = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+        embeddings = np.memmap(waiting, dtype, "r", shape=(len(corners), width))
+        bounds = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+        whole = [*bounds[:, :2].min(0).tolist(), *bounds[:, 2:].max(0).tolist()]
+        order = np.argsort(hilbert_distance(corners.mean(1), whole), kind="stable")
+        geo = {
+            "version": "1.1.0",
+            "primary_column": "geometry",
+            "columns": {
+                "geometry": {
+                    "encoding": "WKB",
+                    "geometry_types": ["Polygon"],
+                    "crs": None if crs is None else _projjson(crs),
+                    "bbox": whole,
+                    "covering": {"bbox": {side: ["bbox", side] for side in _SIDES}},
+                }
+            },
+        }
+        writer: pq.ParquetWriter | None = None
         try:
-            for corners, columns, embeddings in tables:
-                bounds[:2] = np.minimum(bounds[:2], corners.min((0, 1)))
-                bounds[2:] = np.maximum(bounds[2:], corners.max((0, 1)))
-                rings = np.concatenate([corners, corners[:, :1]], axis=1)
-                values = pa.array(embeddings.ravel())
+            for start in range(0, len(order), _GROUP_ROWS):
+                rows = order[start : start + _GROUP_ROWS]
+                rings = np.concatenate([corners[rows], corners[rows, :1]], axis=1)
+                box = [pa.array(bounds[rows, at]) for at in range(4)]
                 table = pa.table(
                     {
-                        **{name: pa.array(values) for name, values in columns.items()},
+                        **{name: pa.array(values[rows]) for name, values in columns.items()},
                         "geometry": pa.array(shapely.to_wkb(shapely.polygons(rings)), pa.binary()),
-                        "embedding": pa.FixedSizeListArray.from_arrays(values, width),
+                        "bbox": pa.StructArray.from_arrays(box, _SIDES),
+                        "embedding": pa.FixedSizeListArray.from_arrays(
+                            pa.array(embeddings[rows].ravel()), width
+                        ),
                     }
                 )
                 if writer is None:
                     writer = pq.ParquetWriter(aside, table.schema, compression="zstd")
                 writer.write_table(table, row_group_size=_GROUP_ROWS)
             assert writer is not None
-            geo = {
-                "version": "1.1.0",
-                "primary_column": "geometry",
-                "columns": {
-                    "geometry": {
-                        "encoding": "WKB",
-                        "geometry_types": ["Polygon"],
-                        "crs": None if crs is None else _projjson(crs),
-                        "bbox": bounds.tolist(),
-                    }
-                },
-            }
             writer.add_key_value_metadata({"geo": json.dumps(geo), **tags})
         finally:
             if writer is not None:
                 writer.close()
+
+
+def hilbert_distance(xy: NDArray[np.float64], bounds: Sequence[float]) -> NDArray[np.uint32]:
+    """Return how far along a Hilbert curve of 65,536 x 65,536 steps points lie.
+
+    Args:
+        xy: The points, (n, 2).
+        bounds: First x and y, last x and y of the square that the curve fills.
+
+    Returns:
+        (n,): points that are near each other are mostly near each other on the curve.
+    """
+    points = geopandas.GeoSeries(shapely.points(xy))
+    return points.hilbert_distance(tuple(bounds), level=16).to_numpy()
 
 
 def _projjson(crs: CRS) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Which tile each cell of a scene stands for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +25,24 @@ class TileGrid:
     Along the scene's edges, where such a tile would reach out, the nearest one within the scene
     stands for it: every tile is real pixels.
 
+    A block of such a grid is one too. Its pixels are counted from its own upper left corner, and
+    its tiles may reach out of it into the rest of the scene: they are those of the whole grid.
+
     Attributes:
-        width: Of the scene in pixels.
-        height: Of the scene in pixels.
+        width: Of the scene, or the block, in pixels.
+        height: Likewise.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
+        before: Rows and columns of pixels that the scene has above and left of the block.
+        after: Likewise below and right of it.
     """
 
     width: int
     height: int
     tile: int
     stride: int
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
 
     @classmethod
     def over(cls, scene: Scene, tile: int, stride: int | None = None) -> "TileGrid":
@@ -71,15 +80,54 @@ class TileGrid:
 
     def tops(self) -> NDArray[np.int64]:
         """First row, in pixels, of the tile of each row of cells: (rows,), ascending."""
-        return self._starts(self.rows, self.height)
+        return self._starts(self.rows, self.height, 0)
 
     def lefts(self) -> NDArray[np.int64]:
         """First column, in pixels, of the tile of each column of cells: (columns,), ascending."""
-        return self._starts(self.columns, self.width)
+        return self._starts(self.columns, self.width, 1)
 
-    def _starts(self, cells: int, length: int) -> NDArray[np.int64]:
+    def _starts(self, cells: int, length: int, axis: int) -> NDArray[np.int64]:
         centred = np.arange(cells) * self.stride - (self.tile - self.stride + 1) // 2
-        return np.clip(centred, 0, length - self.tile)
+        return np.clip(centred, -self.before[axis], length + self.after[axis] - self.tile)
+
+    def block(self, top: int, left: int, rows: int, columns: int) -> "TileGrid":
+        """Return a block of the grid.
+
+        Args:
+            top: First row of cells.
+            left: First column of cells.
+            rows: Of cells.
+            columns: Of cells; the block lies within the grid.
+        """
+        y, x = top * self.stride, left * self.stride
+        height = min(rows * self.stride, self.height - y)
+        width = min(columns * self.stride, self.width - x)
+        return TileGrid(
+            width,
+            height,
+            self.tile,
+            self.stride,
+            (self.before[0] + y, self.before[1] + x),
+            (self.after[0] + self.height - y - height, self.after[1] + self.width - x - width),
+        )
+
+    def blocks(self, side: int) -> Iterator[tuple[int, int, int, int]]:
+        """Divide the grid into blocks of much the same size.
+
+        Args:
+            side: Longest side of a block in pixels; at least a cell.
+
+        Yields:
+            First row and column, rows and columns of cells of each, as :meth:`block` takes them.
+        """
+        most = max(1, side // self.stride)
+        tops, lefts = (
+            np.linspace(0, cells, -(-cells // most) + 1).round().astype(int).tolist()
+            for cells in (self.rows, self.columns)
+        )
+        for top, bottom in pairwise(tops):
+            for left, right in pairwise(lefts):
+                yield top, left, bottom - top, right - left
 
     def cells_at(
         self, columns: NDArray[np.float64], rows: NDArray[np.float64]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rs_otl.datasets.scene import Scene
+from rs_otl.datasets.sources import all_scenes
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import SceneCells
 from rs_otl.models import load_encoder
@@ -40,7 +41,7 @@ class EmbedPlan:
 
 
 def plan_embedding(
-    scenes: Sequence[Path],
+    scenes: Sequence[str],
     encoder: str,
     out: Path,
     tile: int | None = None,
@@ -74,7 +75,7 @@ def plan_embedding(
     loaded = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     tiles = cells = 0
     with ExitStack() as stack:
-        for source in scenes:
+        for source in all_scenes(scenes):
             scene = stack.enter_context(Scene(source, nodata, values))
             grid = SceneCells.over(scene, loaded, tile, stride, bands).grid
             tiles += len(np.unique(grid.tops())) * len(np.unique(grid.lefts()))

@@ -11,6 +11,7 @@ from rs_otl.spec import Pool
 
 _PREFIX = "RS_OTL_"
 _Count = Annotated[int, Field(ge=1)]
+_Pixels = Annotated[int, Field(ge=0)]
 
 
 class Provenance(BaseModel):
@@ -20,7 +21,9 @@ class Provenance(BaseModel):
         version: Of rs-otl.
         scene: File name of the scene, or id of its STAC item.
         source: Address of the scene or of its STAC item, if it is no plain path.
-        scene_size: Width and height of the scene in pixels.
+        scene_size: Width and height in pixels of the scene, or of the block of it.
+        before: Rows and columns of pixels of the scene above and left of the block.
+        after: Likewise below and right of it.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
         bands: The scene's bands that the encoder saw.
@@ -63,6 +66,8 @@ class Provenance(BaseModel):
     units: str = "8-bit counts"
     nodata: float | None = None
     source: str | None = None
+    before: tuple[_Pixels, _Pixels] = (0, 0)
+    after: tuple[_Pixels, _Pixels] = (0, 0)
     components: _Count | None = None
     classes: tuple[str, ...] = ()
 

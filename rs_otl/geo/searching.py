@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
-import shapely.affinity
 import shapely.geometry
-import shapely.ops
 import torch
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
@@ -29,6 +27,7 @@ from rs_otl.geo.cells import (
     refuse_mixed,
     refuse_others,
 )
+from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
@@ -187,7 +186,7 @@ def search(
                 for source in listed
             ]
             refuse_mixed(scenes)
-        to_degrees = [degrees_of(cells) for cells in scenes]
+        transformers = [degrees_of(cells) for cells in scenes]
         places: list[_Place] = []
         positive, negative = (
             [_example(each, scenes, opened, query_crs, values, places) for each in given]
@@ -208,7 +207,7 @@ def search(
             candidates = vectors.nearest(wanted, min(max(keeps), _MOST_OF_INDEX), allowed)
         else:
             for number, (cells, keep) in enumerate(zip(scenes, keeps, strict=True)):
-                best = _best(cells, to_degrees[number], wanted, keep, area, progress)
+                best = _best(cells, transformers[number], wanted, keep, area, progress)
                 candidates += [(score, number, row, column) for score, row, column in best]
         if not candidates:
             raise InputError(
@@ -217,12 +216,12 @@ def search(
         kept = _apart(candidates, scenes, places, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
-            _feature(scenes[number], to_degrees[number], hit, rank)
+            _feature(scenes[number], transformers[number], hit, rank)
             for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
         ]
         systems = {
             cells.provenance.scene: _coordinate_system(cells)
-            for cells, transformer in zip(scenes, to_degrees, strict=True)
+            for cells, transformer in zip(scenes, transformers, strict=True)
             if transformer is None
         }
     for name, system in systems.items():
@@ -432,7 +431,7 @@ def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDA
 
 def _best(
     cells: Cells,
-    to_degrees: pyproj.Transformer | None,
+    transformer: pyproj.Transformer | None,
     query: NDArray[np.float32],
     keep: int,
     area: _Area | None,
@@ -450,7 +449,7 @@ def _best(
         if area is not None:
             inside = area.holds(cells, places)
             places, values = places[inside], values[inside]
-        reached = on_earth(cells, to_degrees, places)
+        reached = on_earth(cells, transformer, places)
         off_earth += int((~reached).sum())
         places, values = places[reached], values[reached]
         nearest, positions = most_similar(values, query, keep)
@@ -497,19 +496,13 @@ def _hit(cells: Cells, score: float, row: int, column: int) -> Hit:
 
 
 def _feature(
-    cells: Cells, to_degrees: pyproj.Transformer | None, hit: Hit, rank: int
+    cells: Cells, transformer: pyproj.Transformer | None, hit: Hit, rank: int
 ) -> dict[str, Any]:
     corners = cells.outlines(np.array([[hit.row, hit.column]]))[0]
-    if to_degrees is None:
-        outline = shapely.Polygon(corners)
+    if transformer is None:
+        outline = counter_clockwise(shapely.Polygon(corners))
     else:
-        longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
-        latitude = latitude.clip(-90, 90)
-        assert cells.crs is not None
-        # Without jumps of 360 degrees between the corners.
-        near = corners[:, 0] if cells.crs.is_geographic else longitude[0]
-        longitude = longitude + 360 * np.round((near - longitude) / 360)
-        outline = _cut_at_antimeridian(shapely.Polygon(np.stack([longitude, latitude], axis=1)))
+        outline = outline_in_degrees(cells, corners, transformer)
     return {
         "type": "Feature",
         "properties": {
@@ -519,25 +512,5 @@ def _feature(
             "row": hit.row,
             "column": hit.column,
         },
-        "geometry": shapely.geometry.mapping(_counter_clockwise(outline)),
+        "geometry": shapely.geometry.mapping(outline),
     }
-
-
-def _counter_clockwise(outline: Any) -> Any:
-    """Orient outer rings as RFC 7946, section 3.1.6, wants them."""
-    parts = [shapely.geometry.polygon.orient(part) for part in shapely.get_parts(outline)]
-    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def _cut_at_antimeridian(outline: Any) -> Any:
-    """Bring an outline to longitudes within -180 to 180 (RFC 7946, section 3.1.9)."""
-    west, _, east, _ = outline.bounds
-    first, last = (int((edge + 180) // 360) for edge in (west, east))
-    if first == last == 0:
-        return outline
-    parts = []
-    for turn in range(first, last + 1):
-        part = outline.intersection(shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
-        if part.area:
-            parts.append(shapely.affinity.translate(part, -360 * turn))
-    return shapely.ops.unary_union(parts)

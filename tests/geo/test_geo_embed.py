@@ -97,7 +97,7 @@ def test_the_output_is_a_valid_cog_with_overviews(tmp_path, encoder):
         assert valid, (errors, warned)
         with rasterio.open(tmp_path / name) as file:
             assert file.profile["tiled"]
-            assert file.compression.name == "deflate"
+            assert file.compression.name == "zstd"
     with rasterio.open(tmp_path / "fine.tif") as file:
         assert file.overviews(1)
     if shutil.which("gdalinfo"):

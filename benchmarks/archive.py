@@ -1,0 +1,110 @@
+"""What an archive costs beside the encoder: rows that do nothing, and 1, 10 and 100 drawn scenes.
+
+    python benchmarks/archive.py rows
+    python benchmarks/archive.py scenes --encoder my_encoder
+
+Figures are processor time, all processes together, since other programs run beside.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio import Affine
+
+from rs_otl.geo.workers import work_off
+
+ROWS = int(os.environ.get("ROWS", 10_000))
+SIDE = 512
+
+
+def nothing(row: int) -> int:
+    """Do nothing: what remains is the cost of giving out a row."""
+    return row
+
+
+@contextmanager
+def measured(what: str, rows: int) -> Iterator[None]:
+    """Print the time of a block, of this process and of those that it has started."""
+    began, before = time.perf_counter(), _processor_seconds()
+    yield
+    wall, used = time.perf_counter() - began, _processor_seconds() - before
+    each = 1000 / rows
+    print(f"{what}: {each * used:.2f} ms of processor time a row, {each * wall:.2f} ms", flush=True)
+
+
+def _processor_seconds() -> float:
+    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in usage)
+
+
+def measure_rows() -> None:
+    """Give out rows that do nothing."""
+    with measured("this process", ROWS):
+        assert sum(1 for _ in work_off(nothing, range(ROWS), nothing)) == ROWS
+    with measured("--workers 2, their start included", ROWS):
+        assert sum(1 for _ in work_off(nothing, range(ROWS), nothing, workers=2)) == ROWS
+    import distributed
+
+    with measured("--dask, two workers, their start included", ROWS):  # noqa: SIM117
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster:
+            address = cluster.scheduler_address
+            assert sum(1 for _ in work_off(nothing, range(ROWS), nothing, dask=address)) == ROWS
+
+
+def measure_scenes(encoder: str) -> None:
+    """Plan and embed 1, 10 and 100 drawn scenes."""
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = [_drawn(Path(folder, f"scene{number}.tif"), number) for number in range(100)]
+        for count in (1, 10, 100):
+            out = str(Path(folder, f"archive{count}"))
+            words = ["--encoder", encoder, "--image-size", "64", "--tile", "64", "--stride", "64"]
+            plan = _run(["--plan", *scenes[:count], *words, "-o", out])
+            work = _run([out])
+            again = _run([out])
+            print(
+                f"{count} scenes: planned in {plan[0]:.1f} s, embedded in {work[0]:.1f} s at "
+                f"{work[1]:,} MiB, again in {again[0]:.1f} s (processor time)",
+                flush=True,
+            )
+
+
+def _drawn(path: Path, seed: int) -> str:
+    pixels = np.random.default_rng(seed).integers(0, 255, (3, SIDE, SIDE)).astype(np.uint8)
+    place = Affine(10, 0, 4e5 + 10 * SIDE * seed, 0, -10, 5e6)
+    profile = {"count": 3, "width": SIDE, "height": SIDE, "dtype": "uint8"}
+    with rasterio.open(path, "w", "GTiff", crs="EPSG:32633", transform=place, **profile) as file:
+        file.write(pixels)
+    return str(path)
+
+
+def _run(words: list[str]) -> tuple[float, int]:
+    """Run a command; return its processor seconds and its largest memory in MiB."""
+    program = [sys.executable, "-c", "from rs_otl.cli import main; main()", "embed", *words]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["rows", "scenes"])
+    parser.add_argument("--encoder", default="timm/tf_efficientnet_lite0")
+    given = parser.parse_args()
+    if given.what == "rows":
+        measure_rows()
+    else:
+        measure_scenes(given.encoder)

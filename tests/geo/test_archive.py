@@ -1,0 +1,264 @@
+"""Many scenes: planned once, worked off by many processes, equal to one process to the bit."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pystac
+import pytest
+import rasterio
+from command_line import rs_otl_here
+from drawn_catalog import draw_catalog
+from geo_scenes import draw, make_encoder, write
+from pystac.validation import JsonSchemaSTACValidator
+from rasterio.warp import transform_bounds
+
+from rs_otl.geo import archive as archives
+from rs_otl.geo import embed
+from rs_otl.spec import Quantity
+
+PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
+WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
+# The long scene is of three blocks, of the last of which the end is nodata.
+ROWS = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("archive")
+    for number in range(5):
+        write(root / f"s{number}.tif", draw(70, 64, seed=number).astype(np.uint8))
+    pixels = draw(64, 8300, seed=9).astype(np.uint8)
+    pixels[:, :, -70:] = 0
+    write(root / "long.tif", pixels, nodata=0)
+    make_encoder(root / "encoder", architecture="test_resnet")
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """The archive that one process makes."""
+    told = plan(folder, "alone")
+    assert told.stdout == f"alone: 6 scenes in {ROWS} blocks, 6 scenes new, 0 changed\n"
+    told = rs_otl_here("embed", "alone", cwd=folder)
+    assert f"alone: {ROWS} of {ROWS} blocks embedded, 0 stood already" in told.stdout
+    return folder / "alone"
+
+
+SCENES = (*(f"s{number}.tif" for number in range(5)), "long.tif")
+
+
+def plan(folder, out, *more, scenes=SCENES, check=0):
+    return rs_otl_here(
+        "embed", "--plan", *scenes, *more, *WORDS, "-o", out, cwd=folder, check=check
+    )
+
+
+def files(archive):
+    return {
+        path.relative_to(archive / "blocks"): path.read_bytes()
+        for path in (archive / "blocks").rglob("*.tif")
+    }
+
+
+def test_two_dask_workers_of_which_one_is_killed_give_what_one_process_gives(folder, alone):
+    distributed = pytest.importorskip("distributed")
+    plan(folder, "dask")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        left = []
+
+        def kill():
+            while not (done := list((folder / "dask").rglob("*.json"))[1:]):
+                time.sleep(0.005)
+            cluster.workers[0].auto_restart = False
+            os.kill(cluster.workers[0].pid, signal.SIGKILL)
+            left.append(ROWS - len(done))
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        told = rs_otl_here("embed", "dask", "--dask", cluster.scheduler_address, cwd=folder)
+        killer.join(timeout=10)
+    assert left[0] > 0
+    assert f"{ROWS} blocks" in told.stdout
+    assert files(folder / "dask") == files(alone)
+
+
+def test_two_shards_give_what_one_process_gives_and_a_third_run_does_nothing(folder, alone):
+    plan(folder, "shards")
+    for shard in ("0/2", "1/2"):
+        told = rs_otl_here("embed", "shards", "--shard", shard, cwd=folder)
+        assert f"shards: {ROWS // 2} of {ROWS // 2} blocks embedded" in told.stdout
+    assert files(folder / "shards") == files(alone)
+    times = {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
+    told = rs_otl_here("embed", "shards", "--workers", 2, cwd=folder)
+    assert told.stdout == f"shards: all {ROWS} blocks stand, nothing to do\n"
+    assert times == {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
+
+
+def test_blocks_are_the_scene_cut_in_pieces_and_embeddings_like_any(folder, alone):
+    embed(folder / "long.tif", folder / "encoder", folder / "long-whole.tif", tile=32, stride=32)
+    with rasterio.open(folder / "long-whole.tif") as file:
+        whole, place = file.read(), file.transform
+    columns = 0
+    blocks = sorted((alone / "blocks" / "long").glob("*.tif"), key=lambda path: len(path.name))
+    for path in sorted(blocks, key=lambda path: int(path.stem.rpartition("c")[2])):
+        with rasterio.open(path) as file:
+            assert file.transform.c == pytest.approx(place.c + columns * place.a)
+            part = whole[:, :, columns : columns + file.width]
+            np.testing.assert_allclose(file.read(), part, atol=1e-4, equal_nan=True)
+            columns += file.width
+    assert columns == whole.shape[2]
+    assert np.isnan(whole[:, :, -1]).all()
+    # A place in the second block is found again there, as a chip of the scene that it is of.
+    x, y = place @ (130.5, 0.5)
+    rs_otl_here("search", blocks[1], "--query", f"{x},{y}", "-n", 1, "-o", folder / "hit.geojson")
+    hit = geopandas.read_file(folder / "hit.geojson")
+    assert len(hit) == 1
+
+
+def test_items_are_stac_and_lead_to_scene_and_encoder(alone, folder):
+    collection = pystac.Collection.from_file(str(alone / "collection.json"))
+    items = list(collection.get_items())
+    assert len(items) == ROWS
+    validator = JsonSchemaSTACValidator()
+    for thing in (collection, *items):
+        validator.validate_core(thing.to_dict(), thing.STAC_OBJECT_TYPE, "1.1.0")
+    item = collection.get_item("s3-r0-c0")
+    assert item.get_single_link("emb:source-data").href == (folder / "s3.tif").as_uri()
+    encoder = item.get_single_link("emb:model").href
+    assert encoder == (folder / "encoder" / "item.json").as_uri()
+    assert (alone / "blocks" / "s3" / item.assets["embedding"].href).is_file()
+    with rasterio.open(folder / "s3.tif") as scene:
+        assert item.properties["proj:code"] == scene.crs.to_string()
+        west, south, east, north = transform_bounds(scene.crs, "EPSG:4326", *scene.bounds)
+    assert item.bbox == pytest.approx([west, south, east, north], abs=1e-4)
+
+
+def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
+    monkeypatch.setattr(archives, "_PAUSES", (0, 0))
+    (folder / "bad.tif").write_bytes(b"II*\0 and no more")
+    whole = (folder / "s0.tif").read_bytes()
+    scenes = ("s0.tif", "s1.tif", "bad.tif", "none.tif")
+    told = plan(folder, "bad", scenes=scenes, check=3)
+    assert "bad: 4 scenes in 2 blocks" in told.stdout
+    assert "bad.tif: cannot be opened" in told.stderr
+    assert "none.tif: no such file" in told.stderr
+    (folder / "s0.tif").write_bytes(whole[:6000])
+    told = rs_otl_here("embed", "bad", cwd=folder, check=3)
+    assert "bad: 1 of 2 blocks embedded" in told.stdout
+    assert "rs-otl: 3 failed, see bad/failed.parquet" in told.stderr
+    failed = {
+        row["block"]: row["reason"]
+        for row in pq.read_table(folder / "bad" / "failed.parquet").to_pylist()
+    }
+    assert set(failed) == {"bad", "none", "s0-r0-c0"}
+    assert "has changed since it was planned" in failed["s0-r0-c0"]
+    # The scenes come back: planned again they are embedded, and nothing else is.
+    (folder / "s0.tif").write_bytes(whole)
+    for name in ("bad.tif", "none.tif"):
+        (folder / name).write_bytes(whole)
+    told = plan(folder, "bad", scenes=scenes)
+    assert "bad: 4 scenes in 4 blocks, 0 scenes new, 3 changed" in told.stdout
+    told = rs_otl_here("embed", "bad", cwd=folder)
+    assert "bad: 3 of 4 blocks embedded, 1 stood already" in told.stdout
+    assert not (folder / "bad" / "failed.parquet").exists()
+    other = plan(folder, "bad", "--image-size", 64, check=2)
+    assert "bad: planned with image_size 32, now 64" in other.stderr
+
+
+def test_the_items_of_a_catalog_are_rows_that_any_process_opens(tmp_path):
+    draw_catalog(tmp_path, count=2, side=64)
+    make_encoder(
+        tmp_path / "encoder", units="surface reflectance x 10,000", scale=10_000.0,
+        architecture="test_resnet", quantity=Quantity.SURFACE,
+    )  # fmt: skip
+    for scenes in (2, 0):
+        told = rs_otl_here("embed", "--plan", "catalog.json", *WORDS, "-o", "a", cwd=tmp_path)
+        assert told.stdout == f"a: 2 scenes in 2 blocks, {scenes} scenes new, 0 changed\n"
+    told = rs_otl_here("embed", tmp_path / "a")
+    assert "2 of 2 blocks embedded" in told.stdout
+    item = next(pystac.Collection.from_file(str(tmp_path / "a" / "collection.json")).get_items())
+    assert item.id == "S2A_33TVM_20230701_0_L2A-r0-c0"
+    assert item.datetime.isoformat().startswith("2023-07-01T10:00")
+    assert item.get_single_link("emb:source-data").href.endswith("S2A_33TVM_20230701_0_L2A.json")
+    assert len(files(tmp_path / "a")) == 2
+
+
+def test_errors_of_reading_are_tried_three_times(folder, alone, monkeypatch, tmp_path):
+    from rs_otl.datasets.scene import Scene
+
+    monkeypatch.setattr(archives, "_PAUSES", (0, 0))
+    read, tries = Scene.read, []
+
+    def failing(self, *window):
+        tries.append(window)
+        if len(tries) % 3:
+            try:
+                raise OSError("the line is busy")
+            except OSError as error:
+                raise archives.InputError(f"{self.name}: cannot be read") from error
+        return read(self, *window)
+
+    monkeypatch.setattr(Scene, "read", failing)
+    archives.plan_archive(
+        [folder / "s1.tif"], folder / "encoder", tmp_path / "a", tile=32, stride=32
+    )
+    done = archives.embed_archive(tmp_path / "a")
+    assert (done.made, done.failed, len(tries)) == (1, {}, 3)
+    assert files(tmp_path / "a").items() <= files(alone).items()
+
+
+def test_a_full_disk_stops_all_with_one_line(folder, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    plan(folder, tmp_path / "a")
+    monkeypatch.setattr(archives.os, "replace", full)
+    told = rs_otl_here("embed", "a", cwd=tmp_path, check=2)
+    assert "blocks/s0/s0-r0-c0.tif: cannot be written (No space left on device)" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+    assert not list((tmp_path / "a" / "blocks").rglob("*.*"))
+
+
+def test_words_that_do_not_go_together_are_refused(folder, alone):
+    for words, said in (
+        (("embed", "alone", "--tile", 64), "--tile: alone is planned already"),
+        (
+            ("embed", "alone", "--shard", "2/2"),
+            "shard 2/2 (--shard): expected a number from 0 to 1",
+        ),
+        (("embed", "alone", "--shard", "a"), "--shard a: expected I/N"),
+        (("embed", "s0.tif", "--shard", "0/2"), "--shard: an archive is planned first"),
+        (("embed", "s0.tif", "-o", "x.tif"), "embed needs --encoder"),
+        (("embed", "--plan", "s0.tif", *WORDS, "-o", "encoder"), "is no archive"),
+    ):
+        assert said in rs_otl_here(*words, cwd=folder, check=2).stderr
+
+
+def test_the_commands_of_the_page_run_in_order_and_print_what_it_says(folder, tmp_path):
+    for name in ("s0", "s1", "long"):
+        (tmp_path / "scenes").mkdir(exist_ok=True)
+        shutil.copy2(folder / f"{name}.tif", tmp_path / "scenes")
+    shutil.copytree(folder / "encoder", tmp_path / "my_encoder")
+    page = PAGE.read_text()
+    told = ""
+    for line in re.findall("^rs-otl (.*)", page, re.M):
+        words = shlex.split(line, comments=True)
+        if "--dask" in words:  # as above
+            continue
+        at = next((at for at, word in enumerate(words) if "*" in word), None)
+        if at is not None:
+            words[at : at + 1] = sorted(map(str, tmp_path.glob(words[at])))
+        told += rs_otl_here(*words, cwd=tmp_path).stdout
+    for line in re.findall("^    (archive: .*)", page, re.M):
+        assert line.partition(" in 3.1 s")[0] in told
