@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from rs_otl.datasets.raster import RASTER_ERRORS
-from rs_otl.datasets.remote import is_address
+from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import Source, scenes_of
 from rs_otl.errors import InputError, without_notes
@@ -436,6 +436,12 @@ def _planned(encoder: Encoder, settings: Settings, source: Any, name: str) -> li
     """Make the rows of a scene, at least one."""
     opened = _SOURCE.dump_json(source).decode() if isinstance(source, Source) else ""
     row = Row("", name, _place(source), opened, "", "", 0, 0, 0, 0, "")
+    if public(opened) != opened:
+        reason = (
+            f"{row.source}: its address holds a password or a signature, which the manifest would "
+            "keep; expected a plain address, and credentials in GDAL's environment variables"
+        )
+        return [replace(row, opened="", reason=reason)]
     try:
         with _scene(row, settings) as scene:
             cells = SceneCells.over(scene, encoder, settings.tile, settings.stride, settings.bands)

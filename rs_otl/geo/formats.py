@@ -11,7 +11,6 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-import geopandas
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -336,6 +335,8 @@ def hilbert_distance(xy: NDArray[np.float64], bounds: Sequence[float]) -> NDArra
     Returns:
         (n,): points that are near each other are mostly near each other on the curve.
     """
+    import geopandas  # takes a second
+
     points = geopandas.GeoSeries(shapely.points(xy))
     return points.hilbert_distance(tuple(bounds), level=16).to_numpy()
 

@@ -136,8 +136,11 @@ def timm_arguments(
         pool: Likewise.
 
     Returns:
-        Arguments of ``timm.create_model``; none for most architectures.
+        Arguments of ``timm.create_model``; none for most architectures, and for one that timm
+        does not have.
     """
+    if not timm.is_model(architecture):
+        return {}
     with torch.device("meta"):
         made = create_encoder(architecture, in_chans, image_size=image_size, pool=pool)
     own = {"num_classes", "in_chans"}

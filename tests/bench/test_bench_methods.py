@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from rs_otl.bench.methods import METHODS, Result, paired_seeds
 from rs_otl.cli import app
+from rs_otl.errors import InputError
 
 _SIZE = [
     option
@@ -63,8 +64,9 @@ def test_rates_are_chosen_on_training_images_and_time_is_shared(images, tmp_path
 
 def test_another_race_and_what_is_none_are_refused(images, tmp_path):
     wrong = _race(images, tmp_path, "--methods", "otl,barlow")
-    assert wrong.exit_code == 2
-    assert "expected some of otl, diet" in str(wrong.exception or wrong.output)
+    assert isinstance(wrong.exception, InputError)
+    assert "expected some of otl, diet" in str(wrong.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_difference_of_methods_is_that_of_images_over_seeds():

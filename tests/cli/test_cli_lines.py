@@ -226,7 +226,7 @@ def test_recipes_lists_the_recipes_and_the_keys_of_one(tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("dataset: aid\nviews: 3\n")
     described = json.loads(rs_otl_here("recipes", own, "--json").stdout)
-    assert {key: described[3][key] for key in ("name", "value")} == {"name": "views", "value": 3}
+    assert {row["name"]: row["value"] for row in described}["views"] == 3
     assert "expected a YAML file or one of" in refused("recipes", "quik")
     own.write_text("view: 3\n")
     assert "did you mean 'views'" in refused("recipes", own)

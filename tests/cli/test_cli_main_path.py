@@ -148,7 +148,10 @@ def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
     for arguments, expected in (
         # Nothing is left behind that would stand in the way of the next try.
         (["pretrain", folder, "--set", "clusters=500"], "--set clusters=5"),
-        (["pretrain", folder, *settings("encoder=vit_tiny_patch16_224")], "224 pixels only"),
+        (
+            ["pretrain", folder, *settings("encoder=vit_tiny_patch16_224", "image_size=40")],
+            "multiples of 16 pixels",
+        ),
         (["pretrain", "patternet"], "patternnet"),
         (["pretrain", "aid", "--set", "cluster=3"], "did you mean 'clusters'"),
         (["pretrain", "aid", "--recipe", "quik"], "quick"),

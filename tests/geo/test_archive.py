@@ -21,8 +21,9 @@ from geo_scenes import draw, make_encoder, write
 from pystac.validation import JsonSchemaSTACValidator
 from rasterio.warp import transform_bounds
 
+from rs_otl.datasets.sources import Source
 from rs_otl.geo import archive as archives
-from rs_otl.geo import embed
+from rs_otl.geo import embed, plan_archive
 from rs_otl.spec import Quantity
 
 PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
@@ -192,6 +193,15 @@ def test_the_items_of_a_catalog_are_rows_that_any_process_opens(tmp_path):
     assert item.datetime.isoformat().startswith("2023-07-01T10:00")
     assert item.get_single_link("emb:source-data").href.endswith("S2A_33TVM_20230701_0_L2A.json")
     assert len(files(tmp_path / "a")) == 2
+
+
+def test_an_address_with_a_secret_is_kept_nowhere(folder, tmp_path):
+    address = "http://127.0.0.1:1/scene.tif"
+    source = Source(address, path=f"/vsicurl/{address}?sig=SECRET", remote=True)
+    planned = plan_archive([source], folder / "encoder", tmp_path / "archive")
+    assert "holds a password or a signature" in planned.failed[address]
+    for path in (tmp_path / "archive").rglob("*.*"):
+        assert b"SECRET" not in path.read_bytes()
 
 
 def test_errors_of_reading_are_tried_three_times(folder, alone, monkeypatch, tmp_path):

@@ -223,14 +223,14 @@ def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):
 def test_the_baselines_come_from_their_packages(name):
     if importlib.util.find_spec(LITE[name]) is None:
         pytest.skip("the extra baseline is not installed")
-    loaded = load_encoder(f"timm/{name}", image_size=32)
+    loaded = load_encoder(f"timm/{name}", image_size=64)
     encoder = loaded.module
     assert loaded.config.spec.mean == (0.485, 0.456, 0.406)
     untrained = timm.create_model(name, num_classes=0)
     assert encoder.state_dict().keys() == untrained.state_dict().keys()
     # Trained statistics, neither torch's beginnings nor zero.
     assert not torch.equal(encoder.bn1.running_mean, untrained.bn1.running_mean)
-    features = loaded.embed(torch.rand(2, 3, 32, 32))
+    features = loaded.embed(torch.rand(2, 3, 64, 64))
     assert not torch.allclose(features[0], features[1])
 
 
