@@ -188,6 +188,11 @@ class Recipe(BaseModel):
     """Seed of everything random."""
 
     @property
+    def local_side(self) -> int:
+        """Side of a local view in pixels."""
+        return self.local_size or self.image_size // 2
+
+    @property
     def values(self) -> Values | None:
         """What stored values stand for, where the recipe says it."""
         if self.scale is None and self.offset is None and self.units is None:

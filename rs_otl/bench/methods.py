@@ -182,6 +182,10 @@ def race(
             "the race is of methods without labels, from random weights: expected "
             "neither init nor supervised in the recipe"
         )
+    if recipe.views != 2:
+        raise InputError(
+            f"views = {recipe.views}: the other methods compare two views of an image; expected 2"
+        )
     _begin(out, Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep)))
     quiet_lightning()
     sets = {
@@ -449,7 +453,9 @@ def _result(
     encoder, clock = _train(name, recipe, first, division, times=5)
     correct, few_shot = {}, {}
     for place, (dataset, images) in enumerate(sets.items()):
-        judged = division if place == 0 else divide(images, recipe.division)
+        judged = division
+        if place:
+            judged = divide(images, recipe.division, recipe.keep_duplicates_together)
         made = evaluate(encoder, images, judged, name=name, shots=[SHOTS])
         correct[dataset] = {
             "knn": made.correct("knn").tolist(),

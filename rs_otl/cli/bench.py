@@ -101,8 +101,9 @@ def labels(
 def methods(
     dataset: Annotated[str, typer.Argument(help="Data set with labels to train on and judge by.")],
     methods: Annotated[
-        str, typer.Option(help="Methods, separated by commas.")
-    ] = "otl,diet,simclr,moco,byol,vicreg,swav,dino",
+        str | None,
+        typer.Option(help="Methods, separated by commas. Default: all.", show_default=False),
+    ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +127,7 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """Race OTL against other methods: same encoder, views, batches, images and evaluation."""
-    from rs_otl.bench.methods import race, race_table, write_race
+    from rs_otl.bench.methods import METHODS, race, race_table, write_race
     from rs_otl.recipe import recipe_for
 
     try:
@@ -139,7 +140,7 @@ def methods(
     folder = out or Path("runs") / "methods" / f"{dataset}-{budget.value}"
     results = race(
         chosen,
-        list(dict.fromkeys(methods.split(","))),
+        list(dict.fromkeys(methods.split(","))) if methods else list(METHODS),
         folder,
         also=also or (),
         seeds=seeds,

@@ -37,7 +37,7 @@ from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
-from rs_otl.geo.storage import fit_storage
+from rs_otl.geo.storage import check_dtype, fit_storage
 from rs_otl.geo.workers import work_off
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.progress import tracked
@@ -352,7 +352,7 @@ def _settings(
     values: Values | None,
     dtype: str,
 ) -> Settings:
-    fit_storage((), dtype)  # refuses what is none
+    check_dtype(dtype)
     tile = tile or load_size(encoder.config.image_size)
     item = encoder.path and encoder.path.absolute() / "item.json"
     return Settings(

@@ -36,7 +36,6 @@ _SHOWN = 112
 _LEGEND = 150
 # The most typical cells of a cluster, among which those of the sheet are chosen.
 _CANDIDATES = 2000
-_THUMBNAIL = 1024
 
 
 @dataclass(frozen=True)
@@ -227,8 +226,7 @@ def _contact_sheet(
     colours: list[str],
 ) -> Image.Image:
     """Draw the most typical tiles of each cluster, a row for each; none overlap."""
-    shown = scene.thumbnail(_THUMBNAIL)
-    painter = Painter.of(scene, cells.provenance.bands, *shown)
+    painter = Painter.of(scene, cells.provenance.bands)
     gap, tile = 6, cells.grid.tile
     step = _SHOWN + gap
     sheet = Image.new("RGB", (_LEGEND + _TYPICAL * step, len(colours) * step + gap), "white")
@@ -245,6 +243,7 @@ def _contact_sheet(
         corners = cells.grid.corners(inside[order])
         for place, position in enumerate(apart(corners, tile, _TYPICAL)):
             row, column = (int(corner) for corner in corners[position])
-            chip = painter(*scene.read(column, row, tile, tile)).resize((_SHOWN, _SHOWN))
-            sheet.paste(chip, (_LEGEND + place * step, top))
+            picture = Image.fromarray(painter.draw(column, row, tile, tile))
+            chip = picture.resize((_SHOWN, _SHOWN))
+            sheet.paste(chip, (_LEGEND + place * step, top), chip)
     return sheet

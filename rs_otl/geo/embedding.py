@@ -21,7 +21,7 @@ from rs_otl.geo.formats import write_cog, write_geoparquet
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
-from rs_otl.geo.storage import DTYPES, Storage, fit_storage
+from rs_otl.geo.storage import Storage, check_dtype, fit_storage
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.spec import Values
 
@@ -124,8 +124,7 @@ def embed(
         )
     if suffix in _ZARR:
         require_extra("zarr", f"{out}: Zarr")
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype} (--dtype): expected {', '.join(DTYPES)}")
+    check_dtype(dtype)
     encoder = load_encoder(
         encoder, image_size=image_size, pool=pool, device="auto", precision=precision
     )

@@ -89,7 +89,7 @@ class _IndexedCells(Cells):
 
 
 @dataclass(frozen=True)
-class Archive:
+class TileIndex:
     """An open index.
 
     Attributes:
@@ -105,7 +105,7 @@ class Archive:
     tiles: NDArray[np.int32]
 
     @classmethod
-    def open(cls, path: Path) -> "Archive":
+    def open(cls, path: Path) -> "TileIndex":
         """Open an index; what is not looked at stays on the disk.
 
         Raises:

@@ -2,51 +2,67 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from rs_otl.datasets.scene import Scene
+from rs_otl.spec import RGB
+
+# Pixels a side that the range of values is found from.
+_GLANCE = 1024
 
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws parts of a scene by the first three of the encoder's bands, all in the same way.
+    """Draws parts of a scene by three of its bands, all in the same way.
 
     Attributes:
-        bands: Positions of the three in the scene.
-        low: The value of each that is black, (3,).
-        high: That is white.
+        scene: The scene.
+        bands: Positions of the three.
+        low: The value of each that is black, (3, 1, 1).
+        scale: What a value above it is multiplied with, (3, 1, 1), to be 255 where it is white.
     """
 
+    scene: Scene
     bands: list[int]
     low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    scale: NDArray[np.float32]
 
     @classmethod
-    def of(
-        cls, scene: Scene, bands: Sequence[str], pixels: NDArray[Any], valid: NDArray[np.bool_]
-    ) -> "Painter":
-        """Choose bands and the range of their values.
+    def of(cls, scene: Scene, bands: Sequence[str]) -> "Painter":
+        """Choose red, green and blue, else the first three of ``bands``; and their range.
+
+        Values of 8 bits are shown as they are, others from their 2nd to their 98th percentile.
 
         Args:
             scene: The scene.
-            bands: The scene's bands that the encoder sees.
-            pixels: All bands of a part that shows what values there are, (C, h, w).
-            valid: Which pixels of it hold data, (h, w).
+            bands: Names of the encoder's bands.
         """
-        found = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]
-        chosen = found if len(found) == 3 else [0, 0, 0]
-        low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
-        if scene.dtype.name != "uint8" and valid.any():
-            low, high = np.percentile(pixels[chosen][:, valid].astype(np.float32), [2, 98], axis=1)
-        return cls(chosen, low, high)
+        colours = {band.common_name or band.name: place for place, band in enumerate(scene.known)}
+        if set(RGB) <= set(colours):
+            chosen = [colours[name] for name in RGB]
+        else:
+            chosen = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]
+        chosen = chosen if len(chosen) == 3 else [0, 0, 0]
+        low, scale = np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)
+        if scene.dtype.name != "uint8":
+            pixels, valid = scene.thumbnail(_GLANCE)
+            if valid.any():
+                ends = np.percentile(pixels[chosen][:, valid], [2, 98], axis=1)
+                low = ends[0, :, None, None].astype(np.float32)
+                width = np.maximum(np.ptp(ends, axis=0), 1e-12)
+                scale = (255 / width)[:, None, None].astype(np.float32)
+        return cls(scene, chosen, low, scale)
 
-    def __call__(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Image.Image:
-        """Draw pixels of all bands, (C, h, w); white where there is no data, (h, w)."""
-        low, high = self.low[:, None, None], self.high[:, None, None]
-        shown = 255 * (pixels[self.bands].astype(np.float32) - low) / np.maximum(high - low, 1e-12)
-        shown = np.where(valid, np.nan_to_num(shown), 255)
-        return Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    def draw(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return red, green, blue and opacity (0 without data) of a part, (height, width, 4)."""
+        read = sorted(set(self.bands))
+        pixels, valid = self.scene.read(left, top, width, height, read)
+        pixels = pixels[[read.index(band) for band in self.bands]]
+        if pixels.dtype != np.uint8:
+            pixels = np.clip((np.nan_to_num(pixels) - self.low) * self.scale, 0, 255)
+        picture = np.zeros((height, width, 4), np.uint8)
+        picture[..., :3] = np.moveaxis(pixels, 0, -1)
+        picture[..., 3] = 255 * valid
+        return picture

@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rs_otl.datasets.scene import Scene
+from rs_otl.geo.painting import Painter
 from rs_otl.progress import tracked
-from rs_otl.spec import RGB
 
 # Side of a tile in pixels.
 SIDE = 512
-# Pixels a side that the range of values is found from.
-_GLANCE = 1024
 
 Keep = Callable[[str, bytes], str]
 
@@ -64,32 +62,9 @@ def draw_pyramid(
 
 def _strips(scene: Scene, bands: Sequence[str], progress: bool) -> Iterator[NDArray[np.uint8]]:
     """Give a scene as red, green, blue and opacity, (rows, width, 4), from the top."""
-    colours = {band.common_name or band.name: place for place, band in enumerate(scene.known)}
-    if set(RGB) <= set(colours):
-        chosen = [colours[name] for name in RGB]
-    else:
-        chosen = [scene.bands.index(name) for name in bands[:3] if name in scene.bands]
-    chosen = chosen if len(chosen) == 3 else [0, 0, 0]
-    low, scale = np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)
-    if scene.dtype.name != "uint8":
-        pixels, valid = scene.thumbnail(_GLANCE)
-        if valid.any():
-            ends = np.percentile(pixels[chosen][:, valid], [2, 98], axis=1).astype(np.float32)
-            low, scale = ends[0, :, None, None], 255 / np.maximum(np.ptp(ends, 0), 1e-12)
-            scale = scale[:, None, None]
-    tops = range(0, scene.height, SIDE)
-    for top in tracked(tops, f"Drawing {scene.name}", progress):
-        height = min(SIDE, scene.height - top)
-        pixels, valid = scene.read(0, top, scene.width, height, sorted(set(chosen)))
-        pixels = pixels[[sorted(set(chosen)).index(band) for band in chosen]]
-        strip = np.zeros((height, scene.width, 4), np.uint8)
-        if pixels.dtype == np.uint8:
-            strip[..., :3] = np.moveaxis(pixels, 0, -1)
-        else:
-            stretched = np.clip((np.nan_to_num(pixels) - low) * scale, 0, 255)
-            strip[..., :3] = np.moveaxis(stretched, 0, -1)
-        strip[..., 3] = 255 * valid
-        yield strip
+    painter = Painter.of(scene, bands)
+    for top in tracked(range(0, scene.height, SIDE), f"Drawing {scene.name}", progress):
+        yield painter.draw(0, top, scene.width, min(SIDE, scene.height - top))
 
 
 def _halved(strips: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

@@ -31,7 +31,7 @@ from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
-from rs_otl.geo.indexing import Archive, blocks_of, is_index, on_earth
+from rs_otl.geo.indexing import TileIndex, blocks_of, is_index, on_earth
 from rs_otl.geo.legend import write_outline_style
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
@@ -159,14 +159,14 @@ def search(
     images = any(_numbers(each) is None for each in (*likes, *unlikes))
     area = None if within is None else _Area.of(within, query_crs)
     index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
-    archive = Path(str(index)) if is_index(index) else None
-    listed = [] if archive else all_scenes(sources)
+    folder = Path(str(index)) if is_index(index) else None
+    listed = [] if folder else all_scenes(sources)
     opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
         scenes: Sequence[Cells]
-        if archive is not None:
-            vectors = Archive.open(archive)
+        if folder is not None:
+            vectors = TileIndex.open(folder)
             scenes = vectors.scenes
             refuse_others(scenes[0], opened, tile, stride, bands, nodata)
         else:

@@ -50,6 +50,12 @@ def read_stored(stored: NDArray[Any], scales: Sequence[float]) -> NDArray[np.flo
     return np.where(stored == NODATA, np.float32(np.nan), values)
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise an :class:`InputError` if embeddings cannot be stored as numbers of a type."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype} (--dtype): expected {', '.join(DTYPES)}")
+
+
 def fit_storage(rows: Iterable[NDArray[np.float32]], dtype: str) -> Storage:
     """Choose the scales that embeddings are stored with.
 
@@ -63,8 +69,7 @@ def fit_storage(rows: Iterable[NDArray[np.float32]], dtype: str) -> Storage:
     Raises:
         InputError: It is another type, or float16 cannot hold the values.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype} (--dtype): expected {', '.join(DTYPES)}")
+    check_dtype(dtype)
     if dtype == "float32":
         return Storage()
     largest = np.zeros(1, np.float32)

@@ -56,8 +56,7 @@ def run_seconds(
     if not recipe.supervised and recipe.relabel == "fresh":
         label_views = len(recipe.label_batch_sizes) or recipe.views
         label_views = (1 if recipe.temperature is not None else label_views) / recipe.relabel_every
-    local_side = (recipe.local_size or recipe.image_size // 2) / recipe.image_size
-    views = recipe.views + recipe.local_views * local_side**2
+    views = recipe.views + recipe.local_views * (recipe.local_side / recipe.image_size) ** 2
     return images * recipe.epochs * (views * step + label_views * forward)
 
 

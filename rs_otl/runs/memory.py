@@ -144,7 +144,7 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
 
     sizes = [(-(-largest_pass // recipe.chunks), *shape)]
     if recipe.local_views:  # their pass is kept beside that of the views
-        side = recipe.local_size or recipe.image_size // 2
+        side = recipe.local_side
         count = -(-recipe.local_views * recipe.batch_size // recipe.chunks)
         sizes.append((count, bands, side, side))
     try:

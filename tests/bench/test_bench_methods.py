@@ -67,6 +67,8 @@ def test_another_race_and_what_is_none_are_refused(images, tmp_path):
     assert isinstance(wrong.exception, InputError)
     assert "expected some of otl, diet" in str(wrong.exception)
     assert not list(tmp_path.iterdir())
+    wrong = _race(images, tmp_path, "--methods", "simclr", "--set", "views=3")
+    assert "views = 3: the other methods compare two views" in str(wrong.exception)
 
 
 def test_the_difference_of_methods_is_that_of_images_over_seeds():
