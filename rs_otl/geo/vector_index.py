@@ -53,6 +53,9 @@ def write_vectors(
 
     Returns:
         Embeddings written.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     faiss = _faiss()
     width = training.shape[1]
@@ -65,7 +68,10 @@ def write_vectors(
     index.train(unit(training))
     for block in blocks:
         index.add(unit(block))
-    faiss.write_index(index, str(path))
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:  # which ends with what the system said, in brackets
+        raise OSError(str(error).rstrip(")").rpartition("(")[2]) from None
     return int(index.ntotal)
 
 

@@ -8,6 +8,7 @@ import pytest
 from command_line import rs_otl_here
 from geo_scenes import draw, make_encoder, write
 from PIL import Image
+from test_geo_full_disk import limited
 from test_geo_search import planted
 
 from rs_otl.errors import InputError
@@ -144,3 +145,10 @@ def test_indexes_that_cannot_be_used_are_refused(folder, tmp_path):
         index([folder / "a-embedding.tif", tmp_path / "theirs.tif"], tmp_path / "mixed")
     with pytest.raises(InputError, match="exists already"):
         index(folder / "a-embedding.tif", moved / "archive")
+
+
+def test_a_full_disk_leaves_no_index(folder, tmp_path):
+    """FAISS raises errors of its own kind."""
+    with pytest.raises(InputError, match=r"new: cannot be written \(.*too large"):
+        limited(index, 4000)(folder / "a-embedding.tif", tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
