@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
-from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map
+from rs_otl.geo.class_map import TIFF, write_class_map, written_aside
 from rs_otl.geo.extent import crs_name
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
@@ -101,9 +100,7 @@ def change(
             )
         median, threshold = _threshold(distances[shared])
         changed = np.where(shared, 1 + (distances > threshold), 0).astype(np.uint8)
-        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
-            folder = Path(aside) / "change"
-            folder.mkdir()
+        with written_aside(out) as folder:
             counts, hectares = write_class_map(
                 folder / mask.name, first, changed, _CLASSES, _COLOURS
             )
@@ -118,7 +115,6 @@ def change(
                 ("cosine distance",),
                 {"RS_OTL_BEFORE": first.provenance.scene, "RS_OTL_AFTER": second.provenance.scene},
             )
-            move_into_place(folder, out)
     area = None if hectares is None else hectares["changed"]
     return Change(out, mask, threshold, median, int(shared.sum()), counts["changed"], area)
 

@@ -1,8 +1,11 @@
 """A raster of classes as files: the map with its legend, and its patches as polygons."""
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -133,7 +136,33 @@ def write_features(out: Path, frame: Any) -> None:
             raise InputError(f"{out}: cannot be written ({reason})") from error
 
 
-def move_into_place(folder: Path, out: Path) -> None:
+@contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """Yield a folder to write maps and what is beside them to; all come into place at its end.
+
+    Args:
+        out: The map of one scene, to be written to the folder under its name; or the name that
+            the folder gets.
+
+    Raises:
+        InputError: A file cannot be written, or exists; it is named as it would have been.
+    """
+    target = out.parent if out.suffix.lower() in TIFF else out
+    try:
+        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
+            folder = Path(aside) / "maps"
+            folder.mkdir()
+            try:
+                yield folder
+            except InputError as error:
+                shown = os.path.join(target, "") if target != Path() else ""
+                raise InputError(str(error).replace(f"{folder}{os.sep}", shown)) from error
+            _move_into_place(folder, out)
+    except OSError as error:
+        raise unwritten(out, error) from error
+
+
+def _move_into_place(folder: Path, out: Path) -> None:
     """Bring complete maps into place: what is beside a map before the map.
 
     Args:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_another_scene
-from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map
+from rs_otl.geo.class_map import TIFF, write_class_map, written_aside
 from rs_otl.geo.classifier import MOST_CLASSES
 from rs_otl.geo.grid import apart
 from rs_otl.geo.legend import colours_of, rgba
@@ -124,15 +123,12 @@ def cluster(
         chart, typical = _assigned(cells, found, progress)
         names = [f"cluster {number}" for number in range(1, clusters + 1)]
         colours = colours_of(names, {})
-        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
-            folder = Path(aside) / "map"
-            folder.mkdir()
+        with written_aside(out) as folder:
             counts, hectares = write_class_map(folder / out.name, cells, chart, names, colours)
             if sheet is not None:
                 with Scene(scene) as opened:
                     picture = _contact_sheet(opened, cells, chart, typical, colours)
                 picture.save(folder / sheet.name)
-            move_into_place(folder, out)
     return Clustered(out, sheet, tuple(colours), counts, hectares)
 
 

@@ -1,13 +1,11 @@
 """A handful of labels in, class maps out."""
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +23,7 @@ from rs_otl.geo.cells import (
     open_cells,
     refuse_mixed,
 )
-from rs_otl.geo.class_map import TIFF, move_into_place, write_class_map, write_features
+from rs_otl.geo.class_map import TIFF, write_class_map, write_features, written_aside
 from rs_otl.geo.classifier import (
     MOST_CLASSES,
     Classifier,
@@ -290,18 +288,11 @@ def map_scene(
         if save_classifier is not None:
             made = _classifier_file(trained, scenes[0])
         target = out.parent if out.suffix.lower() in TIFF else out
-        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as aside:
-            folder = Path(aside) / "maps"
-            folder.mkdir()
-            try:
-                maps = [
-                    _write_map(folder / name, cells, trained, polygons, progress)
-                    for name, cells in zip(names, scenes, strict=True)
-                ]
-            except InputError as error:
-                shown = os.path.join(target, "") if target != Path() else ""
-                raise InputError(str(error).replace(f"{folder}{os.sep}", shown)) from error
-            move_into_place(folder, out)
+        with written_aside(out) as folder:
+            maps = [
+                _write_map(folder / name, cells, trained, polygons, progress)
+                for name, cells in zip(names, scenes, strict=True)
+            ]
     result = MapResult(
         classes=tuple(trained.classes),
         colours=tuple(trained.colours),

@@ -8,6 +8,7 @@ import rasterio
 from command_line import rs_otl_here
 from geo_scenes import PLACES, draw, make_encoder, write
 from rasterio import Affine
+from test_geo_full_disk import limited
 
 from rs_otl.errors import InputError
 from rs_otl.geo import change, embed
@@ -118,3 +119,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(folder, tmp_path, encode
         with pytest.raises(InputError, match=message):
             change(folder / "a-embedding.tif", theirs, tmp_path / "change.tif")
     assert not list(tmp_path.glob("*change*"))
+
+
+def test_a_full_disk_is_said_of_the_file_that_was_wanted(folder, tmp_path):
+    dates = [folder / f"{name}-embedding.tif" for name in "ab"]
+    with pytest.raises(InputError, match="cannot be written") as raised:
+        limited(change, 600)(*dates, tmp_path / "change.tif")
+    assert str(raised.value).startswith(f"{tmp_path / 'change'}")
+    assert list(tmp_path.iterdir()) == []
