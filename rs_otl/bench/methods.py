@@ -40,6 +40,7 @@ SCORES = {"knn": "kNN (k = 10)", "linear": "linear, standardised", "few_shot": f
 # Keys of a recipe that other methods have too.
 _SHARED = {
     *("augment", "operations", "orientations", "views", "local_views", "local_size", "chunks"),
+    "pool",
     *("lr", "milestones", "milestone_lrs", "momentum", "weight_decay", "warmup", "compile", "seed"),
 }
 _NO_CROPS = {"local_views": 0}
