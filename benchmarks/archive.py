@@ -1,9 +1,11 @@
-"""What an archive costs beside the encoder: rows that do nothing, and 1, 10 and 100 drawn scenes.
+"""What an archive costs beside the encoder, and what a second process brings.
 
-    python benchmarks/archive.py rows
-    python benchmarks/archive.py scenes --encoder my_encoder
+    python benchmarks/archive.py rows          # rows that do nothing
+    python benchmarks/archive.py scenes --encoder my_encoder        # 1, 10 and 100 drawn scenes
+    python benchmarks/archive.py workers --encoder my_encoder       # one thread, then two processes
 
-Figures are processor time, all processes together, since other programs run beside.
+Figures of rows and scenes are processor time, all processes together, since other programs may run
+beside; those of workers are time on the clock, on a machine that does nothing else.
 """
 
 import argparse
@@ -80,10 +82,31 @@ def measure_scenes(encoder: str) -> None:
             )
 
 
-def _drawn(path: Path, seed: int) -> str:
-    pixels = np.random.default_rng(seed).integers(0, 255, (3, SIDE, SIDE)).astype(np.uint8)
-    place = Affine(10, 0, 4e5 + 10 * SIDE * seed, 0, -10, 5e6)
-    profile = {"count": 3, "width": SIDE, "height": SIDE, "dtype": "uint8"}
+def measure_workers(encoder: str) -> None:
+    """Embed the same scenes by one process with one thread, and by two of them, in turns."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = [_drawn(Path(folder, f"s{number}.tif"), number, 1024) for number in range(16)]
+        words = ["--encoder", encoder, "--image-size", "64", "--tile", "64", "--stride", "32"]
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for turn in range(3):
+            for workers, known in seconds.items():
+                out = str(Path(folder, f"archive{turn}-{workers}"))
+                _run(["--plan", *scenes, *words, "-o", out])
+                began = time.perf_counter()
+                _run([out, "--workers", str(workers)])
+                known.append(time.perf_counter() - began)
+        ratio = np.divide(seconds[1], seconds[2])
+        print(
+            f"one thread {np.median(seconds[1]):.1f} s, two workers {np.median(seconds[2]):.1f} s, "
+            f"start included: {np.median(ratio):.2f} times ({min(ratio):.2f} to {max(ratio):.2f})"
+        )
+
+
+def _drawn(path: Path, seed: int, side: int = SIDE) -> str:
+    pixels = np.random.default_rng(seed).integers(0, 255, (3, side, side)).astype(np.uint8)
+    place = Affine(10, 0, 4e5 + 10 * side * seed, 0, -10, 5e6)
+    profile = {"count": 3, "width": side, "height": side, "dtype": "uint8"}
     with rasterio.open(path, "w", "GTiff", crs="EPSG:32633", transform=place, **profile) as file:
         file.write(pixels)
     return str(path)
@@ -101,10 +124,12 @@ def _run(words: list[str]) -> tuple[float, int]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["rows", "scenes"])
+    parser.add_argument("what", choices=["rows", "scenes", "workers"])
     parser.add_argument("--encoder", default="timm/tf_efficientnet_lite0")
     given = parser.parse_args()
     if given.what == "rows":
         measure_rows()
-    else:
+    elif given.what == "scenes":
         measure_scenes(given.encoder)
+    else:
+        measure_workers(given.encoder)
