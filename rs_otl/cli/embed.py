@@ -230,11 +230,11 @@ def _work(
     if as_json:
         print_json(done)
     elif done.there == done.blocks:
-        typer.echo(f"{archive}: all {done.blocks:,} blocks stand, nothing to do")
+        typer.echo(f"{archive}: all {done.blocks:,} blocks already embedded, nothing to do")
     else:
         typer.echo(
-            f"{archive}: {done.made:,} of {done.blocks:,} blocks embedded, {done.there:,} stood "
-            f"already; {done.tiles:,} tiles in {done.seconds:.1f} s"
+            f"{archive}: {done.made:,} of {done.blocks:,} blocks embedded, {done.there:,} already "
+            f"done; {done.tiles:,} tiles in {done.seconds:.1f} s"
         )
     _exit_by(done.failed, f"failed, see {archive / FAILED}")
 

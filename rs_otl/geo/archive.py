@@ -168,7 +168,7 @@ class Worked:
         path: The archive.
         blocks: In the manifest, or the shard.
         made: Blocks embedded.
-        there: Blocks that stood already.
+        there: Blocks that were already embedded.
         failed: Blocks that failed, and why, of the whole archive.
         tiles: Tiles embedded.
         seconds: Seconds in all.

@@ -50,7 +50,7 @@ def alone(folder):
     told = plan(folder, "alone")
     assert told.stdout == f"alone: 6 scenes in {ROWS} blocks, 6 scenes new, 0 changed\n"
     told = rs_otl_here("embed", "alone", cwd=folder)
-    assert f"alone: {ROWS} of {ROWS} blocks embedded, 0 stood already" in told.stdout
+    assert f"alone: {ROWS} of {ROWS} blocks embedded, 0 already done" in told.stdout
     return folder / "alone"
 
 
@@ -102,7 +102,7 @@ def test_two_shards_give_what_one_process_gives_and_a_third_run_does_nothing(fol
     assert files(folder / "shards") == files(alone)
     times = {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
     told = rs_otl_here("embed", "shards", "--workers", 2, cwd=folder)
-    assert told.stdout == f"shards: all {ROWS} blocks stand, nothing to do\n"
+    assert told.stdout == f"shards: all {ROWS} blocks already embedded, nothing to do\n"
     assert times == {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
 
 
@@ -171,7 +171,7 @@ def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
     told = plan(folder, "bad", scenes=scenes)
     assert "bad: 4 scenes in 4 blocks, 0 scenes new, 3 changed" in told.stdout
     told = rs_otl_here("embed", "bad", cwd=folder)
-    assert "bad: 3 of 4 blocks embedded, 1 stood already" in told.stdout
+    assert "bad: 3 of 4 blocks embedded, 1 already done" in told.stdout
     assert not (folder / "bad" / "failed.parquet").exists()
     other = plan(folder, "bad", "--image-size", 64, check=2)
     assert "bad: planned with image_size 32, now 64" in other.stderr
