@@ -27,15 +27,23 @@ exclude_patterns = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = f"rs-otl {release}"
 html_show_sourcelink = False
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
-html_static_path: list[str] = []
+html_theme_options = {
+    "navbar_center": [],  # all pages are in the sidebar
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+}
+html_sidebars = {"**": ["sidebar.html"]}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # Pages name each other by file and heading, as they do where they are read without the site.
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 nb_execution_mode = "off"  # a test executes them
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 autosummary_ignore_module_all = False
-autodoc_typehints = "none"  # the signature has them
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 autodoc_class_signature = "mixed"
 napoleon_use_ivar = True
 
@@ -78,7 +86,7 @@ def _commands() -> str:
 def _names() -> str:
     parts = [_title("Names", "="), "Every public name, by room.\n", _title("rs_otl", "-")]
     parts += [
-        f"- ``rs_otl.{name}``: :py:obj:`rs_otl.{module}.{attribute}`"
+        f".. py:data:: rs_otl.{name}\n\n   The same as :py:obj:`rs_otl.{module}.{attribute}`.\n"
         for name, (module, attribute) in rs_otl._SOURCES.items()
     ]
     for room in ROOMS:
@@ -92,7 +100,11 @@ def _names() -> str:
             f"\n{_title(name, '-')}\n{summary}\n\n"
             f".. autosummary::\n   :toctree: names\n   :nosignatures:\n\n{listed}\n"
         )
-        parts += [f".. py:data:: {name}.{one}\n" for one in public if one not in described]
+        parts += [
+            f".. py:data:: {name}.{one}\n\n   {_value(getattr(module, one))}\n"
+            for one in public
+            if one not in described
+        ]
     return "\n".join(parts)
 
 
@@ -105,6 +117,13 @@ def _defined(module: object) -> list[str]:
         and (inspect.isfunction(value) or inspect.isclass(value))
         and value.__module__ == module.__name__  # type: ignore[attr-defined]
     ]
+
+
+def _value(value: object) -> str:
+    """Return what a constant is: its keys, its items, or itself."""
+    if isinstance(value, dict):
+        return "Keys: " + ", ".join(f"``{key}``" for key in value)
+    return f"``{', '.join(value) if isinstance(value, tuple) else value}``"
 
 
 def _title(text: str, line: str) -> str:

@@ -38,7 +38,7 @@ class Browser:
             read += byte
         return bytes(read)
 
-    def open(self, address):
+    def open(self, address, ready="document.body && document.body.dataset.ready === 'yes'"):
         self._session, self.events = None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -46,7 +46,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=address)
-        self.wait("document.body && document.body.dataset.ready === 'yes'")
+        self.wait(ready)
 
     def evaluate(self, expression):
         found = self.call(
