@@ -125,7 +125,7 @@ def main() -> None:
         _report(f"fault: {type(error).__name__}: {reason} (--debug shows where)", 1)
     if code == _INTERRUPTED:  # Typer's code for control-C
         again = command_to_go_on(sys.argv[1:])
-        _report("interrupted" + (f"; to go on: {again}" if again else ""), _INTERRUPTED)
+        _report("interrupted" + (f"; to continue: {again}" if again else ""), _INTERRUPTED)
     sys.exit(code)
 
 

@@ -32,7 +32,7 @@ def doctor(
 ) -> None:
     """Check the installation, or a run or file: what is wrong with it, and what can be saved.
 
-    Exits with 2 if there is a problem. A missing extra is none.
+    Exits with 2 if there is a problem. A missing extra is not a problem.
     """
     problems: list[str] = []
     if path is not None:

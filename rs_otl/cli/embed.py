@@ -38,7 +38,7 @@ _NAMED = 10
 
 
 def embed(
-    scenes: Annotated[list[str], typer.Argument(help=f"{SCENES_HELP} Or an archive to work off.")],
+    scenes: Annotated[list[str], typer.Argument(help=f"{SCENES_HELP} Or an archive.")],
     encoder: Annotated[str | None, typer.Option(help=ENCODER_HELP, show_default=False)] = None,
     output: Annotated[
         Path | None,
@@ -78,25 +78,25 @@ def embed(
     plan: Annotated[
         bool,
         typer.Option(
-            "--plan", help="Only plan: make or extend an archive, to be worked off by `embed DIR`."
+            "--plan", help="Only plan: make or extend an archive, which `embed DIR` embeds."
         ),
     ] = False,
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Of an archive work off one of N parts, I from 0 to N - 1.",
+            help="Embed one of N parts of an archive, I from 0 to N - 1.",
             show_default=False,
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=1024, help="Processes that work off an archive here.")
+        int, typer.Option(min=1, max=1024, help="Processes that embed an archive here.")
     ] = 1,
     dask: Annotated[
         str | None,
         typer.Option(
             metavar="tcp://HOST:PORT",
-            help="Dask scheduler whose workers work off an archive.",
+            help="Dask scheduler whose workers embed an archive.",
             show_default=False,
         ),
     ] = None,
@@ -104,8 +104,8 @@ def embed(
 ) -> None:
     """Embed scenes: a GeoTIFF or Zarr with one pixel per cell, or GeoParquet with one row per tile.
 
-    Many scenes: --plan makes an archive, `rs-otl embed DIR` works it off, on many machines if need
-    be, and goes on where it was.
+    Many scenes: --plan makes an archive; `rs-otl embed DIR` embeds it, on many machines if need be,
+    and continues after a stop.
     """
     from rs_otl.geo import embed as run
     from rs_otl.geo.archive import is_archive
@@ -130,7 +130,7 @@ def embed(
         _work(Path(scenes[0]), shard, workers, dask, progress, as_json)
         return
     working = {"shard": shard, "dask": dask, "workers": workers if workers > 1 else None}
-    _refuse(working, "an archive is planned first (--plan) and then worked off (`embed DIR`)")
+    _refuse(working, "an archive is planned first (--plan), then embedded (`embed DIR`)")
     if encoder is None or output is None:
         lacking = "--encoder" if encoder is None else "--output (-o)"
         raise InputError(f"embed needs {lacking}, or an archive that --plan has made")

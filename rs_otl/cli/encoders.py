@@ -22,7 +22,7 @@ def encoders(
         bool, typer.Option("--markdown", help="Print torchgeo's as a table for a page.")
     ] = False,
 ) -> None:
-    """List what can stand wherever an encoder is asked for: runs, exports, timm's, torchgeo's."""
+    """List the encoders that a command can take: runs, exports, timm's, torchgeo's."""
     from rs_otl.models.known import known_encoders
 
     known = known_encoders(folder)

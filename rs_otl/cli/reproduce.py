@@ -29,7 +29,7 @@ def reproduce(
     ] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each encoder.")] = 1,
     out: Annotated[
-        Path, typer.Option(help="Where runs, scores and pages are kept; a stopped call goes on.")
+        Path, typer.Option(help="Where runs, scores and pages are kept; a stopped run continues.")
     ] = Path("runs/reproduce"),
     devices: Annotated[
         str, typer.Option(help="Processes, one per device; auto for all devices.")
@@ -37,7 +37,7 @@ def reproduce(
     root: Root = None,
     as_json: Json = False,
 ) -> None:
-    """Make the paper's tables and figures again, and print them beside the paper's numbers."""
+    """Reproduce the paper's tables and figures, printed beside the paper's numbers."""
     check_devices(devices)
 
     from rs_otl.reproduce import entries

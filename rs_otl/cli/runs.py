@@ -50,4 +50,4 @@ def runs(
     console().print(table)
     for run in listed:
         if run.state == "stopped" and (again := command_to_go_on(run.command)):
-            typer.echo(f"{run.run} goes on with: {again}")
+            typer.echo(f"{run.run} is continued by: {again}")

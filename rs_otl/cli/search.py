@@ -51,14 +51,16 @@ def search(
     unlike: Annotated[
         list[str] | None,
         typer.Option(
-            help="What hits are not to look like, as --query; may be given several times.",
+            help="What hits must not look like, as --query; may be given several times.",
             show_default=False,
         ),
     ] = None,
     within: Annotated[
         str | None,
         typer.Option(
-            metavar="LEFT,BOTTOM,RIGHT,TOP", help="Where hits are to lie.", show_default=False
+            metavar="LEFT,BOTTOM,RIGHT,TOP",
+            help="Only hits whose centres lie in this box.",
+            show_default=False,
         ),
     ] = None,
     query_crs: Annotated[

@@ -23,7 +23,7 @@ def view(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Labels that the page has saved, to go on with.", show_default=False),
+        typer.Option(help="Labels that the page has saved, to continue from.", show_default=False),
     ] = None,
     asset: Asset = None,
     output: Annotated[

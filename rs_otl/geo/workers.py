@@ -1,4 +1,4 @@
-"""Rows of work, worked off by this process, by several, or by Dask's workers."""
+"""Rows of work, done by this process, by several, or by Dask's workers."""
 
 import itertools
 import multiprocessing
@@ -153,5 +153,5 @@ def _on_dask(
         except (CancelledError, OSError) as error:
             raise InputError(
                 f"{address}: the scheduler is gone ({type(error).__name__}); start it again and "
-                "repeat the command, which goes on where it was"
+                "repeat the command, which continues where it was"
             ) from None

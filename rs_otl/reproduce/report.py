@@ -359,7 +359,7 @@ td,th{border-color:#444}.found{color:#5fd0bd}.not{color:#ff9d6b}}
 
 def _page(result: Result) -> str:
     """Return one HTML page of all entries."""
-    body = ["<h1>The paper's tables and figures, made again</h1>"]
+    body = ["<h1>The paper's tables and figures, reproduced</h1>"]
     for name, settings in result.settings.items():
         body.append(f"<h2 id='{name}'>{name}</h2><p>{html.escape(settings)}</p><table>")
         heads = ("", "", "paper", "ours", "95 % interval", "difference")

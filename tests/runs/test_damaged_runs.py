@@ -309,7 +309,7 @@ def test_runs_are_listed_with_how_far_they_are_and_broken_ones_are_named(stopped
     table = rs_otl_here("runs", cwd=tmp_path).stdout
     assert "1 of 2" in table
     again = f"rs-otl pretrain {stopped / 'images'} --out {stopped / 'run'} --resume"
-    assert f"runs/here/stopped goes on with: {again}" in table
+    assert f"runs/here/stopped is continued by: {again}" in table
     assert "finished goes on" not in table
 
     with locked(stopped_run):
