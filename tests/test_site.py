@@ -17,7 +17,10 @@ def test_pages_open_from_the_folder_and_fit_a_phone_and_search_finds(tmp_path):
             page.open((SITE / f"{name}.html").as_uri(), COMPLETE)
             page.call(
                 "Emulation.setDeviceMetricsOverride",
-                **{"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+                width=390,
+                height=800,
+                deviceScaleFactor=1,
+                mobile=True,
             )
             assert page.evaluate("document.documentElement.scrollWidth") == 390, name
             for event in page.events:
