@@ -15,7 +15,14 @@ from rs_otl.errors import InputError
 
 _SIZE = [
     option
-    for key in ("image_size=32", "epochs=2", "clusters=4", "batch_size=16", "hidden=32")
+    for key in (
+        "encoder=test_resnet",
+        "image_size=32",
+        "epochs=2",
+        "clusters=4",
+        "batch_size=16",
+        "hidden=32",
+    )
     for option in ("--set", key)
 ]
 

@@ -17,7 +17,14 @@ from rs_otl.cli import main
 PROGRAM = Path(sys.executable).with_name("rs-otl")
 # One thread: two test processes share two cores; float32 runs on any processor.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120", "HF_HUB_OFFLINE": "1"}
-TINY = ["image_size=32", "clusters=6", "batch_size=16", "precision=float32", "knn_every=2"]
+TINY = [
+    "encoder=test_resnet",
+    "image_size=32",
+    "clusters=6",
+    "batch_size=16",
+    "precision=float32",
+    "knn_every=2",
+]
 
 
 def rs_otl(*arguments, check=0, cwd=None):

@@ -51,7 +51,9 @@ def made(tmp_path_factory):
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
     labels = {"type": "FeatureCollection", "crs": crs, "features": features}
     (folder / "labels.geojson").write_text(json.dumps(labels))
-    rs_otl_here("pretrain", "images", *settings("epochs=1"), "--out", "run", cwd=folder)
+    rs_otl_here(
+        "pretrain", "images", *settings("epochs=1", "encoder=resnet18"), "--out", "run", cwd=folder
+    )
     return folder
 
 

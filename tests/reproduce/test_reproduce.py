@@ -15,7 +15,15 @@ from rs_otl.recipe import recipe_for
 from rs_otl.reproduce import encoders, report
 from rs_otl.reproduce.published import ENCODER_TABLES, SCORES, Claim, Trained
 
-TINY = ("epochs=1", "image_size=32", "clusters=4", "batch_size=8", "hidden=0", "knn_every=1")
+TINY = (
+    "encoder=test_resnet",
+    "epochs=1",
+    "image_size=32",
+    "clusters=4",
+    "batch_size=8",
+    "hidden=0",
+    "knn_every=1",
+)
 
 
 def _draw(root, name, classes, images):
