@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from rs_otl.datasets.raster import RASTER_ERRORS
+from rs_otl.datasets.raster import RASTER_ERRORS, gdal
 from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import Source, scenes_of
@@ -475,7 +475,8 @@ def _key(row: Row, facts: Iterable[str]) -> str:
 
 def _datetime(scene: Scene) -> datetime:
     """Return when a scene was taken, else when its file was written."""
-    said = scene.dataset.tags().get("TIFFTAG_DATETIME", "")
+    with gdal(scene.remote):
+        said = scene.dataset.tags().get("TIFFTAG_DATETIME", "")
     with suppress(ValueError):
         return datetime.strptime(said.strip(), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
     with suppress(OSError):
