@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,10 +38,12 @@ from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
 from rs_otl.geo.storage import check_dtype, fit_storage
-from rs_otl.geo.workers import work_off
-from rs_otl.models import Encoder, load_encoder
+from rs_otl.geo.workers import take_gpu, work_off
 from rs_otl.progress import tracked
 from rs_otl.spec import Pool, Values, load_size, validated
+
+if TYPE_CHECKING:  # PyTorch takes seconds, which a process that only gives out blocks saves
+    from rs_otl.models import Encoder
 
 SETTINGS, MANIFEST = "archive.json", "manifest.parquet"
 FAILED, COLLECTION = "failed.parquet", "collection.json"
@@ -197,7 +199,7 @@ def is_archive(path: Any) -> bool:
 
 def plan_archive(
     scenes: Sequence[str | Path | Source],
-    encoder: str | Path | Encoder,
+    encoder: "str | Path | Encoder",
     out: str | Path,
     *,
     tile: int | None = None,
@@ -238,6 +240,8 @@ def plan_archive(
     Raises:
         InputError: The encoder or the folder cannot be used, or the archive has other settings.
     """
+    from rs_otl.models import load_encoder
+
     out = Path(out)
     if not is_archive(out):
         refuse_existing(out, "exists already and is no archive: name another", may_be_empty=True)
@@ -344,7 +348,7 @@ def embed_archive(
 
 
 def _settings(
-    encoder: Encoder,
+    encoder: "Encoder",
     tile: int | None,
     stride: int | None,
     bands: Sequence[str] | None,
@@ -432,7 +436,7 @@ def _differ(before: Sequence[Row], now: Sequence[Row]) -> bool:
     return [(row.key, row.reason) for row in before] != [(row.key, row.reason) for row in now]
 
 
-def _planned(encoder: Encoder, settings: Settings, source: Any, name: str) -> list[Row]:
+def _planned(encoder: "Encoder", settings: Settings, source: Any, name: str) -> list[Row]:
     """Make the rows of a scene, at least one."""
     opened = _SOURCE.dump_json(source).decode() if isinstance(source, Source) else ""
     row = Row("", name, _place(source), opened, "", "", 0, 0, 0, 0, "")
@@ -530,8 +534,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder(settings: Settings) -> Encoder:
+def _encoder(settings: Settings) -> "Encoder":
     """Load the encoder, once in a process."""
+    from rs_otl.models import load_encoder
+
+    take_gpu()
     encoder = load_encoder(
         settings.encoder,
         image_size=settings.image_size,
@@ -580,7 +587,7 @@ class _SceneError(Exception):
         self.passing = any(isinstance(cause, (*RASTER_ERRORS, OSError)) for cause in causes)
 
 
-def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Outcome:
+def _made(archive: Path, settings: Settings, row: Row, encoder: "Encoder") -> _Outcome:
     out, mark = row.path(archive, ".tif"), row.path(archive, ".json")
     with _folder_aside(archive, out) as folder:
         cells, store = _embedded(folder / "block.f32", settings, row, encoder, out)
@@ -617,7 +624,7 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Out
 
 
 def _embedded(
-    path: Path, settings: Settings, row: Row, encoder: Encoder, out: Path
+    path: Path, settings: Settings, row: Row, encoder: "Encoder", out: Path
 ) -> tuple[SceneCells, Store]:
     """Embed a block to a file aside.
 
