@@ -31,6 +31,7 @@ from rs_otl.datasets.raster import RASTER_ERRORS, gdal
 from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import Source, scenes_of
+from rs_otl.datasets.wanted import Box, Interval, box_of
 from rs_otl.errors import InputError, without_notes
 from rs_otl.files import atomic_write, refuse_existing, refuse_unwritable, unwritten
 from rs_otl.geo.cells import SceneCells
@@ -211,12 +212,15 @@ def plan_archive(
     pool: str | None = None,
     precision: str = "auto",
     dtype: str = "float32",
+    datetime: str | None = None,
+    bbox: str | Sequence[float] | None = None,
     progress: bool = False,
 ) -> Planned:
     """Plan the embedding of many scenes: write a manifest with a row for each block of them.
 
     Of scenes only some pixels are read. An archive may be planned again, with the same settings:
-    scenes are added, and those that have changed are embedded anew.
+    scenes are added, and those that have changed are embedded anew. What stands of a scene that
+    can no longer be opened stays.
 
     Args:
         scenes: Paths or addresses, or what STAC describes
@@ -232,6 +236,9 @@ def plan_archive(
         pool: What a vision transformer's features are made of.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where this hardware multiplies it.
         dtype: Numbers that are written; the scales of ``int8`` are those of each block.
+        datetime: Of STAC catalogs, item collections and searches only items of this time, in
+            STAC's words: ``2024-05-01``, ``2024-05/2024-08``, ``2024-05-01/..``.
+        bbox: Likewise those that meet this box: west, south, east, north in degrees.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -242,6 +249,8 @@ def plan_archive(
     """
     from rs_otl.models import load_encoder
 
+    interval = None if datetime is None else Interval.of(datetime)
+    box = None if bbox is None else box_of(bbox)
     out = Path(out)
     if not is_archive(out):
         refuse_existing(out, "exists already and is no archive: name another", may_be_empty=True)
@@ -255,15 +264,26 @@ def plan_archive(
         _refuse_other_settings(out, settings)
         for row in _rows(out):
             before.setdefault(row.source, []).append(row)
-    given = {_place(scene): scene for each in scenes for scene in _sources(each)}
+    given = {_place(scene): scene for each in scenes for scene in _sources(each, interval, box)}
+    if not given:
+        raise InputError(
+            f"{', '.join(public(str(each)) for each in scenes)}: no scene of this time and place; "
+            "expected some (--datetime, --bbox)"
+        )
     names = _names(given, {place: rows[0].scene for place, rows in before.items()})
     planned = functools.partial(_planned, encoder, settings)
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
         coming = threads.map(planned, given.values(), [names[place] for place in given])
         found = dict(zip(given, tracked(coming, "Planning", progress, len(given)), strict=True))
     new = found.keys() - before.keys()
+    failed = {place: each[0].reason for place, each in found.items() if each[0].reason}
     changed = [
-        place for place in found if place not in new and _differ(before[place], found[place])
+        place
+        for place in found
+        if place not in new
+        and _differ(before[place], found[place])
+        # What cannot be opened today may be the same: its rows and blocks stay.
+        and not (place in failed and before[place][0].key)
     ]
     rows = before | {place: found[place] for place in found if place in new or place in changed}
     try:
@@ -275,13 +295,15 @@ def plan_archive(
             _remove_stale(out, found[place])
     except OSError as error:
         raise unwritten(out, error) from error
+    if failed or (out / FAILED).exists():
+        _gather(out, settings, worked=False)
     return Planned(
         path=out,
         scenes=len(rows),
         blocks=sum(not row.reason for each in rows.values() for row in each),
         new=len(new),
         changed=len(changed),
-        failed={place: each[0].reason for place, each in found.items() if each[0].reason},
+        failed=failed,
     )
 
 
@@ -404,12 +426,12 @@ def _refuse_other_settings(archive: Path, settings: Settings) -> None:
             )
 
 
-def _sources(scene: str | Path | Source) -> list[Any]:
+def _sources(scene: str | Path | Source, interval: Interval | None, bbox: Box | None) -> list[Any]:
     """Find the scenes that a name stands for, by names that hold wherever the program runs."""
     path, *assets = str(scene).split("#asset=") if isinstance(scene, str | Path) else ("",)
     if path and not is_address(path):
         scene = "#asset=".join([str(Path(path).absolute()), *assets])
-    return scenes_of(scene)
+    return scenes_of(scene, interval=interval, bbox=bbox, whole=False)
 
 
 def _place(scene: Any) -> str:

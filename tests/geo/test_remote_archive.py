@@ -1,14 +1,16 @@
 """An archive of scenes behind STAC and HTTP is made by any processes, which may be lost."""
 
+import json
 import os
 import shutil
 import signal
 import threading
 import time
 
+import pyarrow.parquet as pq
 import pytest
 from command_line import rs_otl_here
-from drawn_catalog import draw_catalog
+from drawn_catalog import draw_catalog, items_of
 from geo_scenes import make_encoder
 from served import serving_apart
 
@@ -73,3 +75,83 @@ def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_
         told = rs_otl_here("embed", "shards", "--workers", 2, cwd=folder)
         assert told.stdout == "shards: all 20 blocks stand, nothing to do\n"
         assert times == {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
+
+
+def test_items_that_make_no_scene_are_failed_rows_and_all_else_is_planned(folder, tmp_path):
+    shutil.copytree(folder / "encoder", tmp_path / "encoder")
+    path = draw_catalog(tmp_path / "served", count=6, side=64)
+    (gone, whole), (_, first), (broken, _), (bandless, third), (embedded, _), _ = items_of(path)
+    gone.unlink()
+    broken.write_text("{")
+    bandless.write_text(json.dumps(third | {"assets": {}}))
+    (tmp_path / "served" / "scenes" / first["id"] / "B03.tif").unlink()
+    with serving_apart(tmp_path / "served") as address:
+        words = ("embed", "--plan", f"{address}/catalog.json", *WORDS, "-o", "archive")
+        told = rs_otl_here(*words, cwd=tmp_path, check=3)
+        assert told.stdout == "archive: 6 scenes in 2 blocks, 6 scenes new, 0 changed\n"
+        assert "rs-otl: 4 cannot be embedded" in told.stderr
+        reasons = {
+            row["source"].rpartition("/")[2]: row["reason"]
+            for row in pq.read_table(tmp_path / "archive" / "failed.parquet").to_pylist()
+        }
+        assert set(reasons) == {gone.name, broken.name, bandless.name, f"{first['id']}.json"}
+        assert reasons[gone.name].endswith(f"{gone.name}: cannot be read (HTTP 404)")
+        assert "no STAC that can be read" in reasons[broken.name]
+        assert "no raster asset; expected GeoTIFF" in reasons[bandless.name]
+        assert "B03.tif" in reasons[f"{first['id']}.json"]
+        assert all(reason in told.stderr for reason in reasons.values())
+        told = rs_otl_here("embed", "archive", cwd=tmp_path, check=3)
+        assert "archive: 2 of 2 blocks embedded" in told.stdout
+        assert pq.read_table(tmp_path / "archive" / "failed.parquet").num_rows == 4
+        # An item comes back, and one of what is embedded is not there today: its file stays.
+        gone.write_text(json.dumps(whole))
+        embedded.unlink()
+        told = rs_otl_here(*words, cwd=tmp_path, check=3)
+        assert told.stdout == "archive: 6 scenes in 3 blocks, 0 scenes new, 1 changed\n"
+        assert f"{embedded.name}: cannot be read (HTTP 404)" in told.stderr
+        assert f"{embedded.stem}-r0-c0.tif" in files(tmp_path / "archive")
+        lost = rs_otl_here("embed", "--plan", f"{address}/no.json", *WORDS, "-o", "b",
+                           cwd=tmp_path, check=2)  # fmt: skip
+        assert lost.stderr == f"rs-otl: {address}/no.json: cannot be read (HTTP 404)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "days"),
+    [
+        (("--datetime", "2023-07-17/2023-07"), [17, 18, 19, 20]),
+        (("--datetime", "../2023-07-02"), [1, 2]),
+        (("--bbox", "13.735,45,13.755,46"), [4, 5, 6]),
+        (("--bbox", "13.735,45,13.755,46", "--datetime", "2023-07-01T00:00:00Z/2023-07-04"), [4]),
+    ],
+)
+def test_a_plan_is_of_a_time_and_a_place(words, days, folder, tmp_path):
+    catalog = folder / "served" / "catalog.json"
+    features = [item for _, item in items_of(catalog)]
+    for item in features:
+        for asset in item["assets"].values():
+            asset["href"] = str(catalog.parent / "scenes" / item["id"] / asset["href"])
+    listed = tmp_path / "found.json"
+    listed.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    for source in (catalog, listed):
+        rs_otl_here("embed", "--plan", source, *words, *WORDS, "-o", tmp_path / source.stem,
+                    cwd=folder)  # fmt: skip
+        rows = pq.read_table(tmp_path / source.stem / "manifest.parquet").to_pylist()
+        assert [int(row["datetime"][8:10]) for row in rows] == days
+
+
+def test_times_and_places_that_are_none_or_choose_nothing_are_one_line(folder, tmp_path):
+    plan = ("embed", "--plan", "served/catalog.json", *WORDS, "-o", tmp_path / "a")
+    for words, said in (
+        ((*plan, "--datetime", "2024-13"), "--datetime 2024-13: expected a date, or two"),
+        ((*plan, "--datetime", "2024/2023"), "--datetime 2024/2023: expected a date, or two"),
+        ((*plan, "--bbox", "1,2,3"), "--bbox 1,2,3: expected west,south,east,north"),
+        ((*plan, "--bbox", "0,50,1,40"), "--bbox 0,50,1,40: expected west,south,east,north"),
+        ((*plan, "--datetime", "2025"), "catalog.json: no scene of this time and place"),
+        (("embed", "--plan", "a.tif", *WORDS, "-o", "a", "--bbox", "0,0,1,1"),
+         "a.tif is none; leave it out"),
+        ((*plan[:1], *plan[2:], "--datetime", "2024"), "--datetime: chooses what --plan plans"),
+    ):  # fmt: skip
+        told = rs_otl_here(*words, cwd=folder, check=2).stderr
+        assert said in told
+        assert len(told.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
