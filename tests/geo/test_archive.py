@@ -12,15 +12,14 @@ import pystac
 import pytest
 import rasterio
 from command_line import rs_otl_here
-from drawn_catalog import draw_catalog
 from geo_scenes import draw, make_encoder, write
-from pystac.validation import JsonSchemaSTACValidator
 from rasterio.warp import transform_bounds
+from rio_cogeo.cogeo import cog_validate
+from valid_stac import refuse_no_stac
 
 from rs_otl.datasets.sources import Source
 from rs_otl.geo import archive as archives
 from rs_otl.geo import embed, plan_archive
-from rs_otl.spec import Quantity
 
 PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
 WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
@@ -87,20 +86,31 @@ def test_blocks_are_the_scene_cut_in_pieces_and_embeddings_like_any(folder, alon
     assert len(hit) == 1
 
 
-def test_items_are_stac_and_lead_to_scene_and_encoder(alone, folder):
+def test_items_are_stac_say_what_is_in_their_files_and_lead_to_scene_and_encoder(alone, folder):
     collection = pystac.Collection.from_file(str(alone / "collection.json"))
     items = list(collection.get_items())
     assert len(items) == ROWS
-    validator = JsonSchemaSTACValidator()
-    for thing in (collection, *items):
-        validator.validate_core(thing.to_dict(), thing.STAC_OBJECT_TYPE, "1.1.0")
+    refuse_no_stac(collection, *items)
+    said = collection.extra_fields
+    for item in items:
+        here, layout = item.properties, item.properties["emb:chip_layout"]
+        assert (here["emb:type"], layout["layout_type"]) == ("chip", "regular_grid")
+        assert [here[f"emb:{key}"] for key in ("type", "dimensions", "chip_layout")] == [
+            said[f"emb:{key}"] for key in ("type", "dimensions", "chip_layout")
+        ]
+        assert here["emb:runtime_parameters"]["image_size"] == 32
+        path = item.get_self_href().replace(".json", ".tif")
+        assert cog_validate(path)[0]
+        with rasterio.open(path) as file:
+            assert (file.count, file.dtypes[0]) == (here["emb:dimensions"], said["data_type"])
+            assert [file.res[0], file.res[1]] == [10 * side for side in layout["stride"]]
+            assert file.crs == here["proj:code"]
+            assert file.tags()["RS_OTL_TILE"] == str(layout["chip_size"][0])
     item = collection.get_item("s3-r0-c0")
     assert item.get_single_link("emb:source-data").href == (folder / "s3.tif").as_uri()
     encoder = item.get_single_link("emb:model").href
     assert encoder == (folder / "encoder" / "item.json").as_uri()
-    assert (alone / "blocks" / "s3" / item.assets["embedding"].href).is_file()
     with rasterio.open(folder / "s3.tif") as scene:
-        assert item.properties["proj:code"] == scene.crs.to_string()
         west, south, east, north = transform_bounds(scene.crs, "EPSG:4326", *scene.bounds)
     assert item.bbox == pytest.approx([west, south, east, north], abs=1e-4)
 
@@ -135,24 +145,6 @@ def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
     assert not (folder / "bad" / "failed.parquet").exists()
     other = plan(folder, "bad", "--image-size", 64, check=2)
     assert "bad: planned with image_size 32, now 64" in other.stderr
-
-
-def test_the_items_of_a_catalog_are_rows_that_any_process_opens(tmp_path):
-    draw_catalog(tmp_path, count=2, side=64)
-    make_encoder(
-        tmp_path / "encoder", units="surface reflectance x 10,000", scale=10_000.0,
-        architecture="test_resnet", quantity=Quantity.SURFACE,
-    )  # fmt: skip
-    for scenes in (2, 0):
-        told = rs_otl_here("embed", "--plan", "catalog.json", *WORDS, "-o", "a", cwd=tmp_path)
-        assert told.stdout == f"a: 2 scenes in 2 blocks, {scenes} scenes new, 0 changed\n"
-    told = rs_otl_here("embed", tmp_path / "a")
-    assert "2 of 2 blocks embedded" in told.stdout
-    item = next(pystac.Collection.from_file(str(tmp_path / "a" / "collection.json")).get_items())
-    assert item.id == "S2A_33TVM_20230701_0_L2A-r0-c0"
-    assert item.datetime.isoformat().startswith("2023-07-01T10:00")
-    assert item.get_single_link("emb:source-data").href.endswith("S2A_33TVM_20230701_0_L2A.json")
-    assert len(files(tmp_path / "a")) == 2
 
 
 def test_an_address_with_a_secret_is_kept_nowhere(folder, tmp_path):

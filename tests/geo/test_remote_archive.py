@@ -8,11 +8,13 @@ import threading
 import time
 
 import pyarrow.parquet as pq
+import pystac
 import pytest
 from command_line import rs_otl_here
 from drawn_catalog import draw_catalog, items_of
 from geo_scenes import make_encoder
 from served import serving_apart
+from valid_stac import refuse_no_stac
 
 from rs_otl.spec import Quantity
 
@@ -67,6 +69,13 @@ def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_
             killer.join(timeout=10)
         assert left[0] > 0
         assert "20 blocks" in told.stdout
+        collection = pystac.Collection.from_file(str(folder / "dask" / "collection.json"))
+        items = sorted(collection.get_items(), key=lambda item: item.id)
+        refuse_no_stac(collection, *items)
+        assert items[0].id == "S2A_33TVM_20230701_0_L2A-r0-c0"
+        assert items[0].datetime.isoformat().startswith("2023-07-01T10:00")
+        source = f"{address}/scenes/S2A_33TVM_20230701_0_L2A/S2A_33TVM_20230701_0_L2A.json"
+        assert items[0].get_single_link("emb:source-data").href == source
         one = files(folder / "alone")
         assert len(one) == COUNT
         assert files(folder / "dask") == one
