@@ -198,6 +198,21 @@ def is_archive(path: Any) -> bool:
     return isinstance(path, str | Path) and (Path(path) / SETTINGS).is_file()
 
 
+def embeddings_in(source: Path) -> list[Path]:
+    """Return the files of embeddings of an archive; what is no archive is a file itself.
+
+    Raises:
+        InputError: The archive has none yet.
+    """
+    if not is_archive(source):
+        return [source]
+    standing = [row.path(source, ".tif") for row in _rows(source) if _stands(source, row)]
+    files = [path for path in standing if path.is_file()]  # a block without data has none
+    if not files:
+        raise InputError(f"{source}: nothing is embedded yet; `rs-otl embed {source}` does it")
+    return files
+
+
 def plan_archive(
     scenes: Sequence[str | Path | Source],
     encoder: "str | Path | Encoder",

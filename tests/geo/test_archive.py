@@ -79,11 +79,29 @@ def test_blocks_are_the_scene_cut_in_pieces_and_embeddings_like_any(folder, alon
             columns += file.width
     assert columns == whole.shape[2]
     assert np.isnan(whole[:, :, -1]).all()
-    # A place in the second block is found again there, as a chip of the scene that it is of.
-    x, y = place @ (130.5, 0.5)
-    rs_otl_here("search", blocks[1], "--query", f"{x},{y}", "-n", 1, "-o", folder / "hit.geojson")
-    hit = geopandas.read_file(folder / "hit.geojson")
-    assert len(hit) == 1
+
+
+def test_hits_in_an_archive_are_those_in_the_whole_scene_across_all_seams(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(archives, "BLOCK", 48)
+    grid = ("--encoder", folder / "encoder", "--tile", 32, "--stride", 16)
+    write(tmp_path / "s.tif", draw(150, 130, seed=5).astype(np.uint8))
+    rs_otl_here("embed", "s.tif", *grid, "-o", "whole.tif", cwd=tmp_path)
+    told = rs_otl_here("embed", "--plan", "s.tif", *grid, "-o", "archive", cwd=tmp_path)
+    assert "1 scenes in 12 blocks" in told.stdout
+    rs_otl_here("embed", "archive", cwd=tmp_path)
+    with rasterio.open(tmp_path / "s.tif") as file:
+        x, y = file.transform @ (50, 49)
+    hits = []
+    for source in ("whole.tif", "archive"):
+        out = tmp_path / f"{source}.geojson"
+        rs_otl_here("search", source, "--query", f"{x},{y}", "-o", out, cwd=tmp_path)
+        hits.append(geopandas.read_file(out))
+    assert len(hits[0]) > 8
+    for name in ("scene", "row", "column"):
+        assert hits[0][name].equals(hits[1][name])
+    assert hits[0].geometry.geom_equals_exact(hits[1].geometry, 1e-7).all()
 
 
 def test_items_are_stac_say_what_is_in_their_files_and_lead_to_scene_and_encoder(alone, folder):

@@ -16,6 +16,8 @@ from geo_scenes import make_encoder
 from served import serving_apart
 from valid_stac import refuse_no_stac
 
+from rs_otl.errors import InputError
+from rs_otl.geo import search
 from rs_otl.spec import Quantity
 
 WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
@@ -164,3 +166,33 @@ def test_times_and_places_that_are_none_or_choose_nothing_are_one_line(folder, t
         assert said in told
         assert len(told.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_and_an_index_of_it_are_searched_by_area_and_date(folder, tmp_path):
+    rs_otl_here("embed", "--plan", "served/catalog.json", "--datetime", "../2023-07-08", *WORDS,
+                "-o", tmp_path / "archive", cwd=folder)  # fmt: skip
+    with pytest.raises(InputError, match="nothing is embedded yet"):
+        search(tmp_path / "archive", (400_100, 4_999_900), tmp_path / "no.geojson")
+    rs_otl_here("embed", "archive", cwd=tmp_path)
+    told = rs_otl_here("index", "archive", "-o", "index", cwd=tmp_path)
+    assert "8 files" in told.stdout
+    # The scenes lie side by side, 640 m wide, one of each day.
+    place = ("--query", "400100,4999900", "-n", 50)
+    for source in ("archive", "index"):
+        for words, days in (
+            ((), range(1, 9)),
+            (("--datetime", "2023-07-03/2023-07-06"), range(3, 7)),
+            (("--within", "401920,4990000,403840,5010000"), range(4, 7)),
+            (("--within", "401920,4990000,403840,5010000", "--datetime", "2023-07-05/.."), (5, 6)),
+        ):
+            out = tmp_path / f"{source}-{len(words)}-{days[0]}.geojson"
+            rs_otl_here("search", source, *place, *words, "-o", out, cwd=tmp_path)
+            scenes = {hit["properties"]["scene"] for hit in json.loads(out.read_text())["features"]}
+            assert scenes == {f"S2A_33TVM_202307{day:02}_0_L2A" for day in days}
+        none = rs_otl_here("search", source, *place, "--datetime", "2022", "-o", "x.json",
+                           cwd=tmp_path, check=2)  # fmt: skip
+        assert "rs-otl: --datetime 2022: no tile of" in none.stderr
+    (tmp_path / "block.tif").write_bytes(next(iter(files(tmp_path / "archive").values())))
+    undated = rs_otl_here("search", "block.tif", *place, "--datetime", "2022", "-o", "x.json",
+                          cwd=tmp_path, check=2)  # fmt: skip
+    assert "block.tif does not say when it was taken; expected an archive" in undated.stderr
