@@ -195,6 +195,13 @@ def test_a_search_gives_the_items_of_all_its_pages(tmp_path):
         server.answer["/"] = json.dumps(landing)
         with pytest.raises(InputError, match=r"expected a search, such as http.*collections=NAME"):
             scenes_of(f"{server.address}/")
+        # A catalog in a catalog that is not there is no scene, and says so.
+        (tmp_path / "scenes" / "collection.json").unlink()
+        (lost,) = scenes_of(f"{server.address}/catalog.json", whole=False)
+        with pytest.raises(InputError, match=r"scenes/collection.json: cannot be read \(HTTP 404"):
+            Scene(lost)
+        with pytest.raises(InputError, match=r"scenes/collection.json: cannot be read \(HTTP 404"):
+            scenes_of(f"{server.address}/catalog.json")
 
 
 def test_times_and_boxes_meet_as_stac_says():
