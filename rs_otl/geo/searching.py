@@ -515,7 +515,7 @@ def _apart(
     kept: list[tuple[float, int, int, int]] = []
     for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate
-        corner = np.array([row, column]) + scenes[number].grid.before
+        corner = np.array([row, column], np.int64) + np.array(scenes[number].grid.before)
         others = np.array(taken[wholes[number]]).reshape(-1, 2)
         apart = np.abs(others - corner).max(1) >= scenes[number].grid.tile
         if apart.all():
