@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 import pystac
@@ -36,12 +37,25 @@ def folder(tmp_path_factory):
     return root
 
 
+@contextmanager
+def two_dask_workers():
+    """Start a scheduler with two workers, forks of one process that has imported PyTorch."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        distributed.utils.get_mp_context().set_forkserver_preload(
+            ["distributed", "rs_otl.geo.archive", "rs_otl.models"]
+        )
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster:
+            yield cluster
+
+
 def files(archive):
     return {path.name: path.read_bytes() for path in archive.glob("blocks/*/*.tif")}
 
 
 def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_one(folder):
-    distributed = pytest.importorskip("distributed")
     with serving_apart(folder / "served", drop_every=25) as address:
         catalog = f"{address}/catalog.json"
         told = rs_otl_here("embed", "--plan", catalog, *WORDS, "-o", "alone", cwd=folder)
@@ -53,9 +67,7 @@ def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_
         for shard in ("0/2", "1/2"):
             told = rs_otl_here("embed", "shards", "--shard", shard, cwd=folder)
             assert "shards: 10 of 10 blocks embedded" in told.stdout
-        with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster:
+        with two_dask_workers() as cluster:
             left = []
 
             def kill():
