@@ -81,6 +81,23 @@ def embed(
             "--plan", help="Only plan: make or extend an archive, which `embed DIR` embeds."
         ),
     ] = False,
+    when: Annotated[
+        str | None,
+        typer.Option(
+            "--datetime",
+            metavar="DATE[/DATE]",
+            help="Plan only STAC items of this time, such as 2024-05/2024-08 or 2024-05-01/..",
+            show_default=False,
+        ),
+    ] = None,
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEST,SOUTH,EAST,NORTH",
+            help="Plan only STAC items that meet this box, in degrees.",
+            show_default=False,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -126,6 +143,7 @@ def embed(
         fixed["precision"] = None if precision == "auto" else precision
         fixed["dtype"] = None if dtype == "float32" else dtype
         fixed["dry_run"] = dry_run or None
+        fixed |= {"datetime": when, "bbox": bbox}
         _refuse(fixed, f"{scenes[0]} is planned already, with all that it depends on")
         _work(Path(scenes[0]), shard, workers, dask, progress, as_json)
         return
@@ -137,9 +155,10 @@ def embed(
     if plan:
         _refuse({"pca": pca}, "principal components would be of each block alone")
         _refuse({"dry_run": dry_run or None}, "--plan embeds nothing by itself")
-        planned = settings | {"precision": precision, "dtype": dtype}
-        _plan(named, encoder, output, planned, progress, as_json)
+        planned = settings | {"precision": precision, "dtype": dtype, "datetime": when}
+        _plan(named, encoder, output, planned | {"bbox": bbox}, progress, as_json)
         return
+    _refuse({"datetime": when, "bbox": bbox}, "chooses what --plan plans")
     if dry_run:
         from rs_otl.geo.planning import plan_embedding
 

@@ -34,7 +34,8 @@ def search(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            help="GeoTIFFs that `rs-otl embed` made, an index of them, or scenes: " + SCENES_HELP
+            help="GeoTIFFs or archives that `rs-otl embed` made, an index of them, or scenes: "
+            + SCENES_HELP
         ),
     ],
     query: Annotated[
@@ -60,6 +61,16 @@ def search(
         typer.Option(
             metavar="LEFT,BOTTOM,RIGHT,TOP",
             help="Only hits whose centres lie in this box.",
+            show_default=False,
+        ),
+    ] = None,
+    when: Annotated[
+        str | None,
+        typer.Option(
+            "--datetime",
+            metavar="DATE[/DATE]",
+            help="When scenes with hits were taken, such as 2024-05/2024-08 or 2024-05-01/..; for "
+            "archives, indexes of them, and STAC items.",
             show_default=False,
         ),
     ] = None,
@@ -94,6 +105,7 @@ def search(
         output,
         unlike=unlike or [],
         within=within,
+        datetime=when,
         encoder=encoder,
         count=count,
         query_crs=query_crs,

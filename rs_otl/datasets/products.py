@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 import rasterio
@@ -426,7 +427,7 @@ class _Header(NamedTuple):
 
 def _opened(product: Product, path: str) -> rasterio.DatasetReader:
     if product.remote and path.startswith("/vsi"):
-        return open_remote(path, product.name)
+        return open_remote(path, f"{product.name}: {PurePosixPath(urlsplit(path).path).name}")
     with gdal():
         return rasterio.open(path)
 

@@ -30,6 +30,7 @@ from rs_otl.datasets.raster import (
     reason_of,
 )
 from rs_otl.datasets.remote import first_bytes, gdal_address, is_address, public
+from rs_otl.datasets.wanted import Box, Interval
 from rs_otl.errors import InputError
 
 # Of addresses, what is a raster by its name; what has another name is looked into.
@@ -55,6 +56,7 @@ class Source:
         datetime: When it was taken, as the STAC item says it.
         version: What changes with the files, as far as the STAC item says it: checksums, or when
             it was updated; empty where it does not.
+        reason: Why it cannot be opened, if that is known already.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Source:
     collection: str = ""
     datetime: str = ""
     version: str = ""
+    reason: str = ""
 
     @property
     def short(self) -> str:
@@ -90,6 +93,8 @@ class Source:
         Raises:
             InputError: It is no raster, or its files do not go together.
         """
+        if self.reason:
+            raise InputError(self.reason)
         if self.product is not None:
             return open_product(self.product, opened)
         if self.mosaic is not None:
@@ -107,7 +112,14 @@ class Source:
                 raise UnreadableError(path, reason) from None
 
 
-def scenes_of(source: Any, asset: str | None = None) -> list[Any]:
+def scenes_of(
+    source: Any,
+    asset: str | None = None,
+    *,
+    interval: Interval | None = None,
+    bbox: Box | None = None,
+    whole: bool = True,
+) -> list[Any]:
     """Find the scenes that a user names.
 
     Args:
@@ -117,22 +129,38 @@ def scenes_of(source: Any, asset: str | None = None) -> list[Any]:
             ``#asset=NAME,...``. Anything else, such as an open dataset, stays as it is.
         asset: The assets of each STAC item to take, joined with commas; by default those that are
             its bands.
+        interval: Of STAC items only those taken in it.
+        bbox: Of STAC items only those that meet this box in degrees.
+        whole: Whether to refuse STAC of which an item makes no scene; else opening that item says
+            why.
 
     Returns:
-        What :class:`rs_otl.datasets.scene.Scene` opens, at least one. A plain path stays one.
+        What :class:`rs_otl.datasets.scene.Scene` opens, at least one if nothing restricts them. A
+        plain path stays one.
 
     Raises:
         InputError: Nothing is there, or an item has no assets that make a scene.
     """
-    if not isinstance(source, str | Path):
-        return [source]
     text, found, named = str(source).partition(_WITH_ASSETS)
     wanted = named if found and asset is None else asset
     assets = None if wanted is None else [name.strip() for name in wanted.split(",")]
-    if is_stac(text):
+    written = isinstance(source, str | Path)
+    if written and is_stac(text):
         from rs_otl.datasets.stac import stac_scenes
 
-        return list(stac_scenes(text, assets))
+        scenes = []
+        for scene in stac_scenes(text, assets, interval, bbox):
+            if scene.reason and whole:
+                raise InputError(scene.reason)
+            scenes.append(scene)
+        return scenes
+    if interval is not None or bbox is not None:
+        option = "--bbox" if interval is None else "--datetime"
+        raise InputError(
+            f"{option}: chooses among STAC items, {public(text)} is none; leave it out"
+        )
+    if not written:
+        return [source]
     if assets is not None:
         raise InputError(f"--asset {wanted}: is for STAC items, {public(text)} is none")
     if is_address(text):

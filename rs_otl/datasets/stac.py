@@ -3,10 +3,10 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from rs_otl.datasets.products import NOT_OF_LANDSAT, File, Product, StacBand, bands_said
 from rs_otl.datasets.raster import gdal_name
@@ -20,6 +20,7 @@ from rs_otl.datasets.remote import (
     timeouts,
 )
 from rs_otl.datasets.sources import Source
+from rs_otl.datasets.wanted import Box, Interval, boxes_meet
 from rs_otl.errors import InputError
 from rs_otl.extras import require_extra
 from rs_otl.sensors import described, sensor_of
@@ -31,6 +32,8 @@ _PICTURES = {"thumbnail", "overview", "metadata"}
 _MEASURED = {"data", "reflectance", "backscatter", "amplitude"}
 _RADAR = ("vv", "vh", "hh", "hv")
 _SHOWN = 12
+# What STAC that is damaged, or is none, makes of reading it.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class _Asset(NamedTuple):
@@ -42,7 +45,21 @@ class _Asset(NamedTuple):
     jp2: bool
 
 
-def stac_scenes(address: str, assets: Sequence[str] | None = None) -> Iterator[Source]:
+class _Found(NamedTuple):
+    """An item, where it was read, and whether that is its own place; or why there is none."""
+
+    item: dict[str, Any]
+    base: str
+    own: bool
+    reason: str = ""
+
+
+def stac_scenes(
+    address: str,
+    assets: Sequence[str] | None = None,
+    interval: Interval | None = None,
+    bbox: Box | None = None,
+) -> Iterator[Source]:
     """Find the scenes that STAC describes.
 
     Args:
@@ -50,23 +67,41 @@ def stac_scenes(address: str, assets: Sequence[str] | None = None) -> Iterator[S
             then with all items of a collection), or of a search: ``.../search?collections=...``.
             A path, or an address.
         assets: Those that make a scene, by name; by default the bands, see :func:`item_scene`.
+        interval: When scenes were taken; servers are asked for no others.
+        bbox: Which box in degrees those of the items meet, likewise.
 
     Yields:
-        A scene for each item.
+        A scene for each item; for one that makes none, what says why when it is opened.
 
     Raises:
-        InputError: It cannot be read, is no STAC, holds no items, or an item makes no scene.
+        InputError: It cannot be read, is no STAC, or holds no items.
     """
     require_extra("stac", f"{public(address)}: STAC")
+    asked = {} if interval is None else {"datetime": str(interval)}
+    if bbox is not None:
+        asked["bbox"] = ",".join(map(str, bbox))
     number = 0
-    for number, (item, base, own) in enumerate(_items(address), start=1):  # noqa: B007
-        yield item_scene(item, base, own, assets)
-    if not number:
+    for number, found in enumerate(_items(address, asked), start=1):  # noqa: B007
+        item, base, own, reason = found
+        name = _name(item, base, own)[0]
+        try:
+            if reason:
+                raise InputError(f"{name}: {reason}")
+            if interval is not None and not interval.meets(item.get("properties") or {}):
+                continue
+            if bbox is not None and not boxes_meet(bbox, item.get("bbox") or ()):
+                continue
+            yield item_scene(item, base, own, assets)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = str(error) if isinstance(error, InputError) else f"{name}: {_why(error)}"
+            known = str(item.get("id") or PurePosixPath(urlsplit(base).path).stem)
+            yield Source(name, id=known, reason=why)
+    if not number and not asked:
         raise InputError(f"{public(address)}: holds no STAC items; expected some")
 
 
-def _items(address: str) -> Iterator[tuple[dict[str, Any], str, bool]]:
-    """Give items, where each was read, and whether that is its own place."""
+def _items(address: str, asked: Mapping[str, str]) -> Iterator[_Found]:
+    """Give the items, and what should be one and cannot be read."""
     import pystac
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
@@ -78,10 +113,10 @@ def _items(address: str) -> Iterator[tuple[dict[str, Any], str, bool]]:
             warnings.simplefilter("ignore")
             if address.partition("://")[0].lower() not in ("http", "https") and is_address(address):
                 raise InputError(f"{public(address)}: STAC is read from files and https://")
-            first = json.loads(reader.read_text(address))
+            first = json.loads(reader.read_text(_asking(address, asked)))
             kind = first.get("type") if isinstance(first, dict) else None
             if kind == "Feature" and "assets" in first:
-                yield first, address, True
+                yield _Found(first, address, True)
             elif kind == "FeatureCollection":
                 yield from _of_pages(first, address, reader)
             elif kind in ("Catalog", "Collection") or (kind is None and "links" in first):
@@ -92,46 +127,73 @@ def _items(address: str) -> Iterator[tuple[dict[str, Any], str, bool]]:
                         f"{public(links['search'])}?collections=NAME&bbox=W,S,E,N&datetime=..."
                     )
                 if kind == "Collection" and "items" in links:
-                    pages = urljoin(address, links["items"])
+                    pages = _asking(urljoin(address, links["items"]), asked)
                     yield from _of_pages(json.loads(reader.read_text(pages)), pages, reader)
                     return
                 top = reader.read_stac_object(address)
                 if not isinstance(top, pystac.Catalog):
                     raise InputError(f"{public(address)}: no STAC catalog")
-                for item in top.get_items(recursive=True):
-                    where = item.get_self_href() or address
-                    yield item.to_dict(include_self_link=True, transform_hrefs=False), where, True
+                yield from _below(top, reader, {address})
             else:
                 raise InputError(
                     f"{public(address)}: JSON that is no STAC; expected an item, an item "
                     "collection, a catalog or a search"
                 )
-    except APIError as error:
-        status = getattr(error, "status_code", None)
-        reason = f"HTTP {status}" if status else failure_in_words(error)
-        raise InputError(f"{public(address)}: cannot be read ({reason})") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (*_BROKEN, APIError, pystac.STACError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{public(address)}: no STAC that can be read ({_plain(error)})") from None
-    except pystac.STACError as error:
-        raise InputError(f"{public(address)}: no STAC that can be read ({_plain(error)})") from None
+        raise InputError(f"{public(address)}: {_why(error)}") from None
 
 
-def _of_pages(
-    page: dict[str, Any], address: str, reader: Any
-) -> Iterator[tuple[dict[str, Any], str, bool]]:
+def _asking(address: str, asked: Mapping[str, str]) -> str:
+    """Add to the address of a search, or of a server's items, what it does not ask for yet."""
+    parts = urlsplit(address)
+    if not is_address(address) or not parts.path.rstrip("/").endswith(("/search", "/items")):
+        return address
+    said = parse_qs(parts.query)
+    more = urlencode({key: value for key, value in asked.items() if key not in said}, safe=",:/")
+    return parts._replace(query="&".join(filter(None, (parts.query, more)))).geturl()
+
+
+def _below(catalog: Any, reader: Any, seen: set[str]) -> Iterator[_Found]:
+    """Give the items of a catalog, then those of the catalogs in it."""
+    import pystac
+    from pystac_client.exceptions import APIError
+
+    links = [(rel, link) for rel in ("item", "child") for link in catalog.get_links(rel)]
+    for rel, link in links:
+        where = str(link.get_absolute_href())
+        if where in seen:
+            continue
+        seen.add(where)
+        try:
+            below = reader.read_stac_object(where)
+            if isinstance(below, pystac.Catalog) == (rel == "item"):
+                raise ValueError(f"expected what its link calls {rel}")
+        except (*_BROKEN, APIError, pystac.STACError) as error:
+            yield _Found({}, where, True, _why(error))
+            continue
+        if rel == "child":
+            yield from _below(below, reader, seen)
+            continue
+        item = below.to_dict(include_self_link=True, transform_hrefs=False)
+        yield _Found(item, where, True)
+
+
+def _of_pages(page: dict[str, Any], address: str, reader: Any) -> Iterator[_Found]:
     """Give the items of an item collection, and of those that follow it."""
     from pystac import Link
 
     while True:
-        for item in page["features"]:
-            if "stac_version" not in item or "assets" not in item:
-                raise InputError(
-                    f"{public(address)}: features that are no STAC items; expected an item "
-                    "collection, or a tile index with a column location as .gpkg"
-                )
-            yield item, address, False
+        items = [isinstance(item, dict) and "assets" in item for item in page["features"]]
+        if items and not any(items):
+            raise InputError(
+                f"{public(address)}: features that are no STAC items; expected an item "
+                "collection, or a tile index with a column location as .gpkg"
+            )
+        for item, plain in zip(page["features"], items, strict=True):
+            said = item if isinstance(item, dict) else {}
+            yield _Found(said, address, False, "" if plain else "no STAC item, it has no assets")
         following = [link for link in page.get("links", ()) if link.get("rel") == "next"]
         if not following or not page["features"]:
             return
@@ -139,8 +201,26 @@ def _of_pages(
         page = json.loads(reader.read_text(Link.from_dict(following[0])))
 
 
-def _plain(error: Exception) -> str:
-    return " ".join(public(str(error)).split())[:200] or type(error).__name__
+def _why(error: Exception) -> str:
+    """Say in a few words why STAC cannot be read."""
+    from pystac_client.exceptions import APIError
+
+    if isinstance(error, APIError):
+        status = getattr(error, "status_code", None)
+        return f"cannot be read ({f'HTTP {status}' if status else failure_in_words(error)})"
+    said = " ".join(public(str(error)).split())[:200] or type(error).__name__
+    return f"no STAC that can be read ({said})"
+
+
+def _name(item: dict[str, Any], base: str, own: bool) -> tuple[str, str]:
+    """Return what an item is called, and where its links begin."""
+    if own:
+        return public(base), base
+    links = item.get("links")
+    for link in links if isinstance(links, list) else ():
+        if link.get("rel") == "self" and is_address(str(link.get("href"))):
+            return public(str(link["href"])), str(link["href"])
+    return f"{public(base)}#{item.get('id')}", base
 
 
 def item_scene(
@@ -162,12 +242,7 @@ def item_scene(
     Raises:
         InputError: There is no such asset, or it is not plain which make the scene.
     """
-    name = public(base) if own else f"{public(base)}#{item.get('id')}"
-    if not own:
-        links = (link.get("href") for link in item.get("links", ()) if link.get("rel") == "self")
-        address = next((str(href) for href in links if is_address(str(href))), None)
-        if address is not None:
-            name, base = public(address), address
+    name, base = _name(item, base, own)
     found = _assets(item, base, name)
     properties = item.get("properties") or {}
     hint = " ".join(

@@ -21,16 +21,17 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from rs_otl.datasets.raster import RASTER_ERRORS
+from rs_otl.datasets.raster import RASTER_ERRORS, gdal
 from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import Source, scenes_of
+from rs_otl.datasets.wanted import Box, Interval, box_of
 from rs_otl.errors import InputError, without_notes
 from rs_otl.files import atomic_write, refuse_existing, refuse_unwritable, unwritten
 from rs_otl.geo.cells import SceneCells
@@ -38,10 +39,12 @@ from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
 from rs_otl.geo.storage import check_dtype, fit_storage
-from rs_otl.geo.workers import work_off
-from rs_otl.models import Encoder, load_encoder
+from rs_otl.geo.workers import take_gpu, work_off
 from rs_otl.progress import tracked
 from rs_otl.spec import Pool, Values, load_size, validated
+
+if TYPE_CHECKING:  # PyTorch takes seconds, which a process that only gives out blocks saves
+    from rs_otl.models import Encoder
 
 SETTINGS, MANIFEST = "archive.json", "manifest.parquet"
 FAILED, COLLECTION = "failed.parquet", "collection.json"
@@ -195,9 +198,24 @@ def is_archive(path: Any) -> bool:
     return isinstance(path, str | Path) and (Path(path) / SETTINGS).is_file()
 
 
+def embeddings_in(source: Path) -> list[Path]:
+    """Return the files of embeddings of an archive; what is no archive is a file itself.
+
+    Raises:
+        InputError: The archive has none yet.
+    """
+    if not is_archive(source):
+        return [source]
+    standing = [row.path(source, ".tif") for row in _rows(source) if _stands(source, row)]
+    files = [path for path in standing if path.is_file()]  # a block without data has none
+    if not files:
+        raise InputError(f"{source}: nothing is embedded yet; `rs-otl embed {source}` does it")
+    return files
+
+
 def plan_archive(
     scenes: Sequence[str | Path | Source],
-    encoder: str | Path | Encoder,
+    encoder: "str | Path | Encoder",
     out: str | Path,
     *,
     tile: int | None = None,
@@ -209,12 +227,15 @@ def plan_archive(
     pool: str | None = None,
     precision: str = "auto",
     dtype: str = "float32",
+    datetime: str | None = None,
+    bbox: str | Sequence[float] | None = None,
     progress: bool = False,
 ) -> Planned:
     """Plan the embedding of many scenes: write a manifest with a row for each block of them.
 
     Of scenes only some pixels are read. An archive may be planned again, with the same settings:
-    scenes are added, and those that have changed are embedded anew.
+    scenes are added, and those that have changed are embedded anew. What stands of a scene that
+    can no longer be opened stays.
 
     Args:
         scenes: Paths or addresses, or what STAC describes
@@ -230,6 +251,9 @@ def plan_archive(
         pool: What a vision transformer's features are made of.
         precision: ``float32``, ``bf16``, or ``auto``: bf16 where this hardware multiplies it.
         dtype: Numbers that are written; the scales of ``int8`` are those of each block.
+        datetime: Of STAC catalogs, item collections and searches only items of this time, in
+            STAC's words: ``2024-05-01``, ``2024-05/2024-08``, ``2024-05-01/..``.
+        bbox: Likewise those that meet this box: west, south, east, north in degrees.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -238,6 +262,10 @@ def plan_archive(
     Raises:
         InputError: The encoder or the folder cannot be used, or the archive has other settings.
     """
+    from rs_otl.models import load_encoder
+
+    interval = None if datetime is None else Interval.of(datetime)
+    box = None if bbox is None else box_of(bbox)
     out = Path(out)
     if not is_archive(out):
         refuse_existing(out, "exists already and is no archive: name another", may_be_empty=True)
@@ -251,15 +279,26 @@ def plan_archive(
         _refuse_other_settings(out, settings)
         for row in _rows(out):
             before.setdefault(row.source, []).append(row)
-    given = {_place(scene): scene for each in scenes for scene in _sources(each)}
+    given = {_place(scene): scene for each in scenes for scene in _sources(each, interval, box)}
+    if not given:
+        raise InputError(
+            f"{', '.join(public(str(each)) for each in scenes)}: no scene of this time and place; "
+            "expected some (--datetime, --bbox)"
+        )
     names = _names(given, {place: rows[0].scene for place, rows in before.items()})
     planned = functools.partial(_planned, encoder, settings)
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
         coming = threads.map(planned, given.values(), [names[place] for place in given])
         found = dict(zip(given, tracked(coming, "Planning", progress, len(given)), strict=True))
     new = found.keys() - before.keys()
+    failed = {place: each[0].reason for place, each in found.items() if each[0].reason}
     changed = [
-        place for place in found if place not in new and _differ(before[place], found[place])
+        place
+        for place in found
+        if place not in new
+        and _differ(before[place], found[place])
+        # What cannot be opened today may be the same: its rows and blocks stay.
+        and not (place in failed and before[place][0].key)
     ]
     rows = before | {place: found[place] for place in found if place in new or place in changed}
     try:
@@ -271,13 +310,15 @@ def plan_archive(
             _remove_stale(out, found[place])
     except OSError as error:
         raise unwritten(out, error) from error
+    if failed or (out / FAILED).exists():
+        _gather(out, settings, worked=False)
     return Planned(
         path=out,
         scenes=len(rows),
         blocks=sum(not row.reason for each in rows.values() for row in each),
         new=len(new),
         changed=len(changed),
-        failed={place: each[0].reason for place, each in found.items() if each[0].reason},
+        failed=failed,
     )
 
 
@@ -344,7 +385,7 @@ def embed_archive(
 
 
 def _settings(
-    encoder: Encoder,
+    encoder: "Encoder",
     tile: int | None,
     stride: int | None,
     bands: Sequence[str] | None,
@@ -400,12 +441,12 @@ def _refuse_other_settings(archive: Path, settings: Settings) -> None:
             )
 
 
-def _sources(scene: str | Path | Source) -> list[Any]:
+def _sources(scene: str | Path | Source, interval: Interval | None, bbox: Box | None) -> list[Any]:
     """Find the scenes that a name stands for, by names that hold wherever the program runs."""
     path, *assets = str(scene).split("#asset=") if isinstance(scene, str | Path) else ("",)
     if path and not is_address(path):
         scene = "#asset=".join([str(Path(path).absolute()), *assets])
-    return scenes_of(scene)
+    return scenes_of(scene, interval=interval, bbox=bbox, whole=False)
 
 
 def _place(scene: Any) -> str:
@@ -432,7 +473,7 @@ def _differ(before: Sequence[Row], now: Sequence[Row]) -> bool:
     return [(row.key, row.reason) for row in before] != [(row.key, row.reason) for row in now]
 
 
-def _planned(encoder: Encoder, settings: Settings, source: Any, name: str) -> list[Row]:
+def _planned(encoder: "Encoder", settings: Settings, source: Any, name: str) -> list[Row]:
     """Make the rows of a scene, at least one."""
     opened = _SOURCE.dump_json(source).decode() if isinstance(source, Source) else ""
     row = Row("", name, _place(source), opened, "", "", 0, 0, 0, 0, "")
@@ -475,7 +516,8 @@ def _key(row: Row, facts: Iterable[str]) -> str:
 
 def _datetime(scene: Scene) -> datetime:
     """Return when a scene was taken, else when its file was written."""
-    said = scene.dataset.tags().get("TIFFTAG_DATETIME", "")
+    with gdal(scene.remote):
+        said = scene.dataset.tags().get("TIFFTAG_DATETIME", "")
     with suppress(ValueError):
         return datetime.strptime(said.strip(), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
     with suppress(OSError):
@@ -529,8 +571,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder(settings: Settings) -> Encoder:
+def _encoder(settings: Settings) -> "Encoder":
     """Load the encoder, once in a process."""
+    from rs_otl.models import load_encoder
+
+    take_gpu()
     encoder = load_encoder(
         settings.encoder,
         image_size=settings.image_size,
@@ -579,7 +624,7 @@ class _SceneError(Exception):
         self.passing = any(isinstance(cause, (*RASTER_ERRORS, OSError)) for cause in causes)
 
 
-def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Outcome:
+def _made(archive: Path, settings: Settings, row: Row, encoder: "Encoder") -> _Outcome:
     out, mark = row.path(archive, ".tif"), row.path(archive, ".json")
     with _folder_aside(archive, out) as folder:
         cells, store = _embedded(folder / "block.f32", settings, row, encoder, out)
@@ -616,7 +661,7 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: Encoder) -> _Out
 
 
 def _embedded(
-    path: Path, settings: Settings, row: Row, encoder: Encoder, out: Path
+    path: Path, settings: Settings, row: Row, encoder: "Encoder", out: Path
 ) -> tuple[SceneCells, Store]:
     """Embed a block to a file aside.
 

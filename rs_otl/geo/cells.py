@@ -1,7 +1,8 @@
 """The embeddings of a scene's cells: computed from the scene, or read from a file of them."""
 
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -70,6 +71,11 @@ class Cells:
         raise NotImplementedError
 
     @property
+    def taken(self) -> str:
+        """When its scene was taken, in ISO 8601; empty where nothing says it."""
+        raise NotImplementedError
+
+    @property
     def stem(self) -> str:
         """What files made of it are called, without a suffix."""
         return made_printable(Path(self.name).stem)
@@ -130,6 +136,11 @@ class SceneCells(Cells):
     encoder: "Encoder"
     bands: list[int]
     timer: "Timer"
+
+    @property
+    def taken(self) -> str:
+        """When the scene was taken, as its STAC item says."""
+        return "" if self.scene.origin is None else self.scene.origin.datetime
 
     @classmethod
     def over(
@@ -253,6 +264,14 @@ class FileCells(Cells):
             file,
         )
 
+    @property
+    def taken(self) -> str:
+        """When its scene was taken, as the STAC item beside the file says."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            item = json.loads(Path(self.name).with_suffix(".json").read_text(encoding="utf-8"))
+            return str(item["properties"]["datetime"] or "")
+        return ""
+
     def rows(self) -> Iterator[NDArray[np.float32]]:
         """Read one row of cells after another."""
         rows, columns = self.grid.rows, self.grid.columns
@@ -309,14 +328,13 @@ def _transform_of(file: rasterio.DatasetReader, grid: TileGrid) -> Affine:
     return pixels if file.crs is None and np.allclose(transform[:6], shown[:6]) else transform
 
 
+def grid_of(made: Provenance) -> TileGrid:
+    """Return the cells of a file by what it says."""
+    return TileGrid(*made.scene_size, made.tile, made.stride, made.before, made.after)
+
+
 def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
-    grid = TileGrid(
-        *provenance.scene_size,
-        provenance.tile,
-        provenance.stride,
-        provenance.before,
-        provenance.after,
-    )
+    grid = grid_of(provenance)
     if (file.height, file.width) != (grid.rows, grid.columns):
         raise InputError(
             f"{file.name}: {file.height:,} x {file.width:,} cells, by its tags it had "

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.projection import Projection, fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.storage import Storage, check_dtype, fit_storage
-from rs_otl.models import Encoder, load_encoder
 from rs_otl.spec import Values
+
+if TYPE_CHECKING:  # PyTorch takes seconds, and writing what is embedded needs none
+    from rs_otl.models import Encoder
 
 _TIFF, _PARQUET, _ZARR = (".tif", ".tiff"), (".parquet", ".geoparquet"), (".zarr",)
 
@@ -58,7 +60,7 @@ class EmbedResult:
 
 def embed(
     scenes: SceneLike | Sequence[SceneLike],
-    encoder: str | Path | Encoder,
+    encoder: "str | Path | Encoder",
     out: str | Path,
     *,
     tile: int | None = None,
@@ -125,6 +127,8 @@ def embed(
     if suffix in _ZARR:
         require_extra("zarr", f"{out}: Zarr")
     check_dtype(dtype)
+    from rs_otl.models import load_encoder
+
     encoder = load_encoder(
         encoder, image_size=image_size, pool=pool, device="auto", precision=precision
     )
@@ -174,7 +178,7 @@ def embed(
         ]
 
 
-def _facts(grids: Sequence[SceneCells], encoder: Encoder) -> dict[str, Any]:
+def _facts(grids: Sequence[SceneCells], encoder: "Encoder") -> dict[str, Any]:
     """Return what embeddings depend on, ready for JSON."""
     return {
         "encoder": encoder.source,

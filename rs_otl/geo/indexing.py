@@ -19,11 +19,11 @@ from rasterio.errors import CRSError
 from rs_otl.errors import InputError
 from rs_otl.extras import require_extra
 from rs_otl.files import atomic_folder, refuse_output
-from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
+from rs_otl.geo.archive import embeddings_in
+from rs_otl.geo.cells import Cells, FileCells, grid_of, open_file, refuse_mixed
 from rs_otl.geo.clusters import sample
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import degrees_of
-from rs_otl.geo.grid import TileGrid
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.vector_index import nearest, open_vectors, training_rows, write_vectors
 from rs_otl.progress import tracked
@@ -45,6 +45,7 @@ class _Indexed(BaseModel):
     crs: str | None
     transform: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     provenance: Provenance
+    taken: str = ""
 
 
 class _Facts(BaseModel):
@@ -78,6 +79,12 @@ class _IndexedCells(Cells):
     """Cells of a file of embeddings that is opened when some are asked for."""
 
     bytes: int
+    said: str
+
+    @property
+    def taken(self) -> str:
+        """When its scene was taken, as its file said when it was indexed."""
+        return self.said
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read some cells."""
@@ -131,17 +138,17 @@ class TileIndex:
         return np.searchsorted(self.tiles[:, 0], np.arange(len(self.scenes) + 1))
 
     def allowed(
-        self, holds: Callable[[Cells, NDArray[np.int64]], NDArray[np.bool_]]
+        self,
+        scenes: Sequence[bool],
+        holds: Callable[[Cells, NDArray[np.int64]], NDArray[np.bool_]] | None,
     ) -> NDArray[np.bool_]:
-        """Tell which tiles, (n,), are those that ``holds`` holds of each scene, by corners."""
-        return np.concatenate(
-            [
-                holds(cells, self.tiles[first:last, 1:].astype(np.int64))
-                for cells, first, last in zip(
-                    self.scenes, self._firsts[:-1], self._firsts[1:], strict=True
-                )
-            ]
-        )
+        """Tell which tiles, (n,), are of some scenes, and are held by corners if ``holds`` says."""
+        allowed = np.repeat(np.array(scenes, bool), np.diff(self._firsts))
+        if holds is not None:
+            for number in np.flatnonzero(scenes):
+                part = slice(*self._firsts[number : number + 2])
+                allowed[part] = holds(self.scenes[number], self.tiles[part, 1:].astype(np.int64))
+        return allowed
 
     def nearest(
         self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
@@ -158,8 +165,8 @@ def index(
     """Index the tiles of scenes, so that millions are searched in a fraction of a second.
 
     Args:
-        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, with one encoder. They stay where
-            they are, since a query by place reads its embedding there.
+        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, with one encoder, or archives.
+            They stay where they are, since a query by place reads its embedding there.
         out: Folder to write, a byte a feature of each tile; for :func:`rs_otl.geo.search`.
         progress: Whether to show bars on stderr.
 
@@ -170,7 +177,7 @@ def index(
         InputError: A file or the output cannot be used, or embeddings cannot be compared.
     """
     given = [embeddings] if isinstance(embeddings, str | Path) else embeddings
-    paths = [Path(path) for path in given]
+    paths = [path for each in given for path in embeddings_in(Path(each))]
     out = Path(out)
     require_extra("faiss", "index")
     refuse_output(out)
@@ -215,6 +222,7 @@ def index(
                         crs=None if cells.crs is None else cells.crs.to_wkt(version="WKT2_2019"),
                         transform=cells.transform[:6],
                         provenance=cells.provenance,
+                        taken=cells.taken,
                     )
                     for number, (path, cells) in enumerate(zip(paths, scenes, strict=True))
                 )
@@ -232,12 +240,13 @@ def _cells_of(folder: Path, indexed: _Indexed) -> _IndexedCells:
     made = indexed.provenance
     return _IndexedCells(
         os.path.normpath(folder / indexed.path),
-        TileGrid(*made.scene_size, made.tile, made.stride),
+        grid_of(made),
         None if indexed.crs is None else CRS.from_wkt(indexed.crs),
         Affine(*indexed.transform),
         made,
         indexed.features,
         indexed.bytes,
+        indexed.taken,
     )
 
 

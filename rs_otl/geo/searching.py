@@ -17,8 +17,10 @@ from pyproj.exceptions import CRSError, ProjError
 
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.datasets.sources import all_scenes
+from rs_otl.datasets.wanted import Interval
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
+from rs_otl.geo.archive import embeddings_in, is_archive
 from rs_otl.geo.cells import (
     Cells,
     is_embedding,
@@ -85,6 +87,7 @@ def search(
     *,
     unlike: Query | Sequence[Query] | None = None,
     within: Query | None = None,
+    datetime: str | None = None,
     encoder: str | Path | Encoder | None = None,
     count: int = 50,
     query_crs: str | None = None,
@@ -109,8 +112,8 @@ def search(
 
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
-            that :func:`rs_otl.geo.embed` made of them: one or several. Or one index that
-            :func:`rs_otl.geo.index` made of such GeoTIFFs.
+            that :func:`rs_otl.geo.embed` made of them, or archives: one or several. Or one index
+            that :func:`rs_otl.geo.index` made of such GeoTIFFs or archives.
         query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
             row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
@@ -122,6 +125,8 @@ def search(
             then in the member ``coordinate_system`` of the collection, and on stderr.
         unlike: What hits are not to look like, as queries.
         within: ``(left, bottom, right, top)``, or the same as text: hits whose centres lie in it.
+        datetime: When scenes with hits were taken, in STAC's words: ``2024-05-01``,
+            ``2024-05/2024-08``, ``2024-05-01/..``. Blocks of an archive and STAC items say it.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
             Embeddings made with another one are refused.
         count: Hits wanted.
@@ -158,9 +163,10 @@ def search(
         raise InputError("no query: expected a place or an image")
     images = any(_numbers(each) is None for each in (*likes, *unlikes))
     area = None if within is None else _Area.of(within, query_crs)
+    interval = None if datetime is None else Interval.of(datetime)
     index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
     folder = Path(str(index)) if is_index(index) else None
-    listed = [] if folder else all_scenes(sources)
+    listed = [] if folder else [one for each in all_scenes(sources) for one in _files_of(each)]
     opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
@@ -187,6 +193,7 @@ def search(
             ]
             refuse_mixed(scenes)
         transformers = [degrees_of(cells) for cells in scenes]
+        timely = [interval is None or _meets(interval, cells) for cells in scenes]
         places: list[_Place] = []
         positive, negative = (
             [_example(each, scenes, opened, query_crs, values, places) for each in given]
@@ -195,29 +202,42 @@ def search(
         wanted = np.mean(positive, axis=0)
         if negative:
             wanted = 2 * wanted - np.mean(negative, axis=0)
+        # Tiles of the blocks of one scene may overlap as well.
+        wholes = [_whole(number, cells) for number, cells in enumerate(scenes)]
         # A hit excludes at most so many tiles around it: enough are kept to fill the list.
         keeps = [
-            (count + sum(len(place.cells) for place in places if place.number == number))
+            (
+                count
+                + sum(len(each.cells) for each in places if wholes[each.number] == wholes[number])
+            )
             * (2 * -(-cells.grid.tile // cells.grid.stride) + 1) ** 2
             for number, cells in enumerate(scenes)
         ]
         candidates: list[tuple[float, int, int, int]] = []
         if vectors is not None:
-            allowed = None if area is None else vectors.allowed(area.holds)
+            allowed = None
+            if area is not None or interval is not None:
+                allowed = vectors.allowed(timely, None if area is None else area.holds)
             candidates = vectors.nearest(wanted, min(max(keeps), _MOST_OF_INDEX), allowed)
         else:
             for number, (cells, keep) in enumerate(zip(scenes, keeps, strict=True)):
+                if not timely[number]:
+                    continue
                 best = _best(cells, transformers[number], wanted, keep, area, progress)
                 candidates += [(score, number, row, column) for score, row, column in best]
         if not candidates:
+            asked = [f"within {within}"] if within is not None else []
+            asked += [f"--datetime {datetime}"] if datetime is not None else []
             raise InputError(
-                f"within {within}: no tile of {scenes[0].name} or the others lies there"
+                f"{', '.join(asked)}: no tile of {scenes[0].name} or the others lies there"
             )
-        kept = _apart(candidates, scenes, places, count)
+        kept = _apart(candidates, scenes, wholes, places, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
-            _feature(scenes[number], transformers[number], hit, rank)
-            for rank, (hit, (_, number, _, _)) in enumerate(zip(hits, kept, strict=True), start=1)
+            _feature(scenes[number], transformers[number], hit, rank, corner)
+            for rank, (hit, (_, number, *corner)) in enumerate(
+                zip(hits, kept, strict=True), start=1
+            )
         ]
         systems = {
             cells.provenance.scene: _coordinate_system(cells)
@@ -234,6 +254,21 @@ def search(
         aside.write_text(json.dumps(collection), encoding="utf-8")
     write_outline_style(out)
     return hits
+
+
+def _files_of(scene: Any) -> list[Any]:
+    """Return the files of an archive; anything else is a scene or a file itself."""
+    return embeddings_in(Path(scene)) if is_archive(scene) else [scene]
+
+
+def _meets(interval: Interval, cells: Cells) -> bool:
+    try:
+        return interval.meets({"datetime": cells.taken or None})
+    except ValueError:
+        raise InputError(
+            f"--datetime: {cells.name} does not say when it was taken; expected an archive, or "
+            "STAC items"
+        ) from None
 
 
 def _coordinate_system(cells: Cells) -> str:
@@ -468,37 +503,53 @@ def _best(
 def _apart(
     candidates: Sequence[tuple[float, int, int, int]],
     scenes: Sequence[Cells],
+    wholes: Sequence[Any],
     places: Sequence[_Place],
     count: int,
 ) -> list[tuple[float, int, int, int]]:
     """Keep the best of the tiles that overlap, and none that overlaps a query."""
-    taken: list[list[tuple[int, int]]] = [[] for _ in scenes]
+    taken: dict[Any, list[NDArray[np.int64]]] = {whole: [] for whole in wholes}
     for place in places:
-        corners = scenes[place.number].grid.corners(place.cells)
-        taken[place.number] += [(int(row), int(column)) for row, column in corners]
+        grid = scenes[place.number].grid
+        taken[wholes[place.number]] += list(grid.corners(place.cells) + grid.before)
     kept: list[tuple[float, int, int, int]] = []
     for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate
-        others = np.array(taken[number]).reshape(-1, 2)
-        apart = np.abs(others - [row, column]).max(1) >= scenes[number].grid.tile
+        corner = np.array([row, column], np.int64) + np.array(scenes[number].grid.before)
+        others = np.array(taken[wholes[number]]).reshape(-1, 2)
+        apart = np.abs(others - corner).max(1) >= scenes[number].grid.tile
         if apart.all():
             kept.append(candidate)
-            taken[number].append((row, column))
+            taken[wholes[number]].append(corner)
             if len(kept) == count:
                 break
     return kept
 
 
+def _whole(number: int, cells: Cells) -> Any:
+    """Return what blocks of the same scene have in common; a whole scene has its number."""
+    grid = cells.grid
+    if not any((*grid.before, *grid.after)):
+        return number
+    height, width = np.add(np.add(grid.before, grid.after), (grid.height, grid.width)).tolist()
+    return Path(cells.name).parent, cells.provenance.scene, height, width
+
+
 def _hit(cells: Cells, score: float, row: int, column: int) -> Hit:
     half = cells.grid.tile / 2
     x, y = cells.coordinate(column + half, row + half)
-    return Hit(cells.provenance.scene, score, row, column, float(x), float(y))
+    above, left = cells.grid.before
+    return Hit(cells.provenance.scene, score, above + row, left + column, float(x), float(y))
 
 
 def _feature(
-    cells: Cells, transformer: pyproj.Transformer | None, hit: Hit, rank: int
+    cells: Cells,
+    transformer: pyproj.Transformer | None,
+    hit: Hit,
+    rank: int,
+    corner: Sequence[int],
 ) -> dict[str, Any]:
-    corners = cells.outlines(np.array([[hit.row, hit.column]]))[0]
+    corners = cells.outlines(np.array([corner]))[0]
     if transformer is None:
         outline = counter_clockwise(shapely.Polygon(corners))
     else:

@@ -21,6 +21,8 @@ _LOSSES = 3
 _PATIENCE = 10
 # Rows that Dask's scheduler knows at once.
 _KNOWN = 2000
+# Of this process in a pool.
+_number: int | None = None
 
 
 def work_off(
@@ -62,19 +64,14 @@ def _on_processes(
     lost: Callable[[Row], Result],
     workers: int,
 ) -> Iterator[Result]:
-    import torch  # here, since the processes are to import it after they know their threads
-
     context = multiprocessing.get_context("spawn")  # threads and a GPU do not survive a fork
     fresh, again = enumerate(rows), deque[tuple[int, Row]]()
     losses: Counter[int] = Counter()
-    gpus = [str(number) for number in range(torch.cuda.device_count())]
-    if gpus and os.environ.get("CUDA_VISIBLE_DEVICES"):
-        gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     ended = False
     while not ended:
         running: dict[Future[Result], tuple[int, Row]] = {}
         pool = ProcessPoolExecutor(
-            workers, context, initializer=_begin, initargs=(context.Value("i", 0), workers, gpus)
+            workers, context, initializer=_begin, initargs=(context.Value("i", 0), workers)
         )
         try:
             while not ended:
@@ -103,13 +100,26 @@ def _on_processes(
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(started: Any, workers: int, gpus: list[str]) -> None:
-    """Share the machine among the processes of a pool, before any of them imports torch."""
+def _begin(started: Any, workers: int) -> None:
+    """Share the processor among the processes of a pool, before any of them imports torch."""
+    global _number
     with started.get_lock():
-        number, started.value = started.value, started.value + 1
+        _number, started.value = started.value, started.value + 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+def take_gpu() -> None:
+    """In a process of a pool, see but one of several GPUs; call it before CUDA is started."""
+    if _number is None:
+        return
+    import torch
+
+    # Counting them does not start CUDA.
+    gpus = [str(number) for number in range(torch.cuda.device_count())]
+    if gpus and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[_number % len(gpus)]
 
 
 def _on_dask(

@@ -13,6 +13,7 @@ from served import serving
 from rs_otl.datasets.remote import public
 from rs_otl.datasets.scene import Scene
 from rs_otl.datasets.sources import all_scenes, scenes_of
+from rs_otl.datasets.wanted import Interval, box_of, boxes_meet
 from rs_otl.errors import InputError
 from rs_otl.spec import Quantity
 
@@ -180,11 +181,48 @@ def test_a_search_gives_the_items_of_all_its_pages(tmp_path):
         found = scenes_of(f"{server.address}{query}")
         assert [one.id for one in found] == [item["id"] for _, item in items_of(path)]
         np.testing.assert_allclose(values(found[2]), reflectance(2), atol=1e-2)
+        # What a search does not ask for yet the server is asked, and no others are taken.
+        asked = f"{query}&datetime=2023-07-02T00:00:00Z/.."
+        every = [item for page in pages for item in page["features"]]
+        server.answer[asked] = json.dumps({"type": "FeatureCollection", "features": every})
+        later = Interval.of("2023-07-02/..")
+        box = box_of("13,45,14,46")
+        found = scenes_of(f"{server.address}{query}", interval=later, bbox=box)
+        assert [one.id for one in found] == [item["id"] for _, item in items_of(path)][1:]
+        assert server.requests[-1][1] == asked
         links = [{"rel": "search", "href": f"{server.address}/search"}]
         landing = {"type": "Catalog", "stac_version": "1.0.0", "conformsTo": [], "links": links}
         server.answer["/"] = json.dumps(landing)
         with pytest.raises(InputError, match=r"expected a search, such as http.*collections=NAME"):
             scenes_of(f"{server.address}/")
+        # A catalog in a catalog that is not there is no scene, and says so.
+        (tmp_path / "scenes" / "collection.json").unlink()
+        (lost,) = scenes_of(f"{server.address}/catalog.json", whole=False)
+        with pytest.raises(InputError, match=r"scenes/collection.json: cannot be read \(HTTP 404"):
+            Scene(lost)
+        with pytest.raises(InputError, match=r"scenes/collection.json: cannot be read \(HTTP 404"):
+            scenes_of(f"{server.address}/catalog.json")
+
+
+def test_times_and_boxes_meet_as_stac_says():
+    for text, meant in (
+        ("2024", "2024-01-01T00:00:00Z/2024-12-31T23:59:59.999999Z"),
+        ("2024-02/..", "2024-02-01T00:00:00Z/.."),
+        ("/2024-02", "../2024-02-29T23:59:59.999999Z"),
+        ("2024-05-01T10:00:00+02:00", "2024-05-01T08:00:00Z/2024-05-01T08:00:00Z"),
+    ):
+        assert str(Interval.of(text)) == meant
+    spring = Interval.of("2024-03/2024-05")
+    assert spring.meets({"datetime": "2024-05-31T23:59:59.500Z"})
+    assert not spring.meets({"datetime": "2024-06-01T00:00:00Z"})
+    span = {"start_datetime": "2024-01-01T00:00:00Z", "end_datetime": "2024-12-31T00:00:00Z"}
+    assert spring.meets({"datetime": None} | span)
+    with pytest.raises(ValueError, match="says no time"):
+        spring.meets({"datetime": None})
+    fiji = box_of("170,-20,-170,-10")
+    assert boxes_meet(fiji, [-175, -15, -174, -14])
+    assert boxes_meet(fiji, [175, -15, 0, -175, -14, 9])
+    assert not boxes_meet(fiji, [0, -15, 1, -14])
 
 
 def test_an_item_on_a_server_reads_nothing_from_this_disk(tmp_path):

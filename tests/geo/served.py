@@ -1,6 +1,8 @@
 """A small HTTP server with range requests, which can stall, or drop every n-th request."""
 
 import re
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,3 +103,26 @@ def serving(folder):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving_apart(folder, drop_every=0):
+    """Serve a folder from a process of its own; give its address.
+
+    rasterio holds the interpreter's lock while GDAL reads the headers of overviews and masks: of
+    files in which these do not lie at the start, a server in the same process would never send
+    them.
+    """
+    words = [sys.executable, __file__, str(folder), str(drop_every)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    apart = Server(sys.argv[1])
+    apart.drop_every = int(sys.argv[2])
+    print(apart.address, flush=True)
+    apart.serve_forever()

@@ -1,12 +1,9 @@
-"""Many scenes: planned once, worked off by many processes, equal to one process to the bit."""
+"""Many scenes: planned once, worked off row by row; what fails is named."""
 
-import os
+import json
 import re
 import shlex
 import shutil
-import signal
-import threading
-import time
 from pathlib import Path
 
 import geopandas
@@ -16,15 +13,16 @@ import pystac
 import pytest
 import rasterio
 from command_line import rs_otl_here
-from drawn_catalog import draw_catalog
+from drawn_catalog import draw_catalog, items_of
 from geo_scenes import draw, make_encoder, write
-from pystac.validation import JsonSchemaSTACValidator
 from rasterio.warp import transform_bounds
+from rio_cogeo.cogeo import cog_validate
+from served import serving_apart
+from valid_stac import refuse_no_stac
 
 from rs_otl.datasets.sources import Source
 from rs_otl.geo import archive as archives
 from rs_otl.geo import embed, plan_archive
-from rs_otl.spec import Quantity
 
 PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
 WORDS = ("--encoder", "encoder", "--tile", 32, "--stride", 32)
@@ -70,42 +68,6 @@ def files(archive):
     }
 
 
-def test_two_dask_workers_of_which_one_is_killed_give_what_one_process_gives(folder, alone):
-    distributed = pytest.importorskip("distributed")
-    plan(folder, "dask")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as cluster:
-        left = []
-
-        def kill():
-            while not (done := list((folder / "dask").rglob("*.json"))[1:]):
-                time.sleep(0.005)
-            cluster.workers[0].auto_restart = False
-            os.kill(cluster.workers[0].pid, signal.SIGKILL)
-            left.append(ROWS - len(done))
-
-        killer = threading.Thread(target=kill, daemon=True)
-        killer.start()
-        told = rs_otl_here("embed", "dask", "--dask", cluster.scheduler_address, cwd=folder)
-        killer.join(timeout=10)
-    assert left[0] > 0
-    assert f"{ROWS} blocks" in told.stdout
-    assert files(folder / "dask") == files(alone)
-
-
-def test_two_shards_give_what_one_process_gives_and_a_third_run_does_nothing(folder, alone):
-    plan(folder, "shards")
-    for shard in ("0/2", "1/2"):
-        told = rs_otl_here("embed", "shards", "--shard", shard, cwd=folder)
-        assert f"shards: {ROWS // 2} of {ROWS // 2} blocks embedded" in told.stdout
-    assert files(folder / "shards") == files(alone)
-    times = {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
-    told = rs_otl_here("embed", "shards", "--workers", 2, cwd=folder)
-    assert told.stdout == f"shards: all {ROWS} blocks already embedded, nothing to do\n"
-    assert times == {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
-
-
 def test_blocks_are_the_scene_cut_in_pieces_and_embeddings_like_any(folder, alone):
     embed(folder / "long.tif", folder / "encoder", folder / "long-whole.tif", tile=32, stride=32)
     with rasterio.open(folder / "long-whole.tif") as file:
@@ -120,27 +82,56 @@ def test_blocks_are_the_scene_cut_in_pieces_and_embeddings_like_any(folder, alon
             columns += file.width
     assert columns == whole.shape[2]
     assert np.isnan(whole[:, :, -1]).all()
-    # A place in the second block is found again there, as a chip of the scene that it is of.
-    x, y = place @ (130.5, 0.5)
-    rs_otl_here("search", blocks[1], "--query", f"{x},{y}", "-n", 1, "-o", folder / "hit.geojson")
-    hit = geopandas.read_file(folder / "hit.geojson")
-    assert len(hit) == 1
 
 
-def test_items_are_stac_and_lead_to_scene_and_encoder(alone, folder):
+def test_hits_in_an_archive_are_those_in_the_whole_scene_across_all_seams(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(archives, "BLOCK", 48)
+    grid = ("--encoder", folder / "encoder", "--tile", 32, "--stride", 16)
+    write(tmp_path / "s.tif", draw(150, 130, seed=5).astype(np.uint8))
+    rs_otl_here("embed", "s.tif", *grid, "-o", "whole.tif", cwd=tmp_path)
+    told = rs_otl_here("embed", "--plan", "s.tif", *grid, "-o", "archive", cwd=tmp_path)
+    assert "1 scenes in 12 blocks" in told.stdout
+    rs_otl_here("embed", "archive", cwd=tmp_path)
+    with rasterio.open(tmp_path / "s.tif") as file:
+        x, y = file.transform @ (50, 49)
+    hits = []
+    for source in ("whole.tif", "archive"):
+        out = tmp_path / f"{source}.geojson"
+        rs_otl_here("search", source, "--query", f"{x},{y}", "-o", out, cwd=tmp_path)
+        hits.append(geopandas.read_file(out))
+    assert len(hits[0]) > 8
+    for name in ("scene", "row", "column"):
+        assert hits[0][name].equals(hits[1][name])
+    assert hits[0].geometry.geom_equals_exact(hits[1].geometry, 1e-7).all()
+
+
+def test_items_are_stac_say_what_is_in_their_files_and_lead_to_scene_and_encoder(alone, folder):
     collection = pystac.Collection.from_file(str(alone / "collection.json"))
     items = list(collection.get_items())
     assert len(items) == ROWS
-    validator = JsonSchemaSTACValidator()
-    for thing in (collection, *items):
-        validator.validate_core(thing.to_dict(), thing.STAC_OBJECT_TYPE, "1.1.0")
+    refuse_no_stac(collection, *items)
+    said = collection.extra_fields
+    for item in items:
+        here, layout = item.properties, item.properties["emb:chip_layout"]
+        assert (here["emb:type"], layout["layout_type"]) == ("chip", "regular_grid")
+        assert [here[f"emb:{key}"] for key in ("type", "dimensions", "chip_layout")] == [
+            said[f"emb:{key}"] for key in ("type", "dimensions", "chip_layout")
+        ]
+        assert here["emb:runtime_parameters"]["image_size"] == 32
+        path = item.get_self_href().replace(".json", ".tif")
+        assert cog_validate(path)[0]
+        with rasterio.open(path) as file:
+            assert (file.count, file.dtypes[0]) == (here["emb:dimensions"], said["data_type"])
+            assert [file.res[0], file.res[1]] == [10 * side for side in layout["stride"]]
+            assert file.crs == here["proj:code"]
+            assert file.tags()["RS_OTL_TILE"] == str(layout["chip_size"][0])
     item = collection.get_item("s3-r0-c0")
     assert item.get_single_link("emb:source-data").href == (folder / "s3.tif").as_uri()
     encoder = item.get_single_link("emb:model").href
     assert encoder == (folder / "encoder" / "item.json").as_uri()
-    assert (alone / "blocks" / "s3" / item.assets["embedding"].href).is_file()
     with rasterio.open(folder / "s3.tif") as scene:
-        assert item.properties["proj:code"] == scene.crs.to_string()
         west, south, east, north = transform_bounds(scene.crs, "EPSG:4326", *scene.bounds)
     assert item.bbox == pytest.approx([west, south, east, north], abs=1e-4)
 
@@ -175,24 +166,6 @@ def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
     assert not (folder / "bad" / "failed.parquet").exists()
     other = plan(folder, "bad", "--image-size", 64, check=2)
     assert "bad: planned with image_size 32, now 64" in other.stderr
-
-
-def test_the_items_of_a_catalog_are_rows_that_any_process_opens(tmp_path):
-    draw_catalog(tmp_path, count=2, side=64)
-    make_encoder(
-        tmp_path / "encoder", units="surface reflectance x 10,000", scale=10_000.0,
-        architecture="test_resnet", quantity=Quantity.SURFACE,
-    )  # fmt: skip
-    for scenes in (2, 0):
-        told = rs_otl_here("embed", "--plan", "catalog.json", *WORDS, "-o", "a", cwd=tmp_path)
-        assert told.stdout == f"a: 2 scenes in 2 blocks, {scenes} scenes new, 0 changed\n"
-    told = rs_otl_here("embed", tmp_path / "a")
-    assert "2 of 2 blocks embedded" in told.stdout
-    item = next(pystac.Collection.from_file(str(tmp_path / "a" / "collection.json")).get_items())
-    assert item.id == "S2A_33TVM_20230701_0_L2A-r0-c0"
-    assert item.datetime.isoformat().startswith("2023-07-01T10:00")
-    assert item.get_single_link("emb:source-data").href.endswith("S2A_33TVM_20230701_0_L2A.json")
-    assert len(files(tmp_path / "a")) == 2
 
 
 def test_an_address_with_a_secret_is_kept_nowhere(folder, tmp_path):
@@ -260,15 +233,23 @@ def test_the_commands_of_the_page_run_in_order_and_print_what_it_says(folder, tm
         (tmp_path / "scenes").mkdir(exist_ok=True)
         shutil.copy2(folder / f"{name}.tif", tmp_path / "scenes")
     shutil.copytree(folder / "encoder", tmp_path / "my_encoder")
+    for month, (file, item) in enumerate(items_of(draw_catalog(tmp_path / "served", side=64)), 4):
+        item["properties"]["datetime"] = f"2024-{month:02}-01T10:00:00Z"
+        file.write_text(json.dumps(item))
     page = PAGE.read_text()
     told = ""
-    for line in re.findall("^rs-otl (.*)", page, re.M):
-        words = shlex.split(line, comments=True)
-        if "--dask" in words:  # as above
-            continue
-        at = next((at for at, word in enumerate(words) if "*" in word), None)
-        if at is not None:
-            words[at : at + 1] = sorted(map(str, tmp_path.glob(words[at])))
-        told += rs_otl_here(*words, cwd=tmp_path).stdout
-    for line in re.findall("^    (archive: .*)", page, re.M):
-        assert line.partition(" in 3.1 s")[0] in told
+    with serving_apart(tmp_path / "served") as address:
+        for line in re.findall("^rs-otl (.*)", page, re.M):
+            words = shlex.split(line.replace("https://example.org", address), comments=True)
+            if "--dask" in words:  # as of scenes on servers
+                continue
+            at = next((at for at, word in enumerate(words) if "*" in word), None)
+            if at is not None:
+                words[at : at + 1] = sorted(map(str, tmp_path.glob(words[at])))
+            told += rs_otl_here(*words, cwd=tmp_path).stdout
+    for line in re.findall("^    ((?:archive|summer): .*)", page, re.M):
+        assert line.partition(" in 3.1 s")[0].partition(" in 0.4 s")[0] in told
+    for name in ("hits", "again"):
+        found = json.loads((tmp_path / f"{name}.geojson").read_text())["features"]
+        scenes = {hit["properties"]["scene"] for hit in found}
+        assert scenes <= {f"S2A_33TVM_2023070{day}_0_L2A" for day in (3, 4)}

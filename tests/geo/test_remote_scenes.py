@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from command_line import rs_otl, rs_otl_here, settings
+from command_line import rs_otl_here, settings
 from drawn_catalog import draw_catalog
 from geo_scenes import make_encoder
 from served import serving
@@ -40,8 +40,8 @@ def test_a_catalog_behind_http_is_embedded_as_its_files_are(archive, tmp_path):
     with serving(archive / "served") as server:
         server.drop_every = 10
         address = f"{server.address}/catalog.json?sig=SECRET"
-        done = rs_otl("embed", address, "--encoder", archive / "encoder", "--tile", 32,
-                      "-o", tmp_path / "b")  # fmt: skip
+        done = rs_otl_here("embed", address, "--encoder", archive / "encoder", "--tile", 32,
+                           "-o", tmp_path / "b")  # fmt: skip
         assert "SECRET" not in done.stdout + done.stderr
         for result in local:
             with (
