@@ -108,7 +108,7 @@ def embed(
     be, and goes on where it was.
     """
     from rs_otl.geo import embed as run
-    from rs_otl.geo.archive import is_archive
+    from rs_otl.geo.joined import is_archive
 
     settings: dict[str, Any] = {
         "tile": tile,

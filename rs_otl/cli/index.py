@@ -11,7 +11,8 @@ from rs_otl.cli.options import Json, print_json
 
 def index(
     embeddings: Annotated[
-        list[Path], typer.Argument(help="GeoTIFFs that `rs-otl embed` made with one encoder.")
+        list[Path],
+        typer.Argument(help="GeoTIFFs or archives that `rs-otl embed` made with one encoder."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; must be new.")],
     as_json: Json = False,

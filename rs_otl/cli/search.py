@@ -34,7 +34,8 @@ def search(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            help="GeoTIFFs that `rs-otl embed` made, an index of them, or scenes: " + SCENES_HELP
+            help="GeoTIFFs or archives that `rs-otl embed` made, an index of them, or scenes: "
+            + SCENES_HELP
         ),
     ],
     query: Annotated[

@@ -37,13 +37,13 @@ from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
+from rs_otl.geo.joined import MANIFEST, SETTINGS, is_archive
 from rs_otl.geo.storage import check_dtype, fit_storage
 from rs_otl.geo.workers import work_off
 from rs_otl.models import Encoder, load_encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import Pool, Values, load_size, validated
 
-SETTINGS, MANIFEST = "archive.json", "manifest.parquet"
 FAILED, COLLECTION = "failed.parquet", "collection.json"
 # Beside a block's file, while it has failed; and where files lie until they are complete.
 _FAILED, _ASIDE = ".failed.json", ".aside"
@@ -188,11 +188,6 @@ class _Outcome:
     made: bool
     tiles: int = 0
     reason: str = ""
-
-
-def is_archive(path: Any) -> bool:
-    """Whether a path is an archive that :func:`plan_archive` made."""
-    return isinstance(path, str | Path) and (Path(path) / SETTINGS).is_file()
 
 
 def plan_archive(

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
-from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
+from rs_otl.geo.cells import Cells, refuse_mixed
 from rs_otl.geo.class_map import TIFF, write_class_map, written_aside
 from rs_otl.geo.extent import crs_name
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
+from rs_otl.geo.opening import open_embeddings
 from rs_otl.geo.similar import unit
 from rs_otl.progress import tracked
 
@@ -67,7 +68,7 @@ def change(
     that of distances.
 
     Args:
-        before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date.
+        before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date, or a scene of an archive.
         after: That of the other, with the same encoder, in the same CRS; its grid may be another.
         out: GeoTIFF to write, one pixel per cell of ``before``: the distance, 0 to 2, NaN where
             either has no data. ``NAME-mask.tif`` beside it holds 1 for unchanged and 2 for changed
@@ -87,9 +88,7 @@ def change(
     for path in (out, mask, mask.with_suffix(".qml")):
         refuse_output(path)
     with ExitStack() as stack:
-        first, second = (
-            FileCells.of(stack.enter_context(open_file(path))) for path in (before, after)
-        )
+        first, second = (stack.enter_context(open_embeddings(path)) for path in (before, after))
         _refuse_incomparable(first, second)
         distances = np.stack(list(_distances(first, second, progress)))
         shared = np.isfinite(distances)

@@ -24,6 +24,7 @@ from rs_otl.geo.clusters import sample
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import degrees_of
 from rs_otl.geo.grid import TileGrid
+from rs_otl.geo.joined import files_in
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.vector_index import nearest, open_vectors, training_rows, write_vectors
 from rs_otl.progress import tracked
@@ -158,8 +159,8 @@ def index(
     """Index the tiles of scenes, so that millions are searched in a fraction of a second.
 
     Args:
-        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, with one encoder. They stay where
-            they are, since a query by place reads its embedding there.
+        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, archives, or scenes of them, with
+            one encoder. They stay where they are, since a query by place reads its embedding there.
         out: Folder to write, a byte a feature of each tile; for :func:`rs_otl.geo.search`.
         progress: Whether to show bars on stderr.
 
@@ -170,10 +171,10 @@ def index(
         InputError: A file or the output cannot be used, or embeddings cannot be compared.
     """
     given = [embeddings] if isinstance(embeddings, str | Path) else embeddings
-    paths = [Path(path) for path in given]
     out = Path(out)
     require_extra("faiss", "index")
     refuse_output(out)
+    paths = files_in(given)
     with ExitStack() as stack:
         scenes = [FileCells.of(stack.enter_context(open_file(path))) for path in paths]
         refuse_mixed(scenes)
@@ -232,7 +233,7 @@ def _cells_of(folder: Path, indexed: _Indexed) -> _IndexedCells:
     made = indexed.provenance
     return _IndexedCells(
         os.path.normpath(folder / indexed.path),
-        TileGrid(*made.scene_size, made.tile, made.stride),
+        TileGrid(*made.scene_size, made.tile, made.stride, made.before, made.after),
         None if indexed.crs is None else CRS.from_wkt(indexed.crs),
         Affine(*indexed.transform),
         made,

@@ -19,20 +19,15 @@ from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import (
-    Cells,
-    is_embedding,
-    load_encoder_for,
-    open_cells,
-    refuse_mixed,
-    refuse_others,
-)
+from rs_otl.geo.cells import Cells, refuse_mixed, refuse_others
 from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
 from rs_otl.geo.indexing import TileIndex, blocks_of, is_index, on_earth
+from rs_otl.geo.joined import scenes_in
 from rs_otl.geo.legend import write_outline_style
+from rs_otl.geo.opening import is_embedding, load_encoder_for, open_cells
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
@@ -160,7 +155,7 @@ def search(
     area = None if within is None else _Area.of(within, query_crs)
     index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
     folder = Path(str(index)) if is_index(index) else None
-    listed = [] if folder else all_scenes(sources)
+    listed = [] if folder else all_scenes(scenes_in(sources))
     opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
