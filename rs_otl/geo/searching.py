@@ -104,8 +104,8 @@ def search(
 
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
-            that :func:`rs_otl.geo.embed` made of them: one or several. Or one index that
-            :func:`rs_otl.geo.index` made of such GeoTIFFs.
+            that :func:`rs_otl.geo.embed` made of them, archives, or scenes of archives: one or
+            several. Or one index that :func:`rs_otl.geo.index` made.
         query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
             row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,

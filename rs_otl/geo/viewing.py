@@ -161,8 +161,8 @@ def _opened(
     if embeddings is None:
         if not is_embedding(source):
             raise InputError(
-                f"{source}: a scene needs its embeddings to be viewed; make them with `rs-otl embed "
-                f"{source} --encoder ENCODER -o NAME.tif`, and name them with embeddings= "
+                f"{source}: a scene needs its embeddings to be viewed; make them with `rs-otl "
+                f"embed {source} --encoder ENCODER -o NAME.tif`, and name them with embeddings= "
                 "(--embeddings NAME.tif)"
             )
         embeddings, source = str(source), None
