@@ -467,18 +467,27 @@ def _apart(
     count: int,
 ) -> list[tuple[float, int, int, int]]:
     """Keep the best of the tiles that overlap, and none that overlaps a query."""
-    taken: list[list[tuple[int, int]]] = [[] for _ in scenes]
+    # Blocks of one scene, which lie in a folder, overlap like the parts of it that they are.
+    names = [
+        str(Path(cells.name).parent)
+        if any((*cells.grid.before, *cells.grid.after))
+        else f"{number}"
+        for number, cells in enumerate(scenes)
+    ]
+    taken: dict[str, list[NDArray[np.int64]]] = {name: [] for name in names}
     for place in places:
-        corners = scenes[place.number].grid.corners(place.cells)
-        taken[place.number] += [(int(row), int(column)) for row, column in corners]
+        grid = scenes[place.number].grid
+        taken[names[place.number]] += list(grid.corners(place.cells) + grid.before)
     kept: list[tuple[float, int, int, int]] = []
     for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate
-        others = np.array(taken[number]).reshape(-1, 2)
-        apart = np.abs(others - [row, column]).max(1) >= scenes[number].grid.tile
+        grid = scenes[number].grid
+        corner = np.array([row, column]) + grid.before
+        others = np.array(taken[names[number]]).reshape(-1, 2)
+        apart = np.abs(others - corner).max(1) >= grid.tile
         if apart.all():
             kept.append(candidate)
-            taken[number].append((row, column))
+            taken[names[number]].append(corner)
             if len(kept) == count:
                 break
     return kept

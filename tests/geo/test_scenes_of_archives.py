@@ -65,9 +65,10 @@ def test_every_command_takes_an_archive_or_its_scenes(folder, tmp_path):
 
     hits = told("search", archive, "--like", place, "-n", 3, "-o", "hits.geojson").stdout
     assert told("index", archive, "-o", "i").stdout.startswith("i: 252 tiles of 512 features, 12")
-    assert hits.split()[2] in ("a.v1", "b.v1")
     indexed = told("search", "i", "--like", place, "-n", 3, "-o", "more.geojson").stdout
-    assert hits.split()[:6] == indexed.split()[:6]
+    # Scores but for the index's rounding to bytes: the same tiles, those over block borders too.
+    places = [[line.split()[2:] for line in text.splitlines()[:3]] for text in (hits, indexed)]
+    assert places[0] == places[1]
     told("map", archive, "--labels", "labels.csv", "-o", "maps")
     told("map", folder / "whole.tif", "--labels", "labels.csv", "-o", "map.tif")
     with (
@@ -79,7 +80,7 @@ def test_every_command_takes_an_archive_or_its_scenes(folder, tmp_path):
     told("cluster", scene, "-k", 4, "--scene", folder / "a.v1.tif", "-o", "clusters.tif")
     told("suggest", scene, "-n", 3, "-o", "places.geojson")
     change = told("change", scene, other, "-o", "change.tif").stdout
-    assert " of 150 cells" in change
+    assert " of 126 cells" in change
     assert not change.startswith("changed  0 ")
     assert told("view", folder / "a.v1.tif", "--embeddings", scene).stdout == "a.v1.html\n"
     assert (tmp_path / "a.v1.html").stat().st_size
