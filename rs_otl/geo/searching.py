@@ -477,12 +477,14 @@ def _apart(
     taken: dict[str, list[NDArray[np.int64]]] = {name: [] for name in names}
     for place in places:
         grid = scenes[place.number].grid
-        taken[names[place.number]] += list(grid.corners(place.cells) + grid.before)
+        taken[names[place.number]] += list(
+            grid.corners(place.cells) + np.array(grid.before, np.int64)
+        )
     kept: list[tuple[float, int, int, int]] = []
     for candidate in sorted(candidates, key=lambda place: (-place[0], *place[1:])):
         _, number, row, column = candidate
         grid = scenes[number].grid
-        corner = np.array([row, column]) + grid.before
+        corner = np.array([row, column], np.int64) + np.array(grid.before, np.int64)
         others = np.array(taken[names[number]]).reshape(-1, 2)
         apart = np.abs(others - corner).max(1) >= grid.tile
         if apart.all():
