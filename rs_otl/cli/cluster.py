@@ -19,9 +19,10 @@ def cluster(
         bool, typer.Option("--balanced", help="Make all clusters equally large.")
     ] = False,
     scene: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="The scene, to write the most typical tiles of each cluster as a picture too.",
+            help="The scene, or its STAC item, to write the most typical tiles of each cluster "
+            "as a picture too.",
             show_default=False,
         ),
     ] = None,

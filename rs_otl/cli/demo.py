@@ -8,6 +8,7 @@ import typer
 
 from rs_otl.cli.options import Json
 
+_WRITTEN = ("scene.tif", "labels.geojson", "later.tif")
 # What people come for: a map from a few labels, and the page that shows it.
 _COMMANDS = (
     "rs-otl embed {0}/scene.tif --encoder timm/tf_efficientnet_lite0 --image-size 64 --stride 16 "
@@ -16,23 +17,38 @@ _COMMANDS = (
     "rs-otl view {0}/scene.tif --embeddings {0}/embedding.tif --map {0}/map.tif -o {0}/page.html",
 )
 
+_OF_CATALOG = (
+    "rs-otl embed --plan {0}/catalog.json --encoder timm/tf_efficientnet_lite0 --image-size 64 "
+    "--tile 64 --stride 16 -o archive",
+    "rs-otl embed archive --workers 2",
+    "rs-otl map archive --labels {0}/labels.geojson -o maps",
+    "rs-otl change archive/blocks/east-2019 archive/blocks/east-2024 -o change.tif",
+)
+
 
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("demo"),
+    catalog: Annotated[
+        bool,
+        typer.Option("--catalog", help="Draw a STAC catalog of two places at two dates instead."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Draw a scene and a few labelled places on it, and say how to make a map of them."""
     import shlex
 
-    from rs_otl.geo import demo as run
+    from rs_otl.geo import demo as one
+    from rs_otl.geo import demo_catalog as several
 
-    folder = run(out)
-    commands = [command.format(shlex.quote(str(folder))) for command in _COMMANDS]
+    folder = (several if catalog else one)(out)
+    commands = [
+        command.format(shlex.quote(str(folder)))
+        for command in (_OF_CATALOG if catalog else _COMMANDS)
+    ]
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "commands": commands}, indent=2))
         return
-    typer.echo(
-        f"written  {folder / 'scene.tif'}, {folder / 'labels.geojson'}, {folder / 'later.tif'}"
-    )
-    for word, command in zip(("next", "", ""), commands, strict=True):
-        typer.echo(f"{word:<8} {command}")
+    written = ("catalog.json", "labels.geojson", "truth") if catalog else _WRITTEN
+    typer.echo(f"written  {', '.join(str(folder / name) for name in written)}")
+    for number, command in enumerate(commands):
+        typer.echo(f"{'' if number else 'next':<8} {command}")

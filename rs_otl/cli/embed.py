@@ -125,7 +125,7 @@ def embed(
     and continues after a stop.
     """
     from rs_otl.geo import embed as run
-    from rs_otl.geo.archive import is_archive
+    from rs_otl.geo.joined import is_archive
 
     settings: dict[str, Any] = {
         "tile": tile,

@@ -38,7 +38,9 @@ _SHOWN = 10
 def map_(
     scenes: Annotated[
         list[str],
-        typer.Argument(help=f"GeoTIFFs that `rs-otl embed` made, or scenes: {SCENES_HELP}"),
+        typer.Argument(
+            help=f"GeoTIFFs or archives that `rs-otl embed` made, or scenes: {SCENES_HELP}"
+        ),
     ],
     output: Annotated[
         Path,

@@ -168,7 +168,10 @@ SceneEncoder = Annotated[
     typer.Option(help=f"{ENCODER_HELP} Not needed for embeddings.", show_default=False),
 ]
 Embeddings = Annotated[
-    Path, typer.Argument(help="The GeoTIFF that `rs-otl embed` made of a scene.")
+    Path,
+    typer.Argument(
+        help="The GeoTIFF that `rs-otl embed` made of a scene, or ARCHIVE/blocks/SCENE."
+    ),
 ]
 LabelField = Annotated[
     str | None,

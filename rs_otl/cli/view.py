@@ -11,11 +11,17 @@ from rs_otl.errors import wants_bars
 
 def view(
     source: Annotated[
-        str, typer.Argument(help="A scene, or the GeoTIFF that `rs-otl embed` made of it.")
+        str,
+        typer.Argument(
+            help="A scene, or the GeoTIFF that `rs-otl embed` made of it, or ARCHIVE/blocks/SCENE."
+        ),
     ],
     embeddings: Annotated[
         Path | None,
-        typer.Option(help="The GeoTIFF that `rs-otl embed` made of the scene.", show_default=False),
+        typer.Option(
+            help="The GeoTIFF that `rs-otl embed` made of the scene, or ARCHIVE/blocks/SCENE.",
+            show_default=False,
+        ),
     ] = None,
     class_map: Annotated[
         Path | None,
@@ -31,7 +37,8 @@ def view(
         typer.Option(
             "--output",
             "-o",
-            help="Page to write; must be new. Default: the embeddings' name with .html.",
+            help="Page to write; must be new. Default: the embeddings' name with .html; of a "
+            "scene of an archive, here.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +49,11 @@ def view(
     """
     from rs_otl.geo import view as run
 
-    out = output or Path(embeddings or source).with_suffix(".html")
+    named = Path(embeddings or source)
+    # Nothing is written into an archive.
+    out = output or (
+        Path(f"{named.resolve().name}.html") if named.is_dir() else named.with_suffix(".html")
+    )
     typer.echo(
         run(
             with_assets([source], asset)[0],

@@ -1,11 +1,12 @@
 """Land cover drawn procedurally: pictures of one cover each, and a landscape of many."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 SIDE = 64
 LANDSCAPE = ("fields", "forest", "industrial", "meadow", "residential", "water")
@@ -66,6 +67,42 @@ def draw_landscape(side: int = 1024, seed: int = 0) -> tuple[NDArray[np.uint8], 
         :data:`LANDSCAPE` of what covers each pixel, (side, side).
     """
     rng = np.random.default_rng(seed)
+    cover, _ = _parcelled(rng, side)
+    (scene,) = _covered(rng, [cover])
+    return _photographed(rng, scene), cover
+
+
+def draw_two_dates(
+    side: int = 768, seed: int = 0
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.intp]]]:
+    """Draw a landscape at two dates, in the light of each.
+
+    Houses stand on what was a meadow, and fields where forest was; the ground of all else is the
+    same.
+
+    Args:
+        side: Height and width in pixels.
+        seed: Another seed draws another place.
+
+    Returns:
+        Of both dates the pixels and the cover, as of :func:`draw_landscape`.
+    """
+    rng = np.random.default_rng(seed)
+    cover, bends = _parcelled(rng, side)
+    later = cover.copy()
+    y, x = np.mgrid[:side, :side]
+    for before, after, share in (("meadow", "residential", 0.15), ("forest", "fields", 0.12)):
+        ground = cover == LANDSCAPE.index(before)
+        depth = distance_transform_edt(np.pad(ground, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        near = np.hypot(y + bends[0] - row, x + bends[1] - column) < share * side
+        later[near & ground] = LANDSCAPE.index(after)
+    covers = [cover, later]
+    return [_photographed(rng, scene) for scene in _covered(rng, covers)], covers
+
+
+def _parcelled(rng: Random, side: int) -> tuple[NDArray[np.intp], Array]:
+    """Divide a landscape into parcels: their covers, and the bends of their borders (2, ...)."""
     y, x = np.mgrid[:side, :side].astype(float)
     # Parcels around jittered places; noise bends their borders.
     across = max(3, side // 170)
@@ -80,12 +117,21 @@ def draw_landscape(side: int = 1024, seed: int = 0) -> tuple[NDArray[np.uint8], 
         distance = np.hypot(y + bend_y - row, x + bend_x - column)
         cover = np.where(distance < nearest, kind, cover)
         nearest = np.minimum(distance, nearest)
-    scene = np.zeros((4, side, side))
+    return cover, np.stack([bend_y, bend_x])
+
+
+def _covered(rng: Random, covers: Sequence[NDArray[np.intp]]) -> list[Array]:
+    """Draw a landscape's ground once, and show of it what each of some covers has."""
+    side = len(covers[0])
+    scenes = [np.zeros((4, side, side)) for _ in covers]
     for kind, name in enumerate(LANDSCAPE):
         u, v = _ground(rng, side)
         drawn = _open_water(rng, u) if name == "water" else _DRAW[name](rng, u, v)
-        scene = np.where(cover == kind, drawn, scene)
-    return _photographed(rng, scene), cover
+        scenes = [
+            np.where(cover == kind, drawn, scene)
+            for cover, scene in zip(covers, scenes, strict=True)
+        ]
+    return scenes
 
 
 def _ground(rng: Random, side: int = SIDE) -> tuple[Array, Array]:

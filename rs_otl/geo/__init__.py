@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rs_otl.geo.archive import embed_archive, plan_archive
     from rs_otl.geo.changing import change
     from rs_otl.geo.clusters import cluster
-    from rs_otl.geo.drawing import demo
+    from rs_otl.geo.drawing import demo, demo_catalog
     from rs_otl.geo.embedding import embed
     from rs_otl.geo.indexing import index
     from rs_otl.geo.mapping import map_scene as map
@@ -25,6 +25,7 @@ __all__ = [
     "change",
     "cluster",
     "demo",
+    "demo_catalog",
     "embed",
     "embed_archive",
     "explore",
@@ -41,6 +42,7 @@ _PLACES = {
     "change": ("changing", "change"),
     "cluster": ("clusters", "cluster"),
     "demo": ("drawing", "demo"),
+    "demo_catalog": ("drawing", "demo_catalog"),
     "embed": ("embedding", "embed"),
     "embed_archive": ("archive", "embed_archive"),
     "explore": ("viewing", "explore"),

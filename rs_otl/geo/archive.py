@@ -38,6 +38,7 @@ from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
+from rs_otl.geo.joined import MANIFEST, SETTINGS, is_archive
 from rs_otl.geo.storage import check_dtype, fit_storage
 from rs_otl.geo.workers import take_gpu, work_off
 from rs_otl.progress import tracked
@@ -46,7 +47,6 @@ from rs_otl.spec import Pool, Values, load_size, validated
 if TYPE_CHECKING:  # PyTorch takes seconds, which a process that only gives out blocks saves
     from rs_otl.models import Encoder
 
-SETTINGS, MANIFEST = "archive.json", "manifest.parquet"
 FAILED, COLLECTION = "failed.parquet", "collection.json"
 # Beside a block's file, while it has failed; and where files lie until they are complete.
 _FAILED, _ASIDE = ".failed.json", ".aside"
@@ -191,26 +191,6 @@ class _Outcome:
     made: bool
     tiles: int = 0
     reason: str = ""
-
-
-def is_archive(path: Any) -> bool:
-    """Whether a path is an archive that :func:`plan_archive` made."""
-    return isinstance(path, str | Path) and (Path(path) / SETTINGS).is_file()
-
-
-def embeddings_in(source: Path) -> list[Path]:
-    """Return the files of embeddings of an archive; what is no archive is a file itself.
-
-    Raises:
-        InputError: The archive has none yet.
-    """
-    if not is_archive(source):
-        return [source]
-    standing = [row.path(source, ".tif") for row in _rows(source) if _stands(source, row)]
-    files = [path for path in standing if path.is_file()]  # a block without data has none
-    if not files:
-        raise InputError(f"{source}: nothing is embedded yet; `rs-otl embed {source}` does it")
-    return files
 
 
 def plan_archive(

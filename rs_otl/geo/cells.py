@@ -16,12 +16,12 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georeference, reason_of
-from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError, note
 from rs_otl.geo.grid import TileGrid, scaled
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.storage import read_stored
-from rs_otl.spec import Values, load_size, made_printable
+from rs_otl.spec import load_size, made_printable
 
 if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
     from rs_otl.geo.embed_windows import Timer
@@ -344,17 +344,6 @@ def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
     return grid
 
 
-def is_embedding(source: SceneLike) -> bool:
-    """Whether a path is a GeoTIFF that ``rs-otl embed`` or ``rs-otl map`` wrote."""
-    if not isinstance(source, str | Path) or not Path(source).is_file():
-        return False
-    try:
-        with quiet_georeference(), _geotiff(Path(source)) as file:
-            return any(tag.startswith("RS_OTL_") for tag in file.tags())
-    except RASTER_ERRORS:
-        return False
-
-
 @contextmanager
 def open_file(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF of cells.
@@ -365,94 +354,16 @@ def open_file(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file, expected a GeoTIFF of `rs-otl embed`")
     try:
-        with quiet_georeference(), _geotiff(Path(path)) as file:
+        with quiet_georeference(), geotiff(Path(path)) as file:
             yield file
     except RASTER_ERRORS as error:
         reason = reason_of(error, Path(path))
         raise InputError(f"{path}: cannot be opened, expected a GeoTIFF ({reason})") from None
 
 
-def _geotiff(path: Path) -> rasterio.DatasetReader:
+def geotiff(path: Path) -> rasterio.DatasetReader:
+    """Open a GeoTIFF, and nothing else, with rasterio."""
     return rasterio.open(gdal_name(path), driver="GTiff")
-
-
-@contextmanager
-def open_cells(
-    source: SceneLike,
-    encoder: "Encoder | None" = None,
-    tile: int | None = None,
-    stride: int | None = None,
-    bands: Sequence[str] | None = None,
-    nodata: float | None = None,
-    values: Values | None = None,
-) -> Iterator[Cells]:
-    """Open a scene, or the embeddings of one.
-
-    Args:
-        source: A scene that :class:`rs_otl.datasets.scene.Scene` opens, or the path of a GeoTIFF
-            that :func:`rs_otl.geo.embed` wrote.
-        encoder: The encoder; embeddings need none, and are refused if made with another one.
-        tile: Side of a tile in pixels; likewise for embeddings.
-        stride: Side of a cell in pixels; likewise for embeddings.
-        bands: Bands of the scene; likewise for embeddings.
-        nodata: Stored value of the scene that means there is no data; likewise for embeddings.
-        values: What stored values of the scene stand for, where the user knows better than the
-            file.
-
-    Yields:
-        The cells.
-
-    Raises:
-        InputError: It cannot be opened, a scene has no encoder, or embeddings were made with
-            another encoder, tile, stride or bands.
-    """
-    if is_embedding(source):
-        with open_file(source) as file:
-            cells = FileCells.of(file)
-            refuse_others(cells, encoder, tile, stride, bands, nodata)
-            if values is not None:
-                raise InputError(
-                    f"{source}: embeddings, whose scene has been read; leave --scale, --offset and "
-                    "--units out, or embed the scene again"
-                )
-            yield cells
-        return
-    if str(source).lower().endswith((".parquet", ".geoparquet")):
-        raise InputError(
-            f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
-            "but no grid: write embeddings with -o NAME.tif"
-        )
-    with Scene(source, nodata, values) as scene:
-        if encoder is None:
-            raise InputError(
-                f"{scene.name}: a scene needs an encoder to be embedded; say which with encoder= "
-                "(--encoder), or give the GeoTIFF that `rs-otl embed` made of it"
-            )
-        yield SceneCells.over(scene, encoder, tile, stride, bands)
-
-
-def load_encoder_for(
-    sources: Sequence[SceneLike],
-    encoder: "str | Path | Encoder | None",
-    image_size: int | None,
-    pool: str | None,
-    precision: str,
-) -> "Encoder | None":
-    """Load the encoder that scenes or embeddings are looked at with, if there is one."""
-    if encoder is None:
-        return None
-    from rs_otl.models import Encoder, load_encoder
-
-    if not isinstance(encoder, Encoder):
-        # Embeddings know the size at which their encoder saw them, and how it pooled.
-        for source in filter(is_embedding, sources):
-            with open_file(source) as file:
-                made = Provenance.from_tags(file.tags(), source)
-            image_size, pool = image_size or made.image_size, pool or made.pool
-            break
-    return load_encoder(
-        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
-    )
 
 
 def refuse_others(
@@ -504,7 +415,7 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
             )
 
 
-def refuse_another_scene(cells: FileCells, scene: Scene) -> None:
+def refuse_another_scene(cells: Cells, scene: Scene) -> None:
     """Raise an :class:`InputError` if embeddings were not made of a scene."""
     corner = scene.coordinate(0, 0)
     same_place = np.allclose((cells.transform.c, cells.transform.f), corner)

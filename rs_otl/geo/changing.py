@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
-from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_mixed
+from rs_otl.geo.cells import Cells, refuse_mixed
 from rs_otl.geo.class_map import TIFF, write_class_map, written_aside
 from rs_otl.geo.extent import crs_name
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
+from rs_otl.geo.opening import open_embeddings
 from rs_otl.geo.similar import unit
 from rs_otl.progress import tracked
 
@@ -59,15 +60,17 @@ def change(
 ) -> Change:
     """Find what has changed between two dates of one place.
 
-    The distance of two embeddings is 1 less their cosine. Each cell of the first is compared with
-    the cell of the second in which its centre lies. What has not changed differs too, by light,
-    season and how well the images lie over each other: the threshold lies four robust standard
-    deviations (of the median absolute deviation) above the median, so most of the place must be
-    unchanged. They are those of the angles between embeddings, whose upper tail is shorter than
-    that of distances.
+    Each cell of the first is compared with the cell of the second in which its centre lies. Of
+    embeddings of length 1 the mean of their date is taken away, and with it what light, season and
+    sensor change everywhere; their distance is 1 less the cosine of what is left. What has not
+    changed differs still, also by how well the images lie over each other: the threshold lies four
+    robust standard deviations (of the median absolute deviation) above the median, so most of the
+    place must be unchanged. They are those of the angles between embeddings, whose upper tail is
+    shorter than that of distances.
 
     Args:
-        before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date.
+        before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date, or a scene of an archive
+            (``ARCHIVE/blocks/SCENE``).
         after: That of the other, with the same encoder, in the same CRS; its grid may be another.
         out: GeoTIFF to write, one pixel per cell of ``before``: the distance, 0 to 2, NaN where
             either has no data. ``NAME-mask.tif`` beside it holds 1 for unchanged and 2 for changed
@@ -87,17 +90,16 @@ def change(
     for path in (out, mask, mask.with_suffix(".qml")):
         refuse_output(path)
     with ExitStack() as stack:
-        first, second = (
-            FileCells.of(stack.enter_context(open_file(path))) for path in (before, after)
-        )
+        first, second = (stack.enter_context(open_embeddings(path)) for path in (before, after))
         _refuse_incomparable(first, second)
-        distances = np.stack(list(_distances(first, second, progress)))
-        shared = np.isfinite(distances)
-        if not shared.any():
+        means = _means(first, second, progress)
+        if means is None:
             raise InputError(
                 f"{after}: no cell with data where {before} has some: expected two dates of one "
                 "place"
             )
+        distances = _distances(first, second, means, progress)
+        shared = np.isfinite(distances)
         median, threshold = _threshold(distances[shared])
         changed = np.where(shared, 1 + (distances > threshold), 0).astype(np.uint8)
         with written_aside(out) as folder:
@@ -158,11 +160,40 @@ def _tile_side(cells: Cells) -> float:
     return float(cells.grid.tile * np.sqrt(abs(cells.transform.determinant)))
 
 
-def _distances(first: Cells, second: Cells, progress: bool) -> Iterator[NDArray[np.float32]]:
-    """Yield the distances of one row of the first's cells after another, NaN without data."""
+def _means(first: Cells, second: Cells, progress: bool) -> NDArray[np.float32] | None:
+    """Return the mean of each one's embeddings of length 1, (2, D); ``None`` if none is shared."""
+    total, count = np.zeros((2, first.features)), 0
+    for _, mine, theirs in _shared(first, second, "Reading", progress):
+        total += [mine.sum(0), theirs.sum(0)]
+        count += len(mine)
+    return (total / count).astype(np.float32) if count else None
+
+
+def _distances(
+    first: Cells, second: Cells, means: NDArray[np.float32], progress: bool
+) -> NDArray[np.float32]:
+    """Return the distance of each of the first's cells, (rows, columns), NaN without data."""
+    found = []
+    for inside, mine, theirs in _shared(first, second, "Comparing", progress):
+        cosines = (unit(mine - means[0]) * unit(theirs - means[1])).sum(1)
+        strip = np.full(inside.shape, np.nan, np.float32)
+        strip[inside] = np.clip(1 - cosines, 0, 2)
+        found.append(strip)
+    return np.concatenate(found)
+
+
+def _shared(
+    first: Cells, second: Cells, title: str, progress: bool
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]]:
+    """Read both, some rows of the first's cells at once.
+
+    Yields:
+        Which of these cells both have, (rows, columns), and their embeddings in the first and in
+        the second, of length 1, (n, D).
+    """
     grid, other = first.grid, second.grid
     strip = max(1, _STRIP_BYTES // (4 * first.features * grid.columns))
-    rows = iter(tracked(first.rows(), "Comparing", progress, grid.rows))
+    rows = iter(tracked(first.rows(), title, progress, grid.rows))
     columns = (np.arange(grid.columns) + 0.5) * grid.stride
     for top in range(0, grid.rows, strip):
         values = np.stack([next(rows) for _ in range(min(strip, grid.rows - top))])
@@ -172,9 +203,10 @@ def _distances(first: Cells, second: Cells, progress: bool) -> Iterator[NDArray[
         column, row = second.position(x, y)
         inside = (column >= 0) & (column < other.width) & (row >= 0) & (row < other.height)
         inside &= np.isfinite(values[..., 0])
-        found = np.full(inside.shape, np.nan, np.float32)
+        theirs = np.zeros((0, first.features), np.float32)
         if inside.any():
             theirs = second.at(other.cells_at(column[inside], row[inside]))
-            cosines = (unit(values[inside]) * unit(theirs)).sum(1)
-            found[inside] = np.clip(1 - cosines, 0, 2)
-        yield from found
+            with_data = np.isfinite(theirs[:, 0])
+            inside[inside] = with_data
+            theirs = theirs[with_data]
+        yield inside, unit(values[inside]), unit(theirs)

@@ -14,11 +14,12 @@ from rs_otl.clustering import balanced_labels
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
-from rs_otl.geo.cells import Cells, FileCells, open_file, refuse_another_scene
+from rs_otl.geo.cells import Cells, refuse_another_scene
 from rs_otl.geo.class_map import TIFF, write_class_map, written_aside
 from rs_otl.geo.classifier import MOST_CLASSES
 from rs_otl.geo.grid import apart
 from rs_otl.geo.legend import colours_of, rgba
+from rs_otl.geo.opening import open_embeddings
 from rs_otl.geo.painting import Painter
 from rs_otl.geo.similar import unit
 from rs_otl.progress import tracked
@@ -91,7 +92,8 @@ def cluster(
     labels its images (:func:`rs_otl.balanced_labels`), and the centres follow.
 
     Args:
-        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene.
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene, or a scene of an
+            archive (``ARCHIVE/blocks/SCENE``).
         out: The map to write, a Cloud-Optimized GeoTIFF with one pixel per cell: the cluster, from
             1, the largest first, with colours and names as a map of classes; 0 for nodata.
         clusters: Number k of clusters, 2 to 254.
@@ -114,8 +116,7 @@ def cluster(
     sheet = None if scene is None else out.with_name(f"{out.stem}-tiles.png")
     for path in (out, out.with_suffix(".qml"), *([sheet] if sheet else ())):
         refuse_output(path)
-    with open_file(embeddings) as file:
-        cells = FileCells.of(file)
+    with open_embeddings(embeddings) as cells:
         if scene is not None:
             with Scene(scene) as opened:
                 refuse_another_scene(cells, opened)

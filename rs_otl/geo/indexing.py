@@ -19,11 +19,11 @@ from rasterio.errors import CRSError
 from rs_otl.errors import InputError
 from rs_otl.extras import require_extra
 from rs_otl.files import atomic_folder, refuse_output
-from rs_otl.geo.archive import embeddings_in
 from rs_otl.geo.cells import Cells, FileCells, grid_of, open_file, refuse_mixed
 from rs_otl.geo.clusters import sample
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import degrees_of
+from rs_otl.geo.joined import files_in
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.vector_index import nearest, open_vectors, training_rows, write_vectors
 from rs_otl.progress import tracked
@@ -165,8 +165,8 @@ def index(
     """Index the tiles of scenes, so that millions are searched in a fraction of a second.
 
     Args:
-        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, with one encoder, or archives.
-            They stay where they are, since a query by place reads its embedding there.
+        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, archives, or scenes of them, with
+            one encoder. They stay where they are, since a query by place reads its embedding there.
         out: Folder to write, a byte a feature of each tile; for :func:`rs_otl.geo.search`.
         progress: Whether to show bars on stderr.
 
@@ -177,10 +177,10 @@ def index(
         InputError: A file or the output cannot be used, or embeddings cannot be compared.
     """
     given = [embeddings] if isinstance(embeddings, str | Path) else embeddings
-    paths = [path for each in given for path in embeddings_in(Path(each))]
     out = Path(out)
     require_extra("faiss", "index")
     refuse_output(out)
+    paths = files_in(given)
     with ExitStack() as stack:
         scenes = [FileCells.of(stack.enter_context(open_file(path))) for path in paths]
         refuse_mixed(scenes)

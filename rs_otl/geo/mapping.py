@@ -16,13 +16,7 @@ from rs_otl.datasets.scene import SceneLike
 from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.cells import (
-    Cells,
-    is_embedding,
-    load_encoder_for,
-    open_cells,
-    refuse_mixed,
-)
+from rs_otl.geo.cells import Cells, refuse_mixed
 from rs_otl.geo.class_map import TIFF, write_class_map, write_features, written_aside
 from rs_otl.geo.classifier import (
     MOST_CLASSES,
@@ -34,6 +28,7 @@ from rs_otl.geo.classifier import (
 )
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
+from rs_otl.geo.joined import scenes_in
 from rs_otl.geo.labels import Label, Labels, Skipped, read_labels
 from rs_otl.geo.legend import (
     colours_of,
@@ -41,6 +36,7 @@ from rs_otl.geo.legend import (
     read_colours,
     write_statistics,
 )
+from rs_otl.geo.opening import is_embedding, load_encoder_for, open_cells
 from rs_otl.progress import tracked
 from rs_otl.spec import Values
 
@@ -199,8 +195,8 @@ def map_scene(
 
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or
-            GeoTIFFs that :func:`rs_otl.geo.embed` made of them, which need no encoder: one or
-            several.
+            GeoTIFFs that :func:`rs_otl.geo.embed` made of them, archives, or scenes of archives
+            (``ARCHIVE/blocks/SCENE``), which need no encoder: one or several.
         labels: Points or polygons, GeoJSON, GeoPackage, GeoParquet or CSV, in any CRS; see
             :func:`rs_otl.geo.labels.read_labels`. ``None`` with a ``classifier``.
         out: The map of one scene, a Cloud-Optimized GeoTIFF with one pixel per cell: the class,
@@ -247,7 +243,7 @@ def map_scene(
             "choose their field or layer"
         )
     out = Path(out)
-    listed = all_scenes(sources)
+    listed = all_scenes(scenes_in(sources))
     extra = _refuse_outputs(out, len(listed), polygons, save_classifier, areas, tested_labels)
     chosen = {} if colours is None else read_colours(Path(colours))
     kept = None if classifier is None else Classifier.read(Path(classifier))
@@ -349,7 +345,12 @@ def _refuse_outputs(
 ) -> dict[str, Path]:
     """Refuse outputs that exist or have other names than are written; return the extra ones."""
     suffix = out.suffix.lower()
-    if suffix not in (*TIFF, "") or (suffix in TIFF and scenes > 1):
+    if suffix in TIFF and scenes > 1:
+        raise InputError(
+            f"{out}: {scenes:,} scenes have a map each; expected a folder for them, such as "
+            f"{out.with_suffix('')}"
+        )
+    if suffix not in (*TIFF, ""):
         raise InputError(
             f"{out}: expected the name of a GeoTIFF, such as map.tif, for one scene, or a folder "
             "for the maps of several"

@@ -20,21 +20,15 @@ from rs_otl.datasets.sources import all_scenes
 from rs_otl.datasets.wanted import Interval
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.geo.archive import embeddings_in, is_archive
-from rs_otl.geo.cells import (
-    Cells,
-    is_embedding,
-    load_encoder_for,
-    open_cells,
-    refuse_mixed,
-    refuse_others,
-)
+from rs_otl.geo.cells import Cells, refuse_mixed, refuse_others
 from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
 from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
 from rs_otl.geo.indexing import TileIndex, blocks_of, is_index, on_earth
+from rs_otl.geo.joined import scenes_in
 from rs_otl.geo.legend import write_outline_style
+from rs_otl.geo.opening import is_embedding, load_encoder_for, open_cells
 from rs_otl.geo.similar import most_similar, unit
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
@@ -112,8 +106,8 @@ def search(
 
     Args:
         sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
-            that :func:`rs_otl.geo.embed` made of them, or archives: one or several. Or one index
-            that :func:`rs_otl.geo.index` made of such GeoTIFFs or archives.
+            that :func:`rs_otl.geo.embed` made of them, archives, or scenes of archives: one or
+            several. Or one index that :func:`rs_otl.geo.index` made.
         query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
             row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
             whose centres lie within; the cell at its centre if there are none. The same as text,
@@ -166,7 +160,7 @@ def search(
     interval = None if datetime is None else Interval.of(datetime)
     index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
     folder = Path(str(index)) if is_index(index) else None
-    listed = [] if folder else [one for each in all_scenes(sources) for one in _files_of(each)]
+    listed = [] if folder else all_scenes(scenes_in(sources))
     opened = load_encoder_for(listed, encoder, image_size, pool, precision)
     with ExitStack() as stack:
         vectors = None
@@ -254,11 +248,6 @@ def search(
         aside.write_text(json.dumps(collection), encoding="utf-8")
     write_outline_style(out)
     return hits
-
-
-def _files_of(scene: Any) -> list[Any]:
-    """Return the files of an archive; anything else is a scene or a file itself."""
-    return embeddings_in(Path(scene)) if is_archive(scene) else [scene]
 
 
 def _meets(interval: Interval, cells: Cells) -> bool:

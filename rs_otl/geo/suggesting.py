@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from rs_otl.errors import InputError, note
 from rs_otl.files import refuse_output
-from rs_otl.geo.cells import Cells, FileCells, open_file
+from rs_otl.geo.cells import Cells
 from rs_otl.geo.class_map import write_features
 from rs_otl.geo.clusters import find_clusters, sample
 from rs_otl.geo.extent import WGS84, degrees_of
 from rs_otl.geo.grid import apart
 from rs_otl.geo.labels import read_labels
 from rs_otl.geo.mapping import train
+from rs_otl.geo.opening import open_embeddings
 
 # Of a cluster's cells, those nearest its centre: others are borders and oddities, whose label says
 # little about the rest.
@@ -64,7 +65,8 @@ def suggest(
     tile overlaps that of another or of a label.
 
     Args:
-        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene.
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene, or a scene of an
+            archive (``ARCHIVE/blocks/SCENE``).
         out: GeoJSON, GeoPackage or GeoParquet to write: points in longitude and latitude (of a
             scene without a place on Earth in its own coordinates), with an empty ``class`` to fill
             in. The file then is one of ``labels``; places that were left empty are skipped.
@@ -88,8 +90,7 @@ def suggest(
     if labels is None and (field or layer):
         raise InputError("a field or layer of labels: expected labels too")
     refuse_output(out)
-    with open_file(embeddings) as file:
-        cells = FileCells.of(file)
+    with open_embeddings(embeddings) as cells:
         places, rows = sample(cells, progress)
         found = find_clusters(rows, count, False, cells.name)
         alike = found.similarities(rows)

@@ -22,10 +22,11 @@ from rs_otl.datasets.raster import RASTER_ERRORS
 from rs_otl.datasets.scene import Scene, SceneLike
 from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_folder, atomic_write, refuse_output
-from rs_otl.geo.cells import FileCells, is_embedding, open_file, refuse_another_scene
+from rs_otl.geo.cells import Cells, open_file, refuse_another_scene
 from rs_otl.geo.classifier import MOST_CLASSES, STRENGTH
 from rs_otl.geo.labels import read_labels
 from rs_otl.geo.legend import palette
+from rs_otl.geo.opening import is_embedding, open_embeddings
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.pyramid import SIDE, Keep, draw_pyramid
@@ -84,9 +85,10 @@ def view(
 
     Args:
         source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), with its
-            ``embeddings``; or the GeoTIFF that :func:`rs_otl.geo.embed` wrote, alone.
+            ``embeddings``; or these alone.
         out: The page.
-        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene.
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene, or a scene of an
+            archive.
         class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder; its
             confidence, if that lies beside it, is shown too.
         labels: Labels that the page has saved, or other points with a class, to go on with; each
@@ -132,7 +134,8 @@ def explore(
 
     Args:
         source: As of :func:`view`, like what follows.
-        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene.
+        embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene, or a scene of an
+            archive.
         class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder.
         labels: Labels to go on with.
 
@@ -153,17 +156,18 @@ def explore(
 @contextmanager
 def _opened(
     source: SceneLike, embeddings: str | Path | None
-) -> Iterator[tuple[Scene | None, FileCells]]:
+) -> Iterator[tuple[Scene | None, Cells]]:
     """Open a scene, if there is one, and its embeddings."""
     if embeddings is None:
         if not is_embedding(source):
             raise InputError(
-                f"{source}: a scene needs its embeddings to be viewed; name the GeoTIFF that "
-                "`rs-otl embed` made of it with embeddings= (--embeddings)"
+                f"{source}: a scene needs its embeddings to be viewed; make them with `rs-otl "
+                f"embed {source} --encoder ENCODER -o NAME.tif`, and name them with embeddings= "
+                "(--embeddings NAME.tif)"
             )
         embeddings, source = str(source), None
     with ExitStack() as stack:
-        cells = FileCells.of(stack.enter_context(open_file(embeddings)))
+        cells = stack.enter_context(open_embeddings(embeddings))
         scene = None
         if source is not None:
             scene = stack.enter_context(Scene(source))
@@ -171,12 +175,12 @@ def _opened(
         yield scene, cells
 
 
-def _size(cells: FileCells, step: int) -> int:
+def _size(cells: Cells, step: int) -> int:
     """Return the bytes of every step-th row and column of embeddings."""
     return 4 * cells.features * -(-cells.grid.rows // step) * -(-cells.grid.columns // step)
 
 
-def _step(cells: FileCells, most: int) -> int:
+def _step(cells: Cells, most: int) -> int:
     return next(step for step in range(1, 2**31) if _size(cells, step) <= most)
 
 
@@ -199,7 +203,7 @@ def _beside(folder: Path, name: str) -> Keep:
 
 def _page(
     scene: Scene | None,
-    cells: FileCells,
+    cells: Cells,
     class_map: str | Path | None,
     labels: str | Path | None,
     step: int,
@@ -285,7 +289,7 @@ def _page(
     return re.sub(f"__({'|'.join(parts)})__", lambda found: parts[found[1]], read("page.html"))
 
 
-def _degrees(cells: FileCells) -> dict[str, Any] | None:
+def _degrees(cells: Cells) -> dict[str, Any] | None:
     """Find longitude and latitude at points all over a scene; ``None`` where it has none."""
     if cells.crs is None:
         return None
@@ -315,7 +319,7 @@ def _metres(degrees: dict[str, Any], width: int, height: int) -> float | None:
     return side or None
 
 
-def _map_layer(path: Path, cells: FileCells, keep: Keep) -> dict[str, Any]:
+def _map_layer(path: Path, cells: Cells, keep: Keep) -> dict[str, Any]:
     """Draw a class map in its colours, and its confidence; nodata transparent."""
     with open_file(path) as file:
         made = Provenance.from_tags(file.tags(), path)
@@ -356,7 +360,7 @@ def _map_layer(path: Path, cells: FileCells, keep: Keep) -> dict[str, Any]:
     }
 
 
-def _labels(path: Path, cells: FileCells) -> list[tuple[str, int, int]]:
+def _labels(path: Path, cells: Cells) -> list[tuple[str, int, int]]:
     """Read labels of a class each, with row and column of their cell."""
     found = []
     read = read_labels(path, [cells])

@@ -80,11 +80,24 @@ def test_grids_are_registered_by_their_transforms(folder, tmp_path):
     expected, found = read(tmp_path / "w.tif")[0], read(tmp_path / "p.tif")[0]
     assert np.isnan(found[:2]).all()
     assert np.isnan(found[:, :3]).all()
-    # Away from the edge of the part, where tiles are moved in, these are the same tiles.
-    np.testing.assert_allclose(found[3:, 4:], expected[3:, 4:], atol=1e-5)
+    # Away from the edge of the part, where tiles are moved in, these are the same tiles; the means
+    # that are taken away are of the cells that both have, so distances are not quite the same.
+    assert np.corrcoef(found[3:, 4:].ravel(), expected[3:, 4:].ravel())[0, 1] > 0.99
     other = change(folder / "c-embedding.tif", folder / "a-embedding.tif", tmp_path / "o.tif")
     assert other.shared == part.shared
     np.testing.assert_allclose(read(tmp_path / "o.tif")[0], found[2:, 3:], atol=1e-5)
+
+
+def test_what_changes_everywhere_is_no_change(folder, encoder, tmp_path):
+    # Another season: every band in its own way.
+    season = np.array([1.25, 0.8, 1.0])[:, None, None]
+    write(tmp_path / "d.tif", np.clip(second_date() * season, 0, 255).astype(np.uint8))
+    embed(tmp_path / "d.tif", encoder, tmp_path / "d-embedding.tif", **GRID)
+    change(folder / "a-embedding.tif", tmp_path / "d-embedding.tif", tmp_path / "change.tif")
+    mask, _ = read(tmp_path / "change-mask.tif")
+    rows, columns = np.mgrid[:12, :16]
+    assert (mask[5:7, 9:11] == 2).all()
+    assert (mask[(rows < 3) | (rows > 8) | (columns < 7) | (columns > 12)] == 1).mean() > 0.95
 
 
 def test_equal_dates_have_not_changed(folder, tmp_path):

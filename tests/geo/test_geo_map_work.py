@@ -23,9 +23,9 @@ from rs_otl.errors import InputError
 from rs_otl.geo import embed, view
 from rs_otl.geo import map as map_scene
 from rs_otl.geo.areas import row_areas
-from rs_otl.geo.cells import open_cells
 from rs_otl.geo.classifier import predict_left_out, predict_other_blocks
 from rs_otl.geo.legend import colours_of, natural, read_colours
+from rs_otl.geo.opening import open_cells
 
 GRID = {"tile": 32, "stride": 32}
 EXPECTED = np.repeat([[2, 2, 3, 3, 1, 1]], 4, axis=0)

@@ -57,3 +57,34 @@ def test_the_commands_of_the_tutorials_run_in_order(tmp_path, monkeypatch):
     water = geopandas.read_file(tmp_path / "water.geojson").to_crs("EPSG:32632").geometry.centroid
     assert len(water)
     assert water.x.max() < 600_400.1
+
+
+def test_the_commands_of_the_tutorial_of_an_archive_run_in_order(tmp_path):
+    walk = commands("tutorial-archive.md")
+    assert len(walk) == 10
+    for words in walk:
+        # Coarser cells, and in this process.
+        words = [{"16": "32", "2": "1"}.get(word, word) for word in words]
+        rs_otl_here(*words, cwd=tmp_path)
+    assert (tmp_path / "page.html").stat().st_size
+    hits = geopandas.read_file(tmp_path / "houses.geojson")
+    assert set(hits["scene"][:2]) == {"east-2024"}  # the houses that were built
+
+    def read(path):
+        with rasterio.open(path) as file:
+            return file.read(1)
+
+    def cells(name, columns):
+        drawn = read(tmp_path / "places" / "truth" / name)[:, columns]
+        parts = drawn.reshape(24, 32, 12, 32).swapaxes(1, 2).reshape(24, 12, -1)
+        return parts[..., 0], (parts == parts[..., :1]).all(-1)
+
+    west, east = slice(0, 384), slice(384, 768)
+    for place, columns in (("west", west), ("east", east)):
+        cover, pure = cells("cover-2024.tif", columns)
+        mapped = read(tmp_path / "maps" / f"{place}-2024.tif")
+        assert (mapped == cover)[pure].mean() > 0.85
+    changed, whole = cells("changed.tif", east)
+    found = read(tmp_path / "change-mask.tif") == 2
+    assert found[whole & (changed == 1)].mean() > 0.8
+    assert found[whole & (changed == 0)].mean() < 0.05

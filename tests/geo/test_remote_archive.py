@@ -63,7 +63,7 @@ def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_
         for name in ("dask", "shards"):
             shutil.copytree(folder / "alone", folder / name)
         told = rs_otl_here("embed", "alone", cwd=folder)
-        assert "alone: 20 of 20 blocks embedded, 0 stood already" in told.stdout
+        assert "alone: 20 of 20 blocks embedded, 0 already done" in told.stdout
         for shard in ("0/2", "1/2"):
             told = rs_otl_here("embed", "shards", "--shard", shard, cwd=folder)
             assert "shards: 10 of 10 blocks embedded" in told.stdout
@@ -96,7 +96,7 @@ def test_one_process_two_dask_workers_of_which_one_is_killed_and_two_shards_are_
         assert files(folder / "shards") == one
         times = {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
         told = rs_otl_here("embed", "shards", "--workers", 2, cwd=folder)
-        assert told.stdout == "shards: all 20 blocks stand, nothing to do\n"
+        assert told.stdout == "shards: all 20 blocks already embedded, nothing to do\n"
         assert times == {path: path.stat().st_mtime_ns for path in (folder / "shards").rglob("*")}
 
 

@@ -1,0 +1,138 @@
+"""What a user names, opened as cells: a scene, or its embeddings in a file or an archive."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rs_otl.datasets.raster import RASTER_ERRORS, quiet_georeference
+from rs_otl.datasets.scene import Scene, SceneLike
+from rs_otl.errors import InputError
+from rs_otl.geo.cells import Cells, FileCells, SceneCells, geotiff, open_file, refuse_others
+from rs_otl.geo.joined import JoinedCells, is_archive, is_scene_of_archive, scenes_in
+from rs_otl.spec import Values
+
+if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+    from rs_otl.models import Encoder
+
+_SHOWN = 3
+
+
+def is_embedding(source: SceneLike) -> bool:
+    """Whether a path is a GeoTIFF that ``embed`` or ``map`` wrote, or a scene of an archive."""
+    if is_scene_of_archive(source):
+        return True
+    if not isinstance(source, str | Path) or not Path(source).is_file():
+        return False
+    try:
+        with quiet_georeference(), geotiff(Path(source)) as file:
+            return any(tag.startswith("RS_OTL_") for tag in file.tags())
+    except RASTER_ERRORS:
+        return False
+
+
+@contextmanager
+def open_embeddings(source: str | Path) -> Iterator[Cells]:
+    """Open the embeddings of one scene.
+
+    Args:
+        source: A GeoTIFF that :func:`rs_otl.geo.embed` wrote, the folder of a scene's blocks in an
+            archive, or an archive of one scene.
+
+    Yields:
+        The cells.
+
+    Raises:
+        InputError: It cannot be opened, or is an archive of several scenes.
+    """
+    if is_archive(source):
+        found = scenes_in(source)
+        if len(found) > 1:
+            named = ", ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
+            raise InputError(
+                f"{source}: an archive of {len(found):,} scenes; expected one of them: {named}"
+            )
+        source = found[0]
+    if is_scene_of_archive(source):
+        yield JoinedCells.of(Path(source))
+        return
+    with open_file(source) as file:
+        yield FileCells.of(file)
+
+
+@contextmanager
+def open_cells(
+    source: SceneLike,
+    encoder: "Encoder | None" = None,
+    tile: int | None = None,
+    stride: int | None = None,
+    bands: Sequence[str] | None = None,
+    nodata: float | None = None,
+    values: Values | None = None,
+) -> Iterator[Cells]:
+    """Open a scene, or the embeddings of one.
+
+    Args:
+        source: A scene that :class:`rs_otl.datasets.scene.Scene` opens, or embeddings that
+            :func:`open_embeddings` opens.
+        encoder: The encoder; embeddings need none, and are refused if made with another one.
+        tile: Side of a tile in pixels; likewise for embeddings.
+        stride: Side of a cell in pixels; likewise for embeddings.
+        bands: Bands of the scene; likewise for embeddings.
+        nodata: Stored value of the scene that means there is no data; likewise for embeddings.
+        values: What stored values of the scene stand for, where the user knows better than the
+            file.
+
+    Yields:
+        The cells.
+
+    Raises:
+        InputError: It cannot be opened, a scene has no encoder, or embeddings were made with
+            another encoder, tile, stride or bands.
+    """
+    if is_embedding(source):
+        with open_embeddings(source) as cells:
+            refuse_others(cells, encoder, tile, stride, bands, nodata)
+            if values is not None:
+                raise InputError(
+                    f"{source}: embeddings, whose scene has been read; leave --scale, --offset and "
+                    "--units out, or embed the scene again"
+                )
+            yield cells
+        return
+    if str(source).lower().endswith((".parquet", ".geoparquet")):
+        raise InputError(
+            f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
+            "but no grid: write embeddings with -o NAME.tif"
+        )
+    with Scene(source, nodata, values) as scene:
+        if encoder is None:
+            raise InputError(
+                f"{scene.name}: a scene needs an encoder to be embedded; say which with encoder= "
+                "(--encoder), or give the GeoTIFF that `rs-otl embed` made of it"
+            )
+        yield SceneCells.over(scene, encoder, tile, stride, bands)
+
+
+def load_encoder_for(
+    sources: Sequence[SceneLike],
+    encoder: "str | Path | Encoder | None",
+    image_size: int | None,
+    pool: str | None,
+    precision: str,
+) -> "Encoder | None":
+    """Load the encoder that scenes or embeddings are looked at with, if there is one."""
+    if encoder is None:
+        return None
+    from rs_otl.models import Encoder, load_encoder
+
+    if not isinstance(encoder, Encoder):
+        # Embeddings know the size at which their encoder saw them, and how it pooled.
+        for source in filter(is_embedding, sources):
+            with open_embeddings(source) as cells:
+                made = cells.provenance
+            image_size, pool = image_size or made.image_size, pool or made.pool
+            break
+    return load_encoder(
+        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
+    )
