@@ -12,12 +12,12 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Pretrain, evaluate and export on the built-in synthetic set; then a map from a few labels on a
-# drawn scene, with ImageNet weights.
+# Adapt ImageNet weights to the drawn data set without labels, and say what that brings with few
+# labels; then a map of a drawn scene from three labels of each class, and the page to label on.
 demo: install
 	rm -rf runs/demo runs/scene
 	$(BIN)/rs-otl pretrain synthetic --out runs/demo
-	$(BIN)/rs-otl evaluate runs/demo --on synthetic
+	$(BIN)/rs-otl evaluate runs/demo --on synthetic --shots 1,5
 	$(BIN)/rs-otl export runs/demo --to runs/demo/exported
 	$(BIN)/rs-otl demo runs/scene
 	$(BIN)/rs-otl embed runs/scene/scene.tif --encoder timm/tf_efficientnet_lite0 --image-size 64 --stride 16 -o runs/scene/embedding.tif

@@ -24,6 +24,8 @@ from rs_otl.errors import InputError
 WRITE_ERRORS = (OSError, SafetensorError)
 
 LOCK = ".lock"
+# Where runs are written, relative to the working directory.
+RUNS = Path("runs")
 
 
 def refuse_existing(

@@ -26,7 +26,7 @@ from rs_otl.files import atomic_write
 from rs_otl.models import Encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.pretraining import describe, make_task, quiet_lightning
-from rs_otl.runs.state import read_json, write_json
+from rs_otl.runs.records import read_json, write_json
 from rs_otl.spec import RGB, load_size
 from rs_otl.trainers import OTLTask
 

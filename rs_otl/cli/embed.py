@@ -25,6 +25,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    print_next,
     with_assets,
 )
 from rs_otl.errors import InputError, complain, wants_bars
@@ -192,6 +193,8 @@ def embed(
             f"{result.seconds:.1f} s, {100 * result.encoder_seconds / result.seconds:.0f} % in the "
             "encoder"
         )
+    if len(done) == 1 and output.suffix == ".tif" and Path(scenes[0]).is_file():
+        print_next("view", scenes[0], "--embeddings", output)
 
 
 def _print_plan(planned: "EmbedPlan", as_json: bool) -> None:

@@ -20,6 +20,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     parsed_shots,
+    print_next,
     print_report,
 )
 from rs_otl.errors import wants_bars
@@ -104,3 +105,5 @@ def evaluate(
         bands=listed(bands),
     )
     print_report(report, directory, as_json)
+    if not as_json and len(sources) == 1 and Path(sources[0]).is_dir():
+        print_next("export", sources[0], "--to", directory / "exported")

@@ -25,6 +25,7 @@ from rs_otl.cli.options import (
     given_values,
     listed,
     print_json,
+    print_next,
     with_assets,
 )
 from rs_otl.errors import note, shortened, wants_bars
@@ -149,6 +150,9 @@ def map_(
     for path in (save_classifier, areas, tested_labels):
         if path is not None:
             typer.echo(f"written  {path}")
+    if encoder is None and len(done.maps) == 1:  # of a GeoTIFF of embeddings
+        page = output.with_suffix(".html")
+        print_next("view", scenes[0], "--map", done.maps[0].path, "-o", page)
 
 
 def _print_classes(done: "MapResult") -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,6 +146,11 @@ def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> 
     else:
         report.table(Console())
         typer.echo(f"written  {directory}")
+
+
+def print_next(*words: str | Path) -> None:
+    """Print a command to go on with, as it is typed into a shell."""
+    typer.echo(f"next     rs-otl {shlex.join(map(str, words))}")
 
 
 ENCODER_HELP = (

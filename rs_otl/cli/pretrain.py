@@ -153,4 +153,4 @@ def pretrain(
     else:
         typer.echo(f"run      {directory}")
         typer.echo(f"encoder  {directory / 'encoder'}")
-        typer.echo(f"next     {next_command(directory, dataset)}")
+        typer.echo(f"next     {next_command(directory, dataset, root)}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rs_otl.cli.options import Asset, with_assets
-from rs_otl.errors import wants_bars
+from rs_otl.errors import note, wants_bars
 
 
 def view(
@@ -64,3 +64,4 @@ def view(
             progress=wants_bars(),
         )
     )
+    note("open it in a browser; to map: Label, name a class, click places of it, then the next")

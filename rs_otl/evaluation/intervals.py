@@ -1,7 +1,6 @@
 """Confidence intervals of accuracies."""
 
 import numpy as np
-from scipy import stats
 
 from rs_otl.errors import InputError
 
@@ -101,6 +100,8 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     if values.ndim != 1 or values.size < 2:
         raise InputError(f"values of shape {values.shape}: expected (n,), n at least 2")
     error = values.std(ddof=1) / np.sqrt(values.size)
+    from scipy import stats  # importing it takes a second
+
     # scipy.stats.t.interval gives no number where all draws are equal.
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)
     return float(values.mean()) - half, float(values.mean()) + half

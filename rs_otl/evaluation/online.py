@@ -12,7 +12,7 @@ from torch import nn
 from rs_otl.errors import InputError
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.knn import knn_predict
-from rs_otl.evaluation.spread import MOST_ROWS, spread
+from rs_otl.evaluation.spreading import MOST_ROWS, spread
 from rs_otl.models import Encoder
 from rs_otl.spec import EncoderConfig
 

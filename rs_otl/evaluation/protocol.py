@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from rs_otl.errors import InputError, printable
 from rs_otl.evaluation.feature_cache import cached_features, features_key
 from rs_otl.evaluation.features import extract_features
-from rs_otl.evaluation.few_shot import few_shot
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
 from rs_otl.evaluation.layers import stage_features, stages
 from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.report import Evaluation, FewShot, Layer, Score
+from rs_otl.evaluation.shots import few_shot
 from rs_otl.models import Encoder
 
 if TYPE_CHECKING:  # nothing here reads images
@@ -131,7 +130,8 @@ def evaluate(
     few = few_shot(
         *data, truth, tuple(map(printable, classes)), shots, seed=seed, progress=progress
     )
-    confusion = multiclass_confusion_matrix(standardised.cpu(), truth, num_classes=len(classes))
+    pairs = truth * len(classes) + standardised.cpu()
+    confusion = torch.bincount(pairs, minlength=len(classes) ** 2).view(len(classes), -1)
     right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return Evaluation(
         # JSON has no place for names that are no UTF-8.

@@ -240,7 +240,8 @@ def plan_archive(
         What was planned.
 
     Raises:
-        InputError: The encoder or the folder cannot be used, or the archive has other settings.
+        InputError: The encoder or the folder cannot be used, the archive has other settings, or
+            not one scene of a new archive can be embedded.
     """
     from rs_otl.models import load_encoder
 
@@ -272,6 +273,9 @@ def plan_archive(
         found = dict(zip(given, tracked(coming, "Planning", progress, len(given)), strict=True))
     new = found.keys() - before.keys()
     failed = {place: each[0].reason for place, each in found.items() if each[0].reason}
+    if len(failed) == len(found) and not before:
+        several = f"none of {len(failed):,} scenes can be embedded; the first: "
+        raise InputError((several if len(failed) > 1 else "") + next(iter(failed.values())))
     changed = [
         place
         for place in found

@@ -18,14 +18,8 @@ from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, refuse_mixed
 from rs_otl.geo.class_map import TIFF, write_class_map, write_features, written_aside
-from rs_otl.geo.classifier import (
-    MOST_CLASSES,
-    Classifier,
-    Linear,
-    fit,
-    predict_left_out,
-    predict_other_blocks,
-)
+from rs_otl.geo.classifier import MOST_CLASSES, Classifier, Linear
+from rs_otl.geo.fitting import fit, predict_left_out, predict_other_blocks
 from rs_otl.geo.formats import write_cog
 from rs_otl.geo.grid import scaled
 from rs_otl.geo.joined import scenes_in

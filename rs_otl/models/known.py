@@ -13,7 +13,8 @@ from huggingface_hub import try_to_load_from_cache
 from torchvision.models import WeightsEnum
 
 from rs_otl.errors import InputError, note
-from rs_otl.models.loading import CONFIG, RUNS, read_config
+from rs_otl.files import RUNS
+from rs_otl.models.loading import CONFIG, read_config
 from rs_otl.models.pretrained import LITE, describe_entry
 from rs_otl.spec import RGB, EncoderConfig
 

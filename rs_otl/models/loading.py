@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rs_otl.errors import InputError, note
+from rs_otl.files import RUNS
 from rs_otl.models.architecture import build_encoder, set_image_size, set_pool
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
@@ -19,8 +20,6 @@ from rs_otl.spec import EncoderConfig, validated
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-# Where runs are written, relative to the working directory.
-RUNS = Path("runs")
 
 
 def load_encoder(

@@ -14,16 +14,21 @@ A training run holds::
     supervised/        of a transfer: the same with labels, to compare with
 """
 
-from rs_otl.runs.comparing import evaluate_encoders
-from rs_otl.runs.drawing import draw_views
-from rs_otl.runs.exporting import export_run, publish
-from rs_otl.runs.listing import Run, list_runs
-from rs_otl.runs.paths import run_directory
-from rs_otl.runs.planning import plan
-from rs_otl.runs.pretraining import is_first, pretrain
-from rs_otl.runs.reporting import report
-from rs_otl.runs.summary import next_command
-from rs_otl.runs.transferring import transfer
+from typing import TYPE_CHECKING
+
+from rs_otl.lazy import lazily
+
+if TYPE_CHECKING:
+    from rs_otl.runs.comparing import evaluate_encoders
+    from rs_otl.runs.drawing import draw_views
+    from rs_otl.runs.exporting import export_run, publish
+    from rs_otl.runs.listing import Run, list_runs
+    from rs_otl.runs.paths import run_directory
+    from rs_otl.runs.planning import plan
+    from rs_otl.runs.pretraining import is_first, pretrain
+    from rs_otl.runs.reporting import report
+    from rs_otl.runs.summary import next_command
+    from rs_otl.runs.transferring import transfer
 
 __all__ = [
     "Run",
@@ -40,3 +45,22 @@ __all__ = [
     "run_directory",
     "transfer",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Run": "listing",
+        "draw_views": "drawing",
+        "evaluate_encoders": "comparing",
+        "export_run": "exporting",
+        "is_first": "pretraining",
+        "list_runs": "listing",
+        "next_command": "summary",
+        "plan": "planning",
+        "pretrain": "pretraining",
+        "publish": "exporting",
+        "report": "reporting",
+        "run_directory": "paths",
+        "transfer": "transferring",
+    },
+)

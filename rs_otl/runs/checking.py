@@ -8,13 +8,8 @@ from rs_otl.evaluation import EvaluationReport
 from rs_otl.models import Encoder, load_encoder, read_tensors
 from rs_otl.recipe import Recipe
 from rs_otl.runs.provenance import read_provenance, this_start
-from rs_otl.runs.state import (
-    Checkpoint,
-    own_recipe,
-    read_json,
-    read_run_checkpoint,
-    refuse_other_recipe,
-)
+from rs_otl.runs.records import own_recipe, read_json
+from rs_otl.runs.state import Checkpoint, read_run_checkpoint, refuse_other_recipe
 from rs_otl.runs.summary import Imagery, read_imagery, summarise_images
 from rs_otl.spec import load_size
 from rs_otl.trainers import read_metrics

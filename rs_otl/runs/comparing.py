@@ -17,9 +17,8 @@ from rs_otl.evaluation import (
     evaluate,
     stages,
 )
-from rs_otl.files import locked, refuse_existing
+from rs_otl.files import RUNS, locked, refuse_existing
 from rs_otl.models import (
-    RUNS,
     Encoder,
     WeightsUnavailableError,
     create_encoder,

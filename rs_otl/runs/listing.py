@@ -5,10 +5,9 @@ from pathlib import Path
 
 from rs_otl.errors import InputError, note
 from rs_otl.evaluation import EvaluationReport
-from rs_otl.files import LOCK, locked
-from rs_otl.models.loading import RUNS
+from rs_otl.files import LOCK, RUNS, locked
 from rs_otl.runs.provenance import read_provenance
-from rs_otl.runs.state import own_recipe, read_json
+from rs_otl.runs.records import own_recipe, read_json
 from rs_otl.trainers import read_metrics
 
 

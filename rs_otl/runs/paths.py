@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rs_otl.datasets.remote import dataset_name
-from rs_otl.models import RUNS
+from rs_otl.files import RUNS
 
 
 def run_directory(command: str, dataset: str) -> Path:

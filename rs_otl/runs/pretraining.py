@@ -32,13 +32,12 @@ from rs_otl.runs.loggers import check_loggers, make_loggers
 from rs_otl.runs.memory import refuse_too_much
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.provenance import Provenance, add_start, read_provenance, this_start
+from rs_otl.runs.records import own_recipe, write_json
 from rs_otl.runs.state import (
     Identity,
-    own_recipe,
     read_run_checkpoint,
     refuse_other_recipe,
     refused_by_lightning,
-    write_json,
 )
 from rs_otl.runs.summary import print_images, read_imagery, summarise_images
 from rs_otl.sensors import bands_of, match

@@ -8,10 +8,9 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
-from rs_otl.runs.state import read_json, write_json
+from rs_otl.runs.records import read_json, write_json
 
 # What the numbers of a run depend on.
 _PACKAGES = ("torch", "torchvision", "timm", "torchgeo", "kornia", "lightning", "numba", "numpy")
@@ -84,6 +83,8 @@ def add_start(directory: Path, provenance: Provenance) -> None:
 
 def this_start() -> Start:
     """Describe this process."""
+    import torch  # reading what a run was made with does without it
+
     return Start(
         time=time.strftime("%Y-%m-%d %H:%M:%S %z"),
         rs_otl=metadata.version("rs-otl"),

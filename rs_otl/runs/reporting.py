@@ -29,7 +29,7 @@ from rs_otl.models import Encoder, create_encoder, load_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.listing import describe_run
 from rs_otl.runs.provenance import read_provenance
-from rs_otl.runs.state import own_recipe, read_json
+from rs_otl.runs.records import own_recipe, read_json
 from rs_otl.runs.summary import Imagery, read_imagery, summarise_images
 from rs_otl.spec import load_size
 from rs_otl.trainers import read_metrics

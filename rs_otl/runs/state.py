@@ -2,16 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from torch import Tensor
 
 from rs_otl.errors import InputError
-from rs_otl.files import atomic_write
 from rs_otl.models import read_tensors
-from rs_otl.recipe import Recipe, make_recipe, read_recipe
+from rs_otl.recipe import Recipe
+from rs_otl.runs.records import checked
 from rs_otl.trainers import checkpoint_digest
 
 # Keys of a recipe that a resumed run may have otherwise: where its images lie, how long it is to
@@ -19,7 +18,6 @@ from rs_otl.trainers import checkpoint_digest
 _MAY_CHANGE = {"cache", "chunks", "compile", "dataset", "epochs", "knn_every", "workers"}
 
 _Count = Annotated[StrictInt, Field(ge=0)]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Identity(BaseModel):
@@ -74,14 +72,6 @@ class Checkpoint(BaseModel):
         )
 
 
-def own_recipe(directory: Path) -> Recipe:
-    """Return the recipe of the run in a directory, or raise an :class:`InputError`."""
-    path = directory / "recipe.yaml"
-    if not path.is_file():
-        raise InputError(f"{directory}: no run to resume there (it has no recipe.yaml)")
-    return make_recipe(read_recipe(path), str(path))
-
-
 def read_run_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of a run, without unpickling code.
 
@@ -93,7 +83,7 @@ def read_run_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         values = read_tensors(path)
-        checkpoint = _checked(Checkpoint, values, path)
+        checkpoint = checked(Checkpoint, values, path)
         if values.get("digest") != checkpoint_digest(values):
             raise InputError(f"{path}: changed since it was written, or damaged")
     except InputError as error:
@@ -134,43 +124,3 @@ def refused_by_lightning(path: Path, error: Exception) -> InputError:
 
 def _refused(error: InputError) -> InputError:
     return InputError(f"{error}; delete it to train from the start")
-
-
-def read_json(model: type[Model], path: Path, remedy: str) -> Model:
-    """Read a JSON file of a run.
-
-    Args:
-        model: What it holds.
-        path: The file.
-        remedy: What the user can do if it is damaged.
-
-    Raises:
-        InputError: If it is missing, damaged, or holds something else.
-    """
-    try:
-        return _checked(model, from_json(path.read_bytes()), path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-    except InputError as error:
-        raise InputError(f"{error}; {remedy}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: damaged, expected JSON ({error}); {remedy}") from None
-
-
-def write_json(path: Path, model: BaseModel) -> None:
-    """Write a JSON file of a run, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _checked(model: type[Model], values: object, path: Path) -> Model:
-    """Validate what was read; errors name the key, not its value, which may be of any size."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        raise InputError(
-            f"{path}: not as this version of rs-otl writes it ({key + ': ' if key else ''}{reason})"
-        ) from None

@@ -1,13 +1,16 @@
 """What a run says about its images, on the terminal and in its directory."""
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from rs_otl.datasets import CachedDataset, Division, SceneTiles
+from rs_otl.datasets.folder import list_folder
+from rs_otl.datasets.scenes import scene_paths
 from rs_otl.errors import note
-from rs_otl.runs.state import read_json
+from rs_otl.runs.records import read_json
 
 # Images that are named on the terminal; imagery.json names all.
 _NAMED = 20
@@ -103,16 +106,24 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
         note(line)
 
 
-def next_command(directory: Path, dataset: str) -> str:
-    """Return the command that makes use of a finished run.
+def next_command(directory: Path, dataset: str, root: Path | None = None) -> str:
+    """Return the command that makes use of a finished run, for a shell.
 
     Args:
         directory: The run's directory.
         dataset: The data set as the user named it.
+        root: Where data sets lie, if the user said it.
     """
     images = read_imagery(directory)
+    run = str(directory)
     if images.classes:
-        return f"rs-otl evaluate {directory} --on {dataset}"
-    if images.scenes:
-        return f"rs-otl embed SCENE --encoder {directory} -o embeddings.tif"
-    return f"rs-otl export {directory} --to DIR"
+        words = ["evaluate", run, "--on", dataset, *(["--root", str(root)] if root else [])]
+    elif images.scenes:
+        scene, out = dataset, f"{run}/embeddings"  # a file for each scene of a catalog
+        if Path(dataset).is_dir():
+            scene = str(Path(dataset, scene_paths(Path(dataset), list_folder(Path(dataset)))[0]))
+            out += ".tif"
+        words = ["embed", scene, "--encoder", run, "-o", out]
+    else:
+        words = ["export", run, "--to", f"{run}/exported"]
+    return shlex.join(["rs-otl", *words])

@@ -12,7 +12,7 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.pretraining import pretrain, refuse_another_run
-from rs_otl.runs.state import own_recipe
+from rs_otl.runs.records import own_recipe
 
 
 def transfer(

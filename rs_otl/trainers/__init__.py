@@ -1,10 +1,16 @@
 """OTL as a task of torchgeo, and what its runs need of Lightning."""
 
-from rs_otl.trainers.history import History, read_metrics
-from rs_otl.trainers.loss import label_consistent_loss
-from rs_otl.trainers.otl import OTLTask
-from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar, checkpoint_digest
-from rs_otl.trainers.pseudo_labels import PseudoLabels
+from typing import TYPE_CHECKING
+
+from rs_otl.lazy import lazily
+
+if TYPE_CHECKING:
+    from rs_otl.trainers.history import History
+    from rs_otl.trainers.loss import label_consistent_loss
+    from rs_otl.trainers.metrics import read_metrics
+    from rs_otl.trainers.otl import OTLTask
+    from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar, checkpoint_digest
+    from rs_otl.trainers.pseudo_labels import PseudoLabels
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -16,3 +22,17 @@ __all__ = [
     "label_consistent_loss",
     "read_metrics",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "AtomicCheckpointIO": "plumbing",
+        "History": "history",
+        "OTLTask": "otl",
+        "PseudoLabels": "pseudo_labels",
+        "StderrProgressBar": "plumbing",
+        "checkpoint_digest": "plumbing",
+        "label_consistent_loss": "loss",
+        "read_metrics": "metrics",
+    },
+)

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,27 +159,6 @@ class History(Callback):
             axes.legend(frameon=False)
             with atomic_write(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=120)
-
-
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """Read the epochs of a run's ``metrics.csv``.
-
-    Args:
-        run: The run's directory.
-
-    Returns:
-        Each epoch's metrics by name, up to a row that was cut or damaged; none without the file.
-    """
-    try:
-        text = (run / "metrics.csv").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    epochs = []
-    with suppress(csv.Error, TypeError, ValueError):
-        for row in csv.DictReader(whole, strict=True):
-            epochs.append({name: float(value) for name, value in row.items() if value != ""})
-    return [epoch for epoch in epochs if "epoch" in epoch]
 
 
 def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:

@@ -182,12 +182,20 @@ def test_help_imports_none_of_the_heavy_libraries():
     assert "pretrain" in rs_otl("--help").stdout
 
 
-def test_maps_and_pages_of_embeddings_import_neither_torch_nor_what_trains():
+@pytest.mark.parametrize(
+    ("room", "names", "unwanted"),
+    [
+        ("geo", "map tile demo", "torch timm torchgeo lightning matplotlib kornia"),
+        ("geo", "view", "torch timm torchgeo lightning matplotlib kornia sklearn scipy.stats"),
+        ("runs", "list_runs run_directory", "torch timm torchgeo matplotlib scipy rasterio"),
+        ("runs", "evaluate_encoders export_run", "lightning torchmetrics kornia numba sklearn"),
+    ],
+)
+def test_a_command_imports_what_it_needs(room, names, unwanted):
     code = (
-        "import sys, rs_otl.geo as geo\n"
-        "geo.map, geo.view, geo.tile, geo.demo\n"
-        "heavy = {'torch', 'timm', 'torchgeo', 'lightning', 'matplotlib', 'kornia'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        f"import sys\nfrom rs_otl.{room} import {', '.join(names.split())}\n"
+        f"found = set({unwanted.split()}) & set(sys.modules)\n"
+        "assert not found, found\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

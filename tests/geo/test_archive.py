@@ -168,13 +168,23 @@ def test_what_stays_bad_is_named_and_all_else_is_done(folder, monkeypatch):
     assert "bad: planned with image_size 32, now 64" in other.stderr
 
 
+def test_a_plan_of_nothing_that_can_be_embedded_is_refused(folder):
+    told = plan(folder, "typo", scenes=("typo.tif",), check=2)
+    assert "typo.tif: no such file" in told.stderr.splitlines()[-1]
+    told = plan(folder, "typo", scenes=("typo.tif", "other.tif"), check=2)
+    assert "none of 2 scenes can be embedded; the first: " in told.stderr.splitlines()[-1]
+    assert not (folder / "typo").exists()
+
+
 def test_an_address_with_a_secret_is_kept_nowhere(folder, tmp_path):
     address = "http://127.0.0.1:1/scene.tif"
     source = Source(address, path=f"/vsicurl/{address}?sig=SECRET", remote=True)
-    planned = plan_archive([source], folder / "encoder", tmp_path / "archive")
+    given = [source, folder / "s0.tif"]
+    planned = plan_archive(given, folder / "encoder", tmp_path / "archive")
     assert "holds a password or a signature" in planned.failed[address]
-    for path in (tmp_path / "archive").rglob("*.*"):
-        assert b"SECRET" not in path.read_bytes()
+    written = [path for path in (tmp_path / "archive").rglob("*") if path.is_file()]
+    assert len(written) == 3
+    assert all(b"SECRET" not in path.read_bytes() for path in written)
 
 
 def test_errors_of_reading_are_tried_three_times(folder, alone, monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ from rs_otl.errors import InputError
 from rs_otl.geo import embed, view
 from rs_otl.geo import map as map_scene
 from rs_otl.geo.areas import row_areas
-from rs_otl.geo.classifier import predict_left_out, predict_other_blocks
+from rs_otl.geo.fitting import predict_left_out, predict_other_blocks
 from rs_otl.geo.legend import colours_of, natural, read_colours
 from rs_otl.geo.opening import open_cells
 
@@ -217,7 +217,7 @@ def test_labels_that_were_not_tested_say_why(folder, tmp_path):
 
 @pytest.mark.parametrize(("number", "classes"), [(500, 40), (2000, 7), (130, 65), (30, 20)])
 def test_many_labels_are_tested_in_a_few_folds(number, classes, monkeypatch):
-    import rs_otl.geo.classifier as module
+    import rs_otl.geo.fitting as module
 
     random = np.random.default_rng(0)
     truth = np.append(np.arange(number - 1) % classes, classes)  # and one label of its own class

@@ -21,7 +21,7 @@ from rs_otl.errors import InputError
 from rs_otl.geo import embed, explore, pyramid, view, viewing
 from rs_otl.geo import map as map_scene
 from rs_otl.geo.cells import FileCells
-from rs_otl.geo.classifier import fit
+from rs_otl.geo.fitting import fit
 from rs_otl.geo.similar import unit
 
 

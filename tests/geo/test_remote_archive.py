@@ -183,7 +183,7 @@ def test_times_and_places_that_are_none_or_choose_nothing_are_one_line(folder, t
 def test_an_archive_and_an_index_of_it_are_searched_by_area_and_date(folder, tmp_path):
     rs_otl_here("embed", "--plan", "served/catalog.json", "--datetime", "../2023-07-08", *WORDS,
                 "-o", tmp_path / "archive", cwd=folder)  # fmt: skip
-    with pytest.raises(InputError, match="nothing is embedded yet"):
+    with pytest.raises(InputError, match="nothing is embedded;"):
         search(tmp_path / "archive", (400_100, 4_999_900), tmp_path / "no.geojson")
     rs_otl_here("embed", "archive", cwd=tmp_path)
     told = rs_otl_here("index", "archive", "-o", "index", cwd=tmp_path)

@@ -62,6 +62,9 @@ def _import_program() -> None:
     import rs_otl.geo
     import rs_otl.runs
 
+    for name in rs_otl.runs.__all__:  # which are imported when used
+        getattr(rs_otl.runs, name)
+
     # Fonts and compiled views are loaded once. Nothing here may start threads: no gradients.
     folder = tempfile.mkdtemp(prefix="rs-otl-server-")
     try:

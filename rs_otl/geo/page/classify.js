@@ -1,5 +1,5 @@
 "use strict";
-// The classifier of `rs-otl map` (rs_otl/geo/classifier.py): a logistic regression on embeddings of
+// The classifier of `rs-otl map` (rs_otl/geo/fitting.py): a logistic regression on embeddings of
 // length 1, every class and every label of the same weight. Its optimum is unique, so that the page
 // and the command find the same one.
 
