@@ -16,10 +16,10 @@ _COMMANDS = (
     "rs-otl map {0}/embedding.tif --labels {0}/labels.geojson -o {0}/map.tif",
     "rs-otl view {0}/scene.tif --embeddings {0}/embedding.tif --map {0}/map.tif -o {0}/page.html",
 )
-
+# The same for two places at two dates.
 _OF_CATALOG = (
     "rs-otl embed --plan {0}/catalog.json --encoder timm/tf_efficientnet_lite0 --image-size 64 "
-    "--tile 64 --stride 16 -o archive",
+    "--stride 16 -o archive",
     "rs-otl embed archive --workers 2",
     "rs-otl map archive --labels {0}/labels.geojson -o maps",
     "rs-otl change archive/blocks/east-2019 archive/blocks/east-2024 -o change.tif",
