@@ -24,6 +24,7 @@ from rs_otl.errors import InputError, note
 from rs_otl.files import atomic_folder, atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, open_file, refuse_another_scene
 from rs_otl.geo.classifier import MOST_CLASSES, STRENGTH
+from rs_otl.geo.joined import is_archive
 from rs_otl.geo.labels import read_labels
 from rs_otl.geo.legend import palette
 from rs_otl.geo.opening import is_embedding, open_embeddings
@@ -159,7 +160,9 @@ def _opened(
 ) -> Iterator[tuple[Scene | None, Cells]]:
     """Open a scene, if there is one, and its embeddings."""
     if embeddings is None:
-        if not is_embedding(source):
+        if not is_embedding(source) and not is_archive(source):
+            with Scene(source):  # what is no scene either says so
+                pass
             raise InputError(
                 f"{source}: a scene needs its embeddings to be viewed; make them with `rs-otl "
                 f"embed {source} --encoder ENCODER -o NAME.tif`, and name them with embeddings= "

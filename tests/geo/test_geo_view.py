@@ -422,6 +422,8 @@ def test_files_of_another_scene_are_refused(page, tmp_path, encoder):
         view(scene, out, embeddings=page.parent / "map.tif")
     with pytest.raises(InputError, match="exists already"):
         view(scene, page, embeddings=made)
+    with pytest.raises(InputError, match=r"none\.tif: no such file"):
+        view(tmp_path / "none.tif", tmp_path / "new.html")
     with pytest.raises(InputError, match="a scene needs its embeddings"):
         view(scene, out)
     assert not out.exists()
