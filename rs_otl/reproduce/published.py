@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+# So that a reader sees whether so short a training says anything.
+LEARNS = "training teaches the encoder something"
+
 SCORES = ("kNN, k = 10", "kNN, k = 50", "kNN, k = 100", "kNN, k = 200", "linear")
 
 # What encoders of several tables have in common: one view and one label set, which is training
@@ -24,6 +27,7 @@ class Trained:
     Attributes:
         dataset: Data set of the catalogue that it is trained and judged on.
         supervised: Whether with labels.
+        untrained: Whether it keeps its random weights.
         source: Data set of the OTL encoder that it starts from; ``None`` for random weights.
         division: Number of the random division.
         seed: Seed of the training.
@@ -44,6 +48,7 @@ class Trained:
     settings: tuple[str, ...] = ()
     selection: str = ""
     layers: tuple[int, ...] = ()
+    untrained: bool = False
 
     @property
     def start(self) -> "Trained | None":
@@ -59,7 +64,7 @@ class Trained:
     def name(self) -> str:
         """What its files are called."""
         start = f"-from-{self.source}" if self.source else ""
-        kind = "supervised" if self.supervised else "otl"
+        kind = "untrained" if self.untrained else "supervised" if self.supervised else "otl"
         special = "".join(
             f"-{word}" for word in (self.recipe, self.plan, *self.settings, self.selection) if word
         )
@@ -135,16 +140,20 @@ def _from_scratch(
         (
             Column("supervised", Trained(dataset, supervised=True), supervised),
             Column("OTL", Trained(dataset), otl),
+            Column("untrained", Trained(dataset, untrained=True)),
         ),
-        (Claim("without labels nearly as good as with them", "OTL", "supervised", "near"),),
+        (
+            Claim("without labels nearly as good as with them", "OTL", "supervised", "near"),
+            Claim(LEARNS, "OTL", "untrained"),
+        ),
     )
 
 
 def _from_sources(title: str, dataset: str, **published: tuple[float, ...]) -> EncoderTable:
     """Make one of tables 6, 8 and 9, of small data sets, from the sources of the paper.
 
-    Beside the paper's columns there are AID as a source, for those who have no larger one, and
-    random weights, which say what the source brings.
+    Beside the paper's columns there are AID as a source, for those who have no larger one, random
+    weights to start from, which say what the source brings, and an encoder that keeps them.
     """
     start = Trained(dataset)
     names = {"patternnet": "PatternNet", "resisc45": "NWPU-RESISC45", "eurosat": "EuroSAT"}
@@ -163,6 +172,7 @@ def _from_sources(title: str, dataset: str, **published: tuple[float, ...]) -> E
         Column("supervised, from AID", replace(start, supervised=True, source="aid")),
         Column("OTL, from AID", replace(start, source="aid")),
         Column("OTL, from random weights", start),
+        Column("untrained", replace(start, untrained=True)),
     ]
     helps = "pretraining on a larger data set helps a small one"
     near = "without labels nearly as good as with them"
@@ -171,6 +181,7 @@ def _from_sources(title: str, dataset: str, **published: tuple[float, ...]) -> E
         Claim(helps, "OTL, from AID", "OTL, from random weights"),
         Claim(near, "OTL, from PatternNet", "supervised, from PatternNet", "near"),
         Claim(near, "OTL, from AID", "supervised, from AID", "near"),
+        Claim(LEARNS, "OTL, from random weights", "untrained"),
     )
     return EncoderTable(title, tuple(columns), claims)
 
@@ -246,7 +257,10 @@ def _alexnet() -> EncoderTable:
             )
             for kind, trained in kinds.items()
         ]
+        untrained = Trained(dataset, untrained=True, layers=(-1,))
+        columns.append(Column(f"{name}, untrained", untrained))
         claims += [
+            Claim(LEARNS, f"{name}, OTL", f"{name}, untrained"),
             Claim(
                 "strong views and label-consistent training help",
                 f"{name}, OTL, strong and label-consistent",
@@ -328,6 +342,9 @@ def _uneven_labels() -> EncoderTable:
             if x:
                 text = "even labels are better than uneven ones"
                 claims.append(Claim(text, even, title, scores=("knn",)))
+        untrained = f"{name}, untrained"
+        columns.append(Column(untrained, Trained(dataset, untrained=True)))
+        claims.append(Claim(LEARNS, even, untrained, scores=("knn",)))
     return EncoderTable(
         "Labels whose sizes grow as i to the power of x",
         tuple(columns),
@@ -343,7 +360,7 @@ def _uneven_data() -> EncoderTable:
         "uneven": (77.0, 76.8, 76.0, 75.4, 73.6),
         "even": (77.4, 77.0, 76.8, 75.8, 74.5),
     }
-    columns = tuple(
+    columns = [
         Column(
             f"D {step}, {kind}",
             Trained("cifar10", plan="fewer", selection=f"{kind}-{step}"),
@@ -351,8 +368,9 @@ def _uneven_data() -> EncoderTable:
         )
         for place, step in enumerate((100, 200, 300, 400, 500))
         for kind in ("uneven", "even")
-    )
-    claims = tuple(
+    ]
+    columns.append(Column("untrained", Trained("cifar10", untrained=True)))
+    claims = [
         Claim(
             "uneven data costs a point at most",
             f"D {step}, uneven",
@@ -362,11 +380,12 @@ def _uneven_data() -> EncoderTable:
             ("knn",),
         )
         for step in (100, 200, 300, 400, 500)
-    )
+    ]
+    claims.append(Claim(LEARNS, "D 500, even", "untrained", scores=("knn",)))
     return EncoderTable(
         "CIFAR-10 with uneven and even classes",
-        columns,
-        claims,
+        tuple(columns),
+        tuple(claims),
         _KNN,
         f"{_VIEWS}; neighbours are looked for among even classes, for both",
     )
@@ -376,13 +395,14 @@ def _by_clusters(
     dataset: str, published: dict[int, float], best: int, margin: float
 ) -> EncoderTable:
     """Make table 14 or 15."""
-    columns = tuple(
+    columns = [
         Column(
             f"k = {k}", Trained(dataset, plan="fewer", settings=(f"clusters={k}",)), (None, figure)
         )
         for k, figure in published.items()
-    )
-    claims = tuple(
+    ]
+    columns.append(Column("untrained", Trained(dataset, untrained=True)))
+    claims = [
         Claim(
             f"no k is more than {margin:g} points worse than the paper's best",
             f"k = {k}",
@@ -393,9 +413,14 @@ def _by_clusters(
         )
         for k in published
         if k != best
-    )
+    ]
+    claims.append(Claim(LEARNS, f"k = {best}", "untrained", scores=("knn",)))
     return EncoderTable(
-        f"{_PHOTOGRAPHS[dataset]} with several numbers of clusters", columns, claims, _KNN, _VIEWS
+        f"{_PHOTOGRAPHS[dataset]} with several numbers of clusters",
+        tuple(columns),
+        tuple(claims),
+        _KNN,
+        _VIEWS,
     )
 
 

@@ -19,6 +19,7 @@ from rs_otl.reproduce.encoders import (
     missing_data,
     read_evaluation,
     recipe_of,
+    refuse_other_settings,
     runs_of,
 )
 from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
@@ -154,6 +155,8 @@ def reproduce(
             numbers[name] = _label_numbers(name, LABEL_ENTRIES[name], scale, folder)
     tables = {name: ENCODER_TABLES[name] for name in names if name in ENCODER_TABLES}
     runs = dict.fromkeys(run for table in tables.values() for run in runs_of(table, seeds, data))
+    for trained in runs:
+        refuse_other_settings(trained, scale, folder)
     for place, trained in enumerate(runs, 1):
         if read_evaluation(trained, folder) is None:
             note(f"run {place} of {len(runs)}: {trained.name}")

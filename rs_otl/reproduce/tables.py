@@ -74,7 +74,8 @@ def _estimate(
     # Features have no backward pass, a third of a step; they are needed twice, after the training
     # and for the table.
     once = recipe.model_copy(update={"supervised": True, "views": 1, "epochs": 1, "chunks": 1})
-    return run_seconds(recipe, round(images)) + run_seconds(once, round(2 * (images + tests) / 3))
+    scored = run_seconds(once, round(2 * (images + tests) / 3))
+    return scored if trained.untrained else run_seconds(recipe, round(images)) + scored
 
 
 def _sides(trained: Trained, scale: str, images: int) -> tuple[float, float]:
