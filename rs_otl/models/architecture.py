@@ -11,7 +11,7 @@ from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
-from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
+from rs_otl.models import alexnet, torchgeo_models  # noqa: F401  both add to timm's registry
 
 # What timm calls the ways of pooling.
 _POOLS = {"cls": "token", "mean": "avg"}
@@ -102,6 +102,18 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
             f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
             f"{size}: expected image_size={smallest} or more, or another encoder"
         )
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Lay out weights of convolutions as they run fastest on a CPU.
+
+    Args:
+        module: Changed in place. Convolutions in three dimensions, which PyTorch lays out
+            otherwise, are left as they are.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def set_pool(encoder: nn.Module, pool: str) -> None:
