@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    VisionTransformer,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+)
 from torch import Tensor, nn
 
 # Numbers for each band.
@@ -101,7 +106,9 @@ def _read_told(model: nn.Module, _: object) -> None:
     band_model._numbers = band_model.told.tolist()
 
 
-def _make(name: str, in_chans: int = 3, num_classes: int = 0, **_: Any) -> nn.Module:
+def _make(
+    name: str, in_chans: int = 3, num_classes: int = 0, img_size: Any = None, **_: Any
+) -> nn.Module:
     """Make a model of the table, as timm's registry does it."""
     if num_classes:
         raise ValueError(f"{name} gives features alone: expected num_classes=0")
@@ -112,6 +119,8 @@ def _make(name: str, in_chans: int = 3, num_classes: int = 0, **_: Any) -> nn.Mo
         step = (high - low) / max(1, in_chans - 1)
         told = [[(low + step * band) * architecture.nanometre, 30.0] for band in range(in_chans)]
         model = BandModel(model, architecture.features, [row[: architecture.told] for row in told])
+    elif img_size is not None and isinstance(model, VisionTransformer):
+        model.set_input_size(img_size=img_size)
     # As timm calls them.
     model.num_classes, model.num_features, model.in_chans = 0, architecture.width, in_chans
     return cast(nn.Module, model)

@@ -1,7 +1,10 @@
 """All of torchgeo's weights: those of timm's architectures, those of its own, and no encoders."""
 
 import pytest
+import rasterio
 import torch
+from command_line import draw_folder, rs_otl_here
+from geo_scenes import draw, write
 from random_weights import shallow
 from torchgeo_files import features_by_torchgeo, shallow_torchgeo, write_weights
 from torchvision.transforms import v2
@@ -169,6 +172,20 @@ def test_an_export_builds_the_same_module_again(name, verified, hub, tmp_path):
     assert {check.result for check in checks} == {"equal"}, checks
     assert {check.loader for check in checks} >= {"timm local-dir", "rs_otl.load_encoder"}
     assert "torchgeo" not in " ".join(check.loader for check in checks)
+
+
+def test_commands_take_them(hub, tmp_path):
+    name = "ScaleMAELarge16_Weights.FMOW_RGB"
+    write_weights(ENTRIES[name], hub)
+    draw_folder(tmp_path / "images", images=4)
+    write(tmp_path / "s.tif", draw(80, 90, 3).astype("uint8"))
+    at = ("--image-size", 64)
+    assert "kNN" in rs_otl_here("evaluate", name, "--on", "images", *at, cwd=tmp_path).stdout
+    rs_otl_here("embed", "s.tif", "--encoder", name, *at, "-o", "e.tif", cwd=tmp_path)
+    with rasterio.open(tmp_path / "e.tif") as embedded:
+        assert embedded.count == 1024
+    told = rs_otl_here("export", name, *at, "--to", "out", "--verify", cwd=tmp_path).stdout
+    assert "torch.export" in told
 
 
 def test_what_depends_on_values_is_refused_as_onnx(hub, tmp_path):
