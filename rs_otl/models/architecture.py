@@ -11,7 +11,8 @@ from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
-from rs_otl.models import alexnet, torchgeo_models  # noqa: F401  both add to timm's registry
+from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
+from rs_otl.models.torchgeo_models import BandModel
 
 # What timm calls the ways of pooling.
 _POOLS = {"cls": "token", "mean": "avg"}
@@ -229,23 +230,44 @@ def build_encoder(
 
 
 def adapted_weights(
-    encoder: nn.Module, positions: Sequence[int | None], source: str
+    encoder: nn.Module,
+    positions: Sequence[int | None],
+    source: str,
+    wavelengths: Sequence[float | None] = (),
 ) -> dict[str, Tensor]:
     """Make the weights of an encoder those of one for other bands.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
         positions: For each of the other bands, which of the encoder's it is; ``None`` for one that
-            it does not know, which gets the mean of the weights of those it knows.
+            it does not know, which gets the mean of the weights of those it knows, or is told by
+            its wavelength to an encoder that is told wavelengths.
         source: What the encoder is called in errors.
+        wavelengths: Of these bands, in micrometres, where known.
 
     Returns:
         Its tensors, with another first layer.
 
     Raises:
-        InputError: Its first layer is no plain convolution over the bands.
+        InputError: Its first layer is no plain convolution over the bands, or the wavelength of a
+            band that it must be told is not known.
     """
     weights = dict(encoder.state_dict())
+    if isinstance(encoder, BandModel) and encoder.told.shape[1]:
+        waves = [*wavelengths, *[None] * len(positions)]
+        rows = []
+        for place, at in enumerate(positions):
+            wave = waves[place]
+            if at is None and wave is None:
+                raise InputError(
+                    f"{source}: it is told the wavelengths of bands, and band {place + 1} has none "
+                    "that is known; --bands names bands, or leaves it out"
+                )
+            row = encoder.told.mean(0) if at is None else encoder.told[at]
+            if at is None and wave is not None:
+                row[0] = wave * encoder.micrometre
+            rows.append(row)
+        return weights | {"told": torch.stack(rows)}
     first = cast(dict[str, Any], encoder.pretrained_cfg).get("first_conv")
     name = f"{first}.weight"
     layer = encoder.get_submodule(first) if isinstance(first, str) else None

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 # Numbers for each band.
 _Told = list[list[float]]
-# In nanometres, the bands of images of which nothing is known lie between.
-_UNKNOWN = (450.0, 2200.0)
+# In micrometres, the bands of images of which nothing is known lie between; their width in nm.
+_UNKNOWN, _WIDTH = (0.45, 2.2), 30.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Architecture:
         width: Number of its features.
         features: Computes them, for a model that is not called with images alone.
         told: How many numbers it is told of each band, the wavelength first.
-        nanometre: A nanometre in its unit of wavelength.
+        micrometre: A micrometre in its unit of wavelength.
         size: Side of its images in pixels.
         any_size: Whether it takes others.
         first_conv: Its layer over the bands, if that is a convolution.
@@ -62,7 +62,7 @@ class Architecture:
     width: int
     features: Callable[[Any, Tensor, _Told], Tensor] | None = None
     told: int = 0
-    nanometre: float = 1
+    micrometre: float = 1000
     size: int = 224
     any_size: bool = False
     first_conv: str | None = None
@@ -77,21 +77,28 @@ class BandModel(nn.Module):
     Args:
         model: What torchgeo builds.
         features: See :class:`Architecture`.
-        told: What it is told of each band, ``(C, n)``.
+        told: What it is told of each band, ``(C, n)``, the wavelength first.
+        micrometre: A micrometre in its unit of wavelength.
 
     Attributes:
         told: The same, stored with the weights.
+        micrometre: Likewise.
     """
 
     told: Tensor
 
     def __init__(
-        self, model: nn.Module, features: Callable[[Any, Tensor, _Told], Tensor], told: _Told
+        self,
+        model: nn.Module,
+        features: Callable[[Any, Tensor, _Told], Tensor],
+        told: _Told,
+        micrometre: float,
     ) -> None:
         super().__init__()
         self.model = model
         self._features = features
         self.register_buffer("told", torch.tensor(told))
+        self.micrometre = micrometre
         self._numbers = told
         self.register_load_state_dict_post_hook(_read_told)
 
@@ -117,8 +124,11 @@ def _make(
     if architecture.features is not None:
         low, high = _UNKNOWN
         step = (high - low) / max(1, in_chans - 1)
-        told = [[(low + step * band) * architecture.nanometre, 30.0] for band in range(in_chans)]
-        model = BandModel(model, architecture.features, [row[: architecture.told] for row in told])
+        told = [
+            [(low + step * band) * architecture.micrometre, _WIDTH][: architecture.told]
+            for band in range(in_chans)
+        ]
+        model = BandModel(model, architecture.features, told, architecture.micrometre)
     elif img_size is not None and isinstance(model, VisionTransformer):
         model.set_input_size(img_size=img_size)
     # As timm calls them.
@@ -242,7 +252,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             width,
             _dofa_features,
             told=1,
-            nanometre=0.001,
+            micrometre=1,
             inputs=_DOFA,
         )
         for size, width in (("base", 768), ("large", 1024))

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import center_crop
 
 from rs_otl.errors import InputError
 from rs_otl.export import export_encoder, verify_export
-from rs_otl.models import create_encoder, load_encoder
+from rs_otl.models import adapted_weights, create_encoder, load_encoder
 from rs_otl.models.known import known_encoders, torchgeo_entries
 from rs_otl.models.pretrained import describe_entry
 from rs_otl.models.torchgeo_models import ARCHITECTURES, NO_ENCODERS, OF_WEIGHTS
@@ -203,6 +203,19 @@ def test_a_sensor_is_asked_for_by_name_and_others_are_refused(hub):
         load_encoder("ResNet18_Weights.SENTINEL2_RGB_MOCO@rgb")
     with pytest.raises(InputError, match="torchgeo has no such weights"):
         load_encoder("DOFABase16_Weights.NONE")
+
+
+def test_an_encoder_that_is_told_wavelengths_is_told_those_of_other_bands(hub):
+    name = "DOFABase16_Weights.DOFA_MAE"
+    write_weights(ENTRIES[name], hub)
+    encoder = load_encoder(name).module
+    weights = adapted_weights(encoder, [2, None], "mine", [0.48, 0.865])
+    torch.testing.assert_close(weights["told"], torch.tensor([[0.49], [0.865]]))
+    other = create_encoder("dofa_base_patch16_224", 2)
+    other.load_state_dict(weights)
+    assert other(torch.randn(1, 2, 224, 224)).isfinite().all()
+    with pytest.raises(InputError, match="band 2 has none that is known"):
+        adapted_weights(encoder, [2, None], "mine", [0.48, None])
 
 
 def test_files_that_hold_something_else_are_refused(hub):
