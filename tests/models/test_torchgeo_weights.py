@@ -155,7 +155,7 @@ def test_features_are_those_of_torchgeos_own_forward_pass(name, sensor, hub):
     ("name", "verified"),
     [
         ("CROMABase_Weights.CROMA_VIT@sentinel-1", False),
-        ("DOFABase16_Weights.DOFA_MAE@sentinel-2", True),
+        ("DOFABase16_Weights.DOFA_MAE@sentinel-2", False),
         ("Panopticon_Weights.VIT_BASE14", False),
         ("Swin_V2_T_Weights.SENTINEL2_MI_MS_SATLAS", True),
     ],

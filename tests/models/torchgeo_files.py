@@ -4,15 +4,16 @@ import functools
 
 import torch
 import torchvision
-from torchgeo.models import copernicusfm, croma, dofa, get_model, scale_mae
+from torchgeo.models import copernicusfm, croma, dofa, get_model, panopticon, scale_mae
 
 from rs_otl.models.torchgeo_models import OF_WEIGHTS
 
-# Classes whose depth matters to time alone.
+# Classes whose depth, or the width of whose first layer, matters to time alone.
 _DEEP = (
     (dofa.DOFA, {"depth": 1}),
     (croma.CROMA, {"encoder_depth": 2}),
     (copernicusfm.CopernicusFM, {"depth": 1}),
+    (panopticon.Panopticon, {"attn_dim": 96}),
     (scale_mae.ScaleMAE, {"depth": 1}),
     (torchvision.models.SwinTransformer, {"depths": [1, 1, 1, 1]}),
 )
