@@ -148,8 +148,14 @@ class Recipe(BaseModel):
     low-rank changes to the attention of a vision transformer, merged into it on export."""
     lora_rank: Annotated[int, Field(ge=1, le=1024)] = 8
     """Rank of these changes."""
+    layer_decay: Annotated[FiniteFloat, Field(gt=0, le=1)] = 1.0
+    """What the learning rate is multiplied with from each layer of the encoder to the one before;
+    the last layer and the heads have the full rate."""
     label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     """Share of a label that is spread evenly over all clusters."""
+    mixup: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    """Above 0, each image of a step is mixed with another and learns the labels of both; the
+    parameter of the symmetric beta distribution that a step's shares are drawn from."""
     supervised: bool = False
     """Train with the labels instead, the paper's baseline."""
     init: Name | None = None
@@ -233,6 +239,14 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"chunks = {self.chunks:,}: expected at most views x batch_size = "
                 f"{self.views * self.batch_size:,}, the images of a step"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_mixup(self) -> Self:
+        if self.mixup and self.relabel == "reuse":
+            raise ValueError(
+                "mixup goes with relabel = fresh: labels would be made from mixed images"
             )
         return self
 

@@ -39,11 +39,11 @@ def encoders(
             one.name,
             one.architecture,
             ", ".join(one.bands),
-            one.units,
-            str(one.image_size),
+            one.units if one.instead is None else f"no encoder: {one.instead}",
+            str(one.image_size or ""),
             one.dataset,
             one.licence or "not stated",
-            "yes" if one.here else "no",
+            "yes" if one.here else "no" if one.instead is None else "",
         )
         for one in known
     ]

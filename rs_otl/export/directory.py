@@ -10,7 +10,7 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from rs_otl.errors import note
+from rs_otl.errors import InputError, note
 from rs_otl.export.card import CardScore, model_card
 from rs_otl.export.loaders import CHECKPOINT, ONNX
 from rs_otl.export.onnx_model import write_onnx
@@ -18,6 +18,7 @@ from rs_otl.export.segmentation import segmentation_backbone
 from rs_otl.extras import install_command, missing_modules, require_extra
 from rs_otl.files import atomic_folder, refuse_existing, write_checkpoint
 from rs_otl.models import Encoder
+from rs_otl.models.torchgeo_models import ARCHITECTURES
 from rs_otl.spec import EncoderConfig, load_size
 
 
@@ -48,7 +49,7 @@ def export_encoder(
 
     Raises:
         InputError: If the directory is not empty or cannot be made, or with ``onnx`` if the extra
-            ``onnx`` is not installed.
+            ``onnx`` is not installed or the architecture cannot be written so.
     """
     directory = Path(directory)
     refuse_existing(
@@ -58,6 +59,12 @@ def export_encoder(
     )
     if onnx:
         require_extra("onnx", "ONNX")
+        ours = ARCHITECTURES.get(encoder.config.encoder)
+        if ours is not None and not ours.traced:
+            raise InputError(
+                f"{encoder.source}: {encoder.config.encoder} cannot be written as ONNX, since what "
+                "it computes depends on values; export it without --onnx"
+            )
     # It may be on a GPU, in a layout that safetensors does not store.
     encoder = copy.deepcopy(encoder).cpu().eval()
     encoder.to(memory_format=torch.contiguous_format)

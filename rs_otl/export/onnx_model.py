@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,18 @@ def write_onnx(encoder: Encoder, path: Path) -> None:
 
     # onnxscript logs its optimisations.
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
-    program = torch.onnx.export(
-        encoder.module,
-        (sample_images(encoder.config, 2),),
-        input_names=["images"],
-        output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torchgeo's DOFA notes its wavelengths, which nothing reads.
+        warnings.filterwarnings("ignore", ".* was assigned during export")
+        program = torch.onnx.export(
+            encoder.module,
+            (sample_images(encoder.config, 2),),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # None only without dynamo
     program.model.metadata_props["rs_otl"] = json.dumps(encoder.config.model_dump(mode="json"))
     program.save(path)

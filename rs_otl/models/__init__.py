@@ -7,6 +7,7 @@ from rs_otl.models.architecture import (
     set_image_size,
     set_pool,
     timm_arguments,
+    to_channels_last,
 )
 from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
@@ -36,5 +37,6 @@ __all__ = [
     "set_image_size",
     "set_pool",
     "timm_arguments",
+    "to_channels_last",
     "weights",
 ]

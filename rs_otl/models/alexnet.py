@@ -50,6 +50,7 @@ class AlexNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.num_features = self.head_hidden_size = _WIDTH
         self.feature_info: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rs_otl.errors import InputError
 from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
+from rs_otl.models.torchgeo_models import BandModel
 
 # What timm calls the ways of pooling.
 _POOLS = {"cls": "token", "mean": "avg"}
@@ -102,6 +103,18 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
             f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
             f"{size}: expected image_size={smallest} or more, or another encoder"
         )
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Lay out weights of convolutions as they run fastest on a CPU.
+
+    Args:
+        module: Changed in place. Convolutions in three dimensions, which PyTorch lays out
+            otherwise, are left as they are.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def set_pool(encoder: nn.Module, pool: str) -> None:
@@ -217,23 +230,44 @@ def build_encoder(
 
 
 def adapted_weights(
-    encoder: nn.Module, positions: Sequence[int | None], source: str
+    encoder: nn.Module,
+    positions: Sequence[int | None],
+    source: str,
+    wavelengths: Sequence[float | None] = (),
 ) -> dict[str, Tensor]:
     """Make the weights of an encoder those of one for other bands.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
         positions: For each of the other bands, which of the encoder's it is; ``None`` for one that
-            it does not know, which gets the mean of the weights of those it knows.
+            it does not know, which gets the mean of the weights of those it knows, or is told by
+            its wavelength to an encoder that is told wavelengths.
         source: What the encoder is called in errors.
+        wavelengths: Of these bands, in micrometres, where known.
 
     Returns:
         Its tensors, with another first layer.
 
     Raises:
-        InputError: Its first layer is no plain convolution over the bands.
+        InputError: Its first layer is no plain convolution over the bands, or the wavelength of a
+            band that it must be told is not known.
     """
     weights = dict(encoder.state_dict())
+    if isinstance(encoder, BandModel) and encoder.told.shape[1]:
+        waves = [*wavelengths, *[None] * len(positions)]
+        rows = []
+        for place, at in enumerate(positions):
+            wave = waves[place]
+            if at is None and wave is None:
+                raise InputError(
+                    f"{source}: it is told the wavelengths of bands, and band {place + 1} has none "
+                    "that is known; --bands names bands, or leaves it out"
+                )
+            row = encoder.told.mean(0) if at is None else encoder.told[at]
+            if at is None and wave is not None:
+                row[0] = wave * encoder.micrometre
+            rows.append(row)
+        return weights | {"told": torch.stack(rows)}
     first = cast(dict[str, Any], encoder.pretrained_cfg).get("first_conv")
     name = f"{first}.weight"
     layer = encoder.get_submodule(first) if isinstance(first, str) else None

@@ -15,7 +15,8 @@ from torchvision.models import WeightsEnum
 from rs_otl.errors import InputError, note
 from rs_otl.files import RUNS
 from rs_otl.models.loading import CONFIG, read_config
-from rs_otl.models.pretrained import LITE, describe_entry
+from rs_otl.models.pretrained import LITE, architecture_of, describe_entry
+from rs_otl.models.torchgeo_models import ARCHITECTURES, NO_ENCODERS
 from rs_otl.spec import RGB, EncoderConfig
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -35,6 +36,7 @@ class KnownEncoder:
         dataset: What it was trained on.
         licence: Of its weights; ``None`` where it is not stated.
         here: Whether its weights are on this disk.
+        instead: What these weights are, if no encoder of images.
     """
 
     name: str
@@ -46,13 +48,15 @@ class KnownEncoder:
     dataset: str
     licence: str | None
     here: bool
+    instead: str | None = None
 
 
 def known_encoders(folder: str | Path = ".") -> list[KnownEncoder]:
     """List what can stand wherever an encoder is asked for.
 
     Own runs below ``runs/`` and exported directories come first, then timm's whose weights are on
-    this disk, then torchgeo's whose architecture timm has. Any other of timm's is ``timm/NAME``.
+    this disk, then torchgeo's, with those that are no encoders and what they are instead. Any other
+    of timm's is ``timm/NAME``.
 
     Args:
         folder: Where to look for runs and for exported directories.
@@ -64,7 +68,7 @@ def known_encoders(folder: str | Path = ".") -> list[KnownEncoder]:
 
 
 def torchgeo_entries() -> dict[str, WeightsEnum]:
-    """Return all of torchgeo's weights by name, those of other architectures than timm's too."""
+    """Return all of torchgeo's weights by name, those that are no encoders too."""
     import torchgeo.models  # takes seconds
 
     enums: dict[str, Any] = {
@@ -121,12 +125,28 @@ def _of_timm() -> Iterator[KnownEncoder]:
 def _of_torchgeo() -> Iterator[KnownEncoder]:
     kept = Path(torch.hub.get_dir()) / "checkpoints"
     for name, entry in torchgeo_entries().items():
+        meta = entry.meta
+        licence = meta.get("license")
         try:
-            config = describe_entry(entry, name)
-        except InputError:  # an architecture that timm does not have
+            ours = ARCHITECTURES.get(architecture_of(entry, name))
+        except InputError:
+            yield KnownEncoder(
+                name=name,
+                kind="torchgeo",
+                architecture=str(meta.get("model")),
+                bands=tuple(str(band) for band in meta.get("bands") or ()),
+                units="",
+                image_size=0,
+                dataset=str(meta.get("dataset") or name),
+                licence=licence,
+                here=False,
+                instead=NO_ENCODERS.get(name.partition(".")[0], "architecture not known here"),
+            )
             continue
         here = (kept / Path(urlsplit(entry.url).path).name).is_file()
-        yield _known(name, "torchgeo", config, entry.meta.get("license"), here)
+        sensors = list(ours.inputs)[1:] if ours is not None else []
+        for called in (name, *(f"{name}@{sensor}" for sensor in sensors)):
+            yield _known(called, "torchgeo", describe_entry(entry, called), licence, here)
 
 
 def _known(

@@ -11,7 +11,7 @@ from torch import nn
 
 from rs_otl.errors import InputError, note
 from rs_otl.files import RUNS
-from rs_otl.models.architecture import build_encoder, set_image_size, set_pool
+from rs_otl.models.architecture import build_encoder, set_image_size, set_pool, to_channels_last
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
 from rs_otl.models.pretrained import is_weights_name, load_weights
@@ -82,7 +82,7 @@ def load_encoder(
         if config.pool is not None:
             set_pool(module, config.pool)
         encoder = Encoder(module, config, str(source), path, resolve_precision(precision)).eval()
-        encoder.to(resolve_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(encoder.to(resolve_device(device)))
     spec = encoder.config.spec
     encoder.check(spec.bands if bands is None else bands, spec.units if units is None else units)
     return encoder

@@ -22,6 +22,14 @@ from torchvision.transforms import v2
 
 from rs_otl.errors import InputError
 from rs_otl.models.architecture import build_encoder, create_encoder
+from rs_otl.models.torchgeo_models import (
+    ARCHITECTURES,
+    NO_ENCODERS,
+    OF_WEIGHTS,
+    Architecture,
+    Input,
+    croma_modality,
+)
 from rs_otl.sensors import described
 from rs_otl.spec import RGB, UNITS, EncoderConfig, ImageSpec, Quantity
 
@@ -91,8 +99,13 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
             encoder = timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # hub clients have no common kind for "not there"
             raise WeightsUnavailableError(f"{unavailable} ({type(error).__name__})") from None
-    size = pretrained["input_size"][-1]
-    return encoder, _config(name, size, RGB, mean, std, pretrained.get("tag") or "ImageNet")
+    return encoder, EncoderConfig(
+        encoder=name,
+        image_size=pretrained["input_size"][-1],
+        spec=_of_pictures(mean, std),
+        dataset=pretrained.get("tag") or "ImageNet",
+        epochs=None,
+    )
 
 
 def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
@@ -127,29 +140,107 @@ def _lite_weights(encoder: nn.Module, package_name: str) -> dict[str, Tensor] | 
 
 
 def _load_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
-    from torchgeo.models import get_weight  # importing it takes seconds
-
-    try:
-        weights = get_weight(name)
-    except ValueError:
-        raise InputError(
-            f"{name}: torchgeo has no such weights; see torchgeo.models.list_models()"
-        ) from None
-    config = describe_entry(weights, name)
+    entry = _entry(name)
+    config = describe_entry(entry, name)
     architecture, bands = config.encoder, config.spec.bands
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it downloads
-            tensors = dict(weights.get_state_dict(progress=False))
+            tensors = _tensors(entry, name, config)
     except OSError as error:
         raise WeightsUnavailableError(
             f"{name}: weights are not on this disk and cannot be fetched ({type(error).__name__})"
         ) from None
-    if architecture.startswith("vit_") and "norm.weight" not in tensors:
-        # torchgeo leaves it as it is made, too.
-        norm = create_encoder(architecture, len(bands)).get_submodule("norm").state_dict()
-        tensors |= {f"norm.{key}": tensor for key, tensor in norm.items()}
     encoder = build_encoder(architecture, len(bands), tensors, name, config.image_size)
     return encoder, config
+
+
+def _entry(name: str) -> WeightsEnum:
+    from torchgeo.models import get_weight  # importing it takes seconds
+
+    try:
+        return get_weight(name.partition("@")[0])
+    except ValueError:
+        raise InputError(
+            f"{name}: torchgeo has no such weights; `rs-otl encoders` lists them"
+        ) from None
+
+
+def _tensors(entry: WeightsEnum, name: str, config: EncoderConfig) -> dict[str, Tensor]:
+    """Read the tensors of an entry under the names of the encoder's."""
+    architecture, bands = config.encoder, len(config.spec.bands)
+    ours = ARCHITECTURES.get(architecture)
+    if ours is not None and ours.features is not None:
+        from torchgeo.models import get_model  # importing it takes seconds
+
+        # Tensors go by other names in these files, which torchgeo knows.
+        modality = [croma_modality(bands)] if architecture.startswith("croma_") else None
+        settings = {} if modality is None else {"modalities": modality}
+        try:
+            model = get_model(architecture, weights=entry, **settings)
+        except (AssertionError, RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{name}: expected the weights of {architecture}, as torchgeo reads them "
+                f"({reason:.200})"
+            ) from None
+        tensors = {
+            f"model.{key}": tensor
+            for key, tensor in model.state_dict().items()
+            if not key.startswith("head.")
+        }
+        told = torch.tensor(input_of(name, ours).told).reshape(bands, ours.told)
+        return tensors | {"told": told}
+    tensors = dict(entry.get_state_dict(progress=False))
+    if (ours is not None and ours.ignores) or "norm.weight" not in tensors:
+        own = create_encoder(architecture, bands).state_dict()
+        if ours is not None and ours.ignores:
+            tensors = {key: tensor for key, tensor in tensors.items() if key in own}
+        # torchgeo leaves it as it is made, too.
+        norm = {key: tensor for key, tensor in own.items() if key.startswith("norm.")}
+        tensors = norm | tensors
+    return tensors
+
+
+def input_of(name: str, architecture: Architecture) -> Input:
+    """Return the images that a name asks for, ``ENTRY`` or ``ENTRY@SENSOR``.
+
+    Raises:
+        InputError: These weights take none of that sensor.
+    """
+    entry, _, sensor = name.partition("@")
+    if not architecture.inputs:
+        raise InputError(f"{name}: these weights take images of one kind; expected {entry}")
+    if not sensor:
+        return next(iter(architecture.inputs.values()))
+    if sensor not in architecture.inputs:
+        raise InputError(
+            f"{name}: expected one of {', '.join(f'{entry}@{one}' for one in architecture.inputs)}"
+        )
+    return architecture.inputs[sensor]
+
+
+def architecture_of(entry: WeightsEnum, name: str) -> str:
+    """Return timm's name, or ours, of the architecture of an entry's weights.
+
+    Raises:
+        InputError: It turns no image into one vector of features, or is not known.
+    """
+    kind = name.partition(".")[0]
+    if kind in NO_ENCODERS:
+        raise InputError(
+            f"{name}: a {NO_ENCODERS[kind]}, no encoder of images; expected other weights, see "
+            "`rs-otl encoders`"
+        )
+    # torchgeo calls some of its weights for one depth by the model of another.
+    residual = re.match(r"(ResNet\d+)_", name)
+    architecture = residual[1].lower() if residual else str(entry.meta.get("model"))
+    architecture = OF_WEIGHTS.get(kind, architecture)
+    if not timm.is_model(architecture):
+        raise InputError(
+            f"{name}: its architecture {architecture} is not known here; expected other weights, "
+            "see `rs-otl encoders`"
+        )
+    return architecture
 
 
 def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
@@ -157,32 +248,65 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
 
     Args:
         weights: A member of one of torchgeo's enumerations.
-        name: What it is called in errors.
+        name: What the user called it: ``ENTRY``, or ``ENTRY@SENSOR`` for weights that take images
+            of several sensors, of which the entry says nothing.
 
     Returns:
         Bands as the entry names them; scale, mean and deviation that together do what its
         transforms do with raw values. Those of Sentinel-2 that are divided by 10,000 or by
         statistics of that size are reflectance, those of Sentinel-1 with means below 0 backscatter
-        in dB, all others counts.
+        in dB, all others counts. Images of several sensors have the statistics of SSL4EO-S12, as
+        torchgeo has them, or ImageNet's.
 
     Raises:
-        InputError: Its architecture is none of timm's, or its transforms do more than scale.
+        InputError: It is no encoder, or its transforms do more than scale.
     """
+    architecture = architecture_of(weights, name)
+    ours = ARCHITECTURES.get(architecture)
+    usual = 224 if ours is None else ours.size
+    if ours is not None and ours.inputs:
+        size, spec = usual, _spec_of(input_of(name, ours))
+    else:
+        if "@" in name:
+            raise InputError(f"{name}: these weights take images of one kind; expected no @")
+        size, spec = _spec_of_entry(weights, name, usual)
+    return EncoderConfig(
+        encoder=architecture,
+        image_size=size,
+        spec=spec,
+        dataset=str(weights.meta.get("dataset") or weights),
+        epochs=None,
+    )
+
+
+def _spec_of(images: Input) -> ImageSpec:
+    """Describe images of a sensor as another entry does."""
+    if images.like is None:
+        return _of_pictures(*_IMAGENET)
+    spec = describe_entry(_entry(images.like), images.like).spec
+    at = images.bands or tuple(range(len(spec.bands)))
+    picked = {
+        key: tuple(getattr(spec, key)[one] for one in at)
+        for key in ("bands", "mean", "std", "known")
+    }
+    return spec.model_copy(update=picked)
+
+
+def _spec_of_entry(weights: WeightsEnum, name: str, size: int) -> tuple[int, ImageSpec]:
+    """Read size and values of an entry's images; the size is given where it says none."""
     meta = weights.meta
-    # torchgeo calls some of its weights for one depth by the model of another.
-    residual = re.match(r"(ResNet\d+)_", name)
-    architecture = residual[1].lower() if residual else str(meta.get("model"))
     channels = int(meta.get("in_chans") or len(meta.get("bands") or ()))
-    if not timm.is_model(architecture) or not channels:
-        raise InputError(
-            f"{name}: its architecture {architecture} is none of timm's, which encoders here are; "
-            "expected other weights, such as ResNet50_Weights or ViTSmall16_Weights"
-        )
+    if not channels:
+        raise InputError(f"{name}: torchgeo does not say which bands it takes; expected others")
     bands = tuple(str(band) for band in meta.get("bands") or RGB)
-    size, factor, shift = _read_transforms(weights.transforms, channels, name)
+    if bands == ("R", "G", "B"):
+        bands = RGB
+    size, factor, shift = _read_transforms(weights.transforms, channels, name, size)
+    middle = -shift / factor
+    if (factor > 1).all() and ((middle > 0) & (middle < 1)).all():  # of images in [0, 1]
+        factor, middle = factor / 255, middle * 255
     sensor = "sentinel-1" if set(bands) <= {"VV", "VH"} else "sentinel-2"
     of_sentinel = sensor == "sentinel-1" or name.partition(".")[2].startswith("SENTINEL2")
-    middle = -shift / factor
     quantity, offset, scale = Quantity.COUNTS, 0.0, 255.0
     if sensor == "sentinel-1" and of_sentinel and (middle.min() < 0 or (factor == 1).all()):
         quantity, offset, scale = Quantity.DECIBELS, *_DECIBELS
@@ -192,11 +316,14 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
         # Sentinel-2's level 2A has no band 10.
         surface = len(bands) > len(RGB) and "B10" not in bands
         quantity, scale = (Quantity.SURFACE if surface else Quantity.TOA), 10_000.0
-    units = UNITS.get(quantity, "8-bit counts" if scale == 255 else "8-bit and 16-bit counts")
+    elif (1 / factor).max() > _REFLECTANCE:  # counts from a lowest to a highest
+        offset, scale = float(middle.min()), float((1 / factor).max())
+    depth = "8-bit and 16-bit counts" if of_sentinel else "16-bit counts"
+    units = UNITS.get(quantity, "8-bit counts" if scale == 255 else depth)
     known = described(bands, sensor) if of_sentinel else described(bands, _landsat_of(name))
     if quantity is Quantity.COUNTS and [band.common_name for band in known] == list(RGB):
         bands = RGB  # of any picture
-    spec = ImageSpec(
+    return size, ImageSpec(
         bands=bands,
         units=units,
         scale=scale,
@@ -207,24 +334,17 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
         quantity=quantity,
         known=() if bands == RGB else known,
     )
-    return EncoderConfig(
-        encoder=architecture,
-        image_size=size,
-        spec=spec,
-        dataset=str(meta.get("dataset") or name),
-        epochs=None,
-    )
 
 
 def _landsat_of(name: str) -> str:
-    return "landsat-8" if "_OLI_" in name else "landsat-7"
+    return "landsat-7" if re.search("_E?TM_", name) else "landsat-8"
 
 
 def _read_transforms(
-    transforms: Any, channels: int, name: str
+    transforms: Any, channels: int, name: str, size: int
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Read what transforms do: size of their images, and raw x factor + shift of each band."""
-    size, factor, shift = 224, np.ones(channels), np.zeros(channels)
+    factor, shift = np.ones(channels), np.zeros(channels)
     parts = transforms if isinstance(transforms, nn.Sequential) else [transforms]
     for part in parts:
         if isinstance(part, v2.Normalize):
@@ -240,20 +360,7 @@ def _read_transforms(
     return size, factor, shift
 
 
-def _config(
-    architecture: str,
-    size: int,
-    bands: tuple[str, ...],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    dataset: str,
-) -> EncoderConfig:
-    return EncoderConfig(
-        encoder=architecture,
-        image_size=size,
-        spec=ImageSpec(
-            bands=bands, units="8-bit counts", scale=255, resolution=None, mean=mean, std=std
-        ),
-        dataset=dataset,
-        epochs=None,
+def _of_pictures(mean: tuple[float, ...], std: tuple[float, ...]) -> ImageSpec:
+    return ImageSpec(
+        bands=RGB, units="8-bit counts", scale=255, resolution=None, mean=mean, std=std
     )

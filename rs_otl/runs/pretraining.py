@@ -53,10 +53,12 @@ _TASK_KEYS = {
     "local_size",
     "local_views",
     "label_smoothing",
+    "layer_decay",
     "lora_rank",
     "lr",
     "milestone_lrs",
     "milestones",
+    "mixup",
     "momentum",
     "operations",
     "orientations",
@@ -435,7 +437,8 @@ def describe(
         for theirs, ours in ((spec.mean, own.mean), (spec.std, own.std))
     )
     unknown = [name for name, at in zip(spec.bands, positions, strict=True) if at is None]
-    new = f"; {', '.join(unknown)} by the mean of all" if unknown else ""
+    how = "wavelength" if hasattr(started.module, "told") else "the mean of all"
+    new = f"; {', '.join(unknown)} by {how}" if unknown else ""
     if len(unknown) == len(spec.bands):
         raise InputError(
             f"{recipe.init} was trained on the bands {', '.join(own.bands)}, the images have "
@@ -446,8 +449,9 @@ def describe(
         f"{', '.join(spec.bands)}{new}{f' ({words})' if words else ''}"
     )
     adapted = spec.model_copy(update={"mean": mean, "std": std})
+    waves = [band.wavelength for band in bands_of(spec)]
     return _config(recipe, images, adapted), adapted_weights(
-        started.module, positions, str(recipe.init)
+        started.module, positions, str(recipe.init), waves
     )
 
 

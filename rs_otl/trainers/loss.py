@@ -3,7 +3,9 @@
 from torch import Tensor
 
 
-def label_consistent_loss(outputs: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def label_consistent_loss(
+    outputs: Tensor, labels: Tensor, smoothing: float = 0.0, shares: Tensor | None = None
+) -> Tensor:
     """Cross entropy of every view against every label set (equation 18), averaged.
 
     Cross entropy is linear in its target, so the g x h terms are g cross entropies against the
@@ -15,12 +17,18 @@ def label_consistent_loss(outputs: Tensor, labels: Tensor, smoothing: float = 0.
         outputs: Outputs before softmax, ``(g, B, k)`` floating point.
         labels: The h label sets, in the paper one of each view, ``(h, B)`` int64 in [0, k).
         smoothing: Share of a label that is spread evenly over all k, in [0, 1).
+        shares: How much of each image, by whose position its labels are, is in each that was
+            looked at, ``(B, B)``, rows of sum 1; by default each is itself.
 
     Returns:
         The loss, a scalar of at least 0, in nats.
     """
     views, batch, _ = outputs.shape
     log_probabilities = outputs.float().log_softmax(-1)
-    every_label = labels.T.expand(views, batch, len(labels))
-    loss = -log_probabilities.gather(-1, every_label).mean()
+    if shares is None:
+        every_label = labels.T.expand(views, batch, len(labels))
+        loss = -log_probabilities.gather(-1, every_label).mean()
+    else:
+        of_each = log_probabilities[..., labels.flatten()].unflatten(-1, labels.shape).mean(-2)
+        loss = -(of_each * shares).sum(-1).mean()
     return (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss

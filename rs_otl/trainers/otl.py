@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import TQDMProgressBar
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from torchgeo.datamodules import BaseDataModule, NonGeoDataModule
 from torchvision.models import WeightsEnum
+from torchvision.transforms.v2 import MixUp
 from tqdm import tqdm
 
 from rs_otl.augment import as_unit, augmentation
@@ -36,6 +38,7 @@ from rs_otl.models import (
     restrict_training,
     set_image_size,
     set_pool,
+    to_channels_last,
 )
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
 from rs_otl.trainers.encode import encode
@@ -141,7 +144,12 @@ class OTLTask(BaseTask):
         tune: What of the encoder is trained: ``"all"``, ``"norm"`` or ``"lora"``; see
             :func:`rs_otl.models.restrict_training`.
         lora_rank: See there.
+        layer_decay: What the learning rate is multiplied with from each layer of the encoder to the
+            one before, in (0, 1], by timm's grouping of layers; the last has the full rate.
         label_smoothing: Share of a label that is spread evenly over all clusters, in [0, 1).
+        mixup: In [0, 1]; above 0, each image of a step is mixed with another before its views are
+            made, and learns the labels of both (Zhang et al., ICLR 2018). The parameter of the
+            symmetric beta distribution that a step's shares are drawn from.
         supervised: Train with the ``label`` of the batches in place of pseudo-labels: the
             paper's baseline (section 4.3), with the same encoder, views, loss and schedule.
         chunks: Forward passes that a step's images are divided among when memory is short, see
@@ -201,7 +209,9 @@ class OTLTask(BaseTask):
         freeze_batch_norm: bool = False,
         tune: str = "all",
         lora_rank: int = 8,
+        layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
         supervised: bool = False,
         chunks: int = 1,
         compile: bool = False,
@@ -231,6 +241,15 @@ class OTLTask(BaseTask):
             raise InputError(
                 f"local_views = {local_views} with augmentations: local views are made as those "
                 "of augment are; expected one of the two"
+            )
+        if not 0 < layer_decay <= 1:
+            raise InputError(f"layer_decay = {layer_decay}: expected a number above 0, at most 1")
+        if not 0 <= mixup <= 1:
+            raise InputError(f"mixup = {mixup}: expected a number from 0 to 1")
+        if mixup and relabel == "reuse":
+            raise InputError(
+                f"mixup = {mixup} with relabel = reuse: labels would be made from mixed images; "
+                "expected relabel = fresh, or mixup = 0"
             )
         if any(size < 2 for size in label_batch_sizes):
             raise InputError(f"label_batch_sizes = {list(label_batch_sizes)}: expected 2 or more")
@@ -278,7 +297,7 @@ class OTLTask(BaseTask):
             self._started_from = self._load_weights(self.weights)
         self.features = feature_width(self.encoder)
         # Most of a CPU step is convolutions, which run faster on this layout.
-        self.encoder.to(memory_format=torch.channels_last)
+        to_channels_last(self.encoder)
         if settings["compile"]:
             self.encoder.compile()
         with torch.random.fork_rng(devices=[]):
@@ -495,29 +514,38 @@ class OTLTask(BaseTask):
                 "a batch of one image in one view: expected two, for batch normalisation; set "
                 "drop_last=True in the data loader, or views=2"
             )
+        images, shares = self._mixed(batch["image"])
         if apart:  # one view of every image of the batch
-            outputs = self.view_outputs(batch["image"], views=1, passes=views)
+            outputs = self.view_outputs(images, views=1, passes=views)
         else:
-            outputs = self.view_outputs(batch["image"])
+            outputs = self.view_outputs(images)
         if self.hparams["supervised"]:
             labels = batch["label"].expand(1, 1, -1)
         else:
             labels = self.pseudo_labels[batch["index"]]
             self._keep_outputs(batch["index"], outputs.detach())
-        loss = self._loss(outputs, labels)
+        loss = self._loss(outputs, labels, shares)
         terms = views * len(labels)
         if local := self.hparams["local_views"]:
-            local_loss = self._loss(self.local_outputs(batch["image"]), labels)
+            local_loss = self._loss(self.local_outputs(images), labels, shares)
             loss = (views * loss + local * local_loss) / (views + local)
             terms += local * len(labels)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss * (terms if self.hparams["reduction"] == "sum" else 1)
 
-    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mix each image with another, and say how much of each is in it, ``(B, B)``."""
+        if not self.hparams["mixup"]:
+            return images, None
+        mix = MixUp(alpha=self.hparams["mixup"], num_classes=len(images))
+        mixed, shares = mix(as_unit(images), torch.arange(len(images), device=images.device))
+        return mixed, shares
+
+    def _loss(self, outputs: Tensor, labels: Tensor, shares: Tensor | None) -> Tensor:
         """Return the mean over the heads, ``(g, heads, B, k)`` against ``(h, heads, B)``."""
         losses = [
             label_consistent_loss(
-                outputs[:, head], labels[:, head], self.hparams["label_smoothing"]
+                outputs[:, head], labels[:, head], self.hparams["label_smoothing"], shares
             )
             for head in range(labels.shape[1])
         ]
@@ -752,11 +780,28 @@ class OTLTask(BaseTask):
 
     # The optimiser
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what is trained, with the rates of the encoder's layers after the heads' own."""
+        rate, decay = self.hparams["lr"], self.hparams["layer_decay"]
+        whole = self if decay == 1 else self.heads
+        groups = [{"params": [one for one in whole.parameters() if one.requires_grad], "lr": rate}]
+        if decay < 1:
+            layers = param_groups_layer_decay(
+                self.encoder,
+                self.hparams["weight_decay"],
+                weight_decay_exclude_1d=False,
+                layer_decay=decay,
+            )
+            groups += [
+                {"params": layer["params"], "lr": rate * layer["lr_scale"]} for layer in layers
+            ]
+        return groups
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """Return SGD with the steps of section 4.3, or a cosine if there are none."""
         settings = self.hparams
         optimizer = torch.optim.SGD(
-            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            self._parameter_groups(),
             lr=settings["lr"],
             momentum=settings["momentum"],
             weight_decay=settings["weight_decay"],

@@ -34,6 +34,8 @@ def test_everything_that_can_be_named_is_listed_and_loads(place, tmp_path, monke
     assert (dino["licence"], dino["image_size"], dino["here"]) == ("dinov3-license", 256, True)
     assert not by_name["ResNet18_Weights.SENTINEL2_ALL_MOCO"]["here"]
     assert len(by_name["ResNet18_Weights.SENTINEL2_ALL_MOCO"]["bands"]) == 13
+    assert by_name["Aurora_Weights.HRES_T0_AURORA"]["instead"] == "weather model"
+    assert by_name["CROMABase_Weights.CROMA_VIT@sentinel-1"]["bands"] == ["VV", "VH"]
     monkeypatch.chdir(place)
     for one in listed:
         if one["here"]:

@@ -35,3 +35,12 @@ def test_half_precision_outputs_are_summed_in_float32():
     labels = torch.arange(16).view(2, 8)
     exact = label_consistent_loss(outputs.float(), labels)
     assert torch.equal(label_consistent_loss(outputs, labels), exact)
+
+
+def test_mixed_images_learn_the_labels_of_both():
+    outputs, labels = torch.randn(2, 4, 6), torch.randint(6, (3, 4))
+    shares = 0.7 * torch.eye(4) + 0.3 * torch.eye(4).roll(1, 0)
+    mixed = label_consistent_loss(outputs, labels, 0.1, shares)
+    expected = 0.7 * label_consistent_loss(outputs, labels, 0.1)
+    expected += 0.3 * label_consistent_loss(outputs, labels.roll(1, 1), 0.1)
+    torch.testing.assert_close(mixed, expected)
