@@ -25,7 +25,7 @@ from rs_otl.datasets._memory import allocate, default_cache_bytes
 from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, base_name, data_root, entry_named
-from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
+from rs_otl.datasets.folder import EXPECTED, ImageFolder
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.samples import (
@@ -35,7 +35,7 @@ from rs_otl.datasets.samples import (
     paths_of,
     read_sample,
 )
-from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
+from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene, is_scene_folder
 from rs_otl.datasets.selection import select
 from rs_otl.datasets.sources import is_stac
 from rs_otl.datasets.statistics import estimate_statistics
@@ -432,20 +432,20 @@ def open_images(
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     dataset: ImageDataset
-    if remote:
+    one = is_scene(folder) and base_name(name_or_path) not in CATALOGUE
+    if remote or one:
         dataset = SceneTiles(name_or_path, size=size, most=most_tiles, values=values, bands=bands)
     elif base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
         select(dataset, name_or_path)
     else:
-        listing = list_folder(folder)
-        if is_scene_folder(folder, listing):
+        if is_scene_folder(folder):
             dataset = SceneTiles(folder, size=size, most=most_tiles, values=values, bands=bands)
         else:
             dataset = ImageFolder(folder, progress=progress, values=values, bands=bands)
     if isinstance(dataset, SceneTiles):
         scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
-        what = f"{public(name_or_path)}: {'' if remote else 'a folder of '}georeferenced scenes"
+        what = f"{public(name_or_path)}: {'' if remote or one else 'a folder of '}georeferenced scenes"
         note(f"{what}; {len(dataset):,} tiles of {size} pixels from {scenes:,} of them")
     if dataset.note:
         note(dataset.note)

@@ -245,6 +245,26 @@ def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
     return sorted(products)
 
 
+def zipped_products(folder: Path) -> list[str]:
+    """List the zips of satellites' products in a folder, by name, that are not unpacked beside.
+
+    A damaged one counts if its name is a product's: who reads it says what is wrong with it.
+    """
+    found = []
+    for path in sorted(folder.glob("*.zip")):
+        if any(path.with_suffix(suffix).is_dir() for suffix in ("", ".SAFE")):
+            continue
+        try:
+            product_at(path)
+        except NoProductError:
+            continue
+        except InputError:
+            if sensor_of(path.name) is None:
+                continue
+        found.append(path.name)
+    return found
+
+
 def _grouped(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     """Group files of bands by product: ``..._B*.jp2`` to bands to files, the finest first."""
     products: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
