@@ -28,6 +28,7 @@ from rs_otl.datasets import load_dataset
 from rs_otl.models import load_encoder
 from rs_otl.runs.records import own_recipe
 from rs_otl.spec import load_size
+from rs_otl.trainers import History
 
 SIDE = 96
 QUICK = settings("image_size=16", "views=2", "epochs=1", "augment=simple", "encoder=test_resnet")
@@ -35,6 +36,12 @@ TILE = load_size(16)
 FOUR = {"B02": 10, "B03": 10, "B04": 10, "B08": 10}
 TOA, SURFACE = (f"{kind} reflectance x 10,000" for kind in ("top-of-atmosphere", "surface"))
 ADDED = ["--units", "surface", "--offset", "-1000"]
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Of a run's history, which take as long as all else."""
+    monkeypatch.setattr(History, "_draw", lambda *_: None)
 
 
 def stored(path, band=1):
