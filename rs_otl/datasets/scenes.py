@@ -1,6 +1,7 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
 import functools
+import math
 import os
 import threading
 from collections import Counter, defaultdict
@@ -298,7 +299,7 @@ def _choose_tiles(
             left_out.append(LeftOut(path, str(error)))
             continue
         if not places:
-            left_out.append(LeftOut(path, f"has no tile of {size} pixels that holds data"))
+            left_out.append(LeftOut(path, _without_tiles(path, folder, size, opening)))
         tiles += [f"{path}:r{top}:c{left}" for top, left in places]
     if len(tiles) > most:
         chosen = np.sort(random.permutation(len(tiles))[:most])
@@ -325,6 +326,19 @@ def _choose_tiles(
         known=max(knowns, key=lambda known: (knowns[known], str(known))),
     )
     return tiles, info, left_out
+
+
+def _without_tiles(path: str, folder: str, size: int, opening: _Opening) -> str:
+    """Say why there is no tile in a scene."""
+    with opening.scene(os.path.join(folder, path)) as scene:
+        side = min(scene.width, scene.height)
+        if side >= size:
+            return f"has no tile of {size} pixels that holds data"
+        largest = max(1, math.floor(side / 1.5 * 224 / 256))  # two tiles, half one apart
+        return (
+            f"has {scene.width:,} x {scene.height:,} pixels, a tile {size} x {size}; --set "
+            f"image_size={largest} or less has smaller ones"
+        )
 
 
 def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:

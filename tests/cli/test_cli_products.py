@@ -14,7 +14,6 @@ import torch
 from command_line import rs_otl_here, settings
 from drawn_catalog import draw_item, draw_scene
 from drawn_products import (
-    CORNER,
     landsat,
     planetscope,
     save,
