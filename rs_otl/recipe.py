@@ -164,7 +164,7 @@ class Recipe(BaseModel):
     bands: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
     """Bands of a folder to train on, in this order, by name or number from 1; names of all bands
     where files have none; null for all."""
-    scale: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
+    scale: Annotated[FiniteFloat, Field(gt=0, le=1e12)] | None = None
     """What stored values of a folder are multiplied with; null for what files say."""
     offset: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
     """What is then added; null for what files say."""
@@ -204,12 +204,6 @@ class Recipe(BaseModel):
         if self.scale is None and self.offset is None and self.units is None:
             return None
         return Values(scale=self.scale, offset=self.offset, quantity=self.units)
-
-    @model_validator(mode="after")
-    def _check_scale(self) -> Self:
-        if self.scale == 0:
-            raise ValueError("scale = 0 would make all values equal: expected another number")
-        return self
 
     @model_validator(mode="after")
     def _check_milestones(self) -> Self:

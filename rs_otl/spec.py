@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     FiniteFloat,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -113,7 +112,7 @@ class Values(BaseModel):
     """What stored values stand for, where a file does not say it, or says it wrong.
 
     Attributes:
-        scale: What stored values are multiplied with; ``None`` for what the file says.
+        scale: What stored values are multiplied with, above 0; ``None`` for what the file says.
         offset: What is then added; likewise.
         quantity: What the result measures. Reflectance is a fraction where values are
             floating-point numbers or scaled, and x 10,000 in whole numbers as they are; counts are
@@ -122,16 +121,9 @@ class Values(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scale: FiniteFloat | None = None
+    scale: Positive | None = None
     offset: FiniteFloat | None = None
     quantity: Quantity | None = None
-
-    @field_validator("scale")
-    @classmethod
-    def _not_zero(cls, scale: float | None) -> float | None:
-        if scale == 0:
-            raise ValueError("a scale of 0 would make all values equal: expected another number")
-        return scale
 
 
 class ImageSpec(BaseModel):
@@ -194,6 +186,38 @@ class ImageSpec(BaseModel):
         if Quantity.COUNTS in (self.quantity, quantity):
             return self.quantity == quantity and self.units == units
         return self.quantity == quantity
+
+    def how_to_measure(self, units: str, quantity: Quantity | None) -> str:
+        """Say which options make raw values of other images mean the same as these.
+
+        Args:
+            units: What their raw values count.
+            quantity: What they measure; ``None`` where nothing says it.
+        """
+        wanted, low, high = self.quantity, *self.bounds
+        if wanted is Quantity.COUNTS:
+            return (
+                "--units counts --scale F --offset O makes stored x F + O of what is stored, "
+                f"expected from {low:g} to {high:g} as the encoder's"
+            )
+        if quantity not in (None, Quantity.COUNTS):
+            if wanted.is_reflectance and quantity.is_reflectance:
+                return f"--units {wanted} takes them as the encoder's"
+            if wanted.is_reflectance and quantity is Quantity.RADIANCE:
+                return (
+                    f"--units {wanted} --scale F takes stored x F as reflectance, which is another "
+                    "F for each band and date: better have the scene as reflectance"
+                )
+            return "expected an encoder of its units; `rs-otl encoders` lists what each takes"
+        if wanted.is_reflectance and units == "8-bit counts":
+            return f"--units {wanted} --scale F says what 1 count is, for example --scale 0.004"
+        if wanted.is_reflectance and units == "16-bit counts":
+            return f"--units {wanted} takes them as the encoder's"
+        if wanted.is_reflectance:
+            return f"--units {wanted} if 1 is full reflectance, with --scale 0.0001 if 10,000 is"
+        if wanted is Quantity.DECIBELS:
+            return "--units db if they are 10 log10 of the power, with --scale 0.01 if hundredths"
+        return f"--units {wanted} with the --scale and --offset that make them so"
 
 
 def load_size(image_size: int) -> int:

@@ -16,14 +16,16 @@ from rs_otl.errors import InputError, wants_bars
 from rs_otl.extras import install_command
 
 _CHECKPOINTS = (".ckpt", ".pth", ".pt", ".safetensors")
+# By which a folder is known as a run's, or as an encoder's.
+_RUN, _ENCODER = ("recipe.yaml", "imagery.json", "checkpoints"), ("config.json", "encoder.pth")
 
 
 def doctor(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="A run, an encoder, a checkpoint, a scene, or a file of embeddings. Default: the "
-            "installation.",
+            help="A run, an encoder, a checkpoint, a scene, a satellite's product, a STAC item, or "
+            "a file of embeddings. Default: the installation.",
             show_default=False,
         ),
     ] = None,
@@ -59,18 +61,41 @@ def doctor(
 def _examined(path: Path, root: Path | None, problems: list[str]) -> dict[str, str]:
     """Read all of a run or file."""
     progress = wants_bars()
-    if not path.exists():
-        raise InputError(
-            f"{path}: no such file or folder; expected a run, an encoder, a checkpoint, a scene "
-            "or a file of embeddings"
-        )
-    encoder = path.is_dir() or path.suffix.lower() in _CHECKPOINTS
-    if encoder:
-        from rs_otl.runs.checking import check_encoder, check_run
+    expected = (
+        "expected a run, an encoder, a checkpoint, a scene, a satellite's product, a STAC item or "
+        "a file of embeddings"
+    )
+    if not path.exists() and "*" not in path.name:
+        raise InputError(f"{path}: no such file or folder; {expected}")
+    if any((path / name).exists() for name in _RUN):
+        from rs_otl.runs.checking import check_run
 
-        if any((path / name).exists() for name in ("recipe.yaml", "imagery.json", "checkpoints")):
-            return check_run(path, problems, root, progress)
+        return check_run(path, problems, root, progress)
+    files = path.iterdir() if path.is_dir() else [path]
+    if any(file.suffix in _CHECKPOINTS or file.name in _ENCODER for file in files):
+        from rs_otl.runs.checking import check_encoder
+
         return check_encoder(path, problems)
+    if path.is_dir():
+        from rs_otl.datasets.products import NoProductError
+        from rs_otl.datasets.sources import source_of
+        from rs_otl.geo.joined import is_archive
+
+        if is_archive(path):
+            raise InputError(
+                f"{path}: an archive of embeddings, `rs-otl embed {path}` checks and completes it; "
+                f"{expected}"
+            )
+        try:
+            source_of(path)
+        except NoProductError:
+            raise InputError(
+                f"{path}: holds none of these; {expected}; `rs-otl datasets --check {path}` reads "
+                "a folder of images"
+            ) from None
+        except InputError as error:
+            problems.append(str(error))
+            return {"folder": "not usable"}
     if path.suffix.lower() in (".parquet", ".geoparquet"):
         from rs_otl.geo.checking import check_parquet
 

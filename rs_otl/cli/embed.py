@@ -163,11 +163,8 @@ def embed(
     if dry_run:
         from rs_otl.geo.planning import plan_embedding
 
-        del settings["pool"]  # it changes neither sizes nor times
-        _print_plan(
-            plan_embedding(named, encoder, output, pca=pca, precision=precision, **settings),
-            as_json,
-        )
+        how: dict[str, Any] = {"pca": pca, "precision": precision, "dtype": dtype}
+        _print_plan(plan_embedding(named, encoder, output, **how, **settings), as_json)
         return
     done = run(
         named,

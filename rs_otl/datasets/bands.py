@@ -23,6 +23,11 @@ _ALPHA_SHARE = 0.05
 # A soft mask fades from pixel to pixel: half of its values in between lie this near to the mean of
 # their neighbours, as a share of the greatest. Imagery has texture.
 _FADING = 1.5 / 255
+# What refuses values said to be decibels of which none lies below 0.
+NO_DECIBELS = (
+    "expected 10 log10 of the power, of which some lies below 0; of power itself "
+    "`gdal_calc.py --calc='10*log10(A)'` makes it"
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def choose_bands(
         Their positions and names.
 
     Raises:
-        InputError: There is no such band.
+        InputError: There is no such band, or one is named twice.
     """
     if not named and len(wanted) == len(known) and not any(name.isdigit() for name in wanted):
         missing = [name for name in wanted if match(described([name]), known).positions == [None]]
@@ -149,6 +154,12 @@ def choose_bands(
                 f"{len(known)} or of {', '.join(band.name for band in known)}"
             )
         positions.append(position)
+    twice = [name for name, at in zip(wanted, positions, strict=True) if positions.count(at) > 1]
+    if twice:
+        raise InputError(
+            f"--bands {','.join(wanted)}: {' and '.join(twice)} are one band of {source}; expected "
+            "each once"
+        )
     return positions, tuple(known[position].name for position in positions)
 
 
@@ -203,11 +214,13 @@ def value_range(
         lies below 0, the 0.1th and the 99.9th.
 
     Raises:
-        InputError: More than a hundredth of counts lies below 0.
+        InputError: More than a hundredth of counts lies below 0, or nothing of decibels.
     """
     values = np.concatenate([sample.ravel() for sample in samples])
     negative = float((values < 0).mean())
     low = 0.0
+    if quantity is Quantity.DECIBELS and not negative:
+        raise InputError(f"{source}: values from {values.min():.4g} in dB: {NO_DECIBELS}")
     if quantity is Quantity.DECIBELS or (
         negative > _NEGATIVE_SHARE and quantity is not Quantity.COUNTS
     ):

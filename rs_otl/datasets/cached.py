@@ -25,7 +25,7 @@ from rs_otl.datasets._memory import allocate, default_cache_bytes
 from rs_otl.datasets.bands import ImageInfo, top_value
 from rs_otl.datasets.base import ImageDataset, LeftOut
 from rs_otl.datasets.catalogue import CATALOGUE, base_name, data_root, entry_named
-from rs_otl.datasets.folder import EXPECTED, ImageFolder, list_folder
+from rs_otl.datasets.folder import EXPECTED, ImageFolder
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.remote import is_address, public
 from rs_otl.datasets.samples import (
@@ -35,7 +35,7 @@ from rs_otl.datasets.samples import (
     paths_of,
     read_sample,
 )
-from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene_folder
+from rs_otl.datasets.scenes import MOST_TILES, SceneTiles, is_scene, is_scene_folder
 from rs_otl.datasets.selection import select
 from rs_otl.datasets.sources import is_stac
 from rs_otl.datasets.statistics import estimate_statistics
@@ -360,9 +360,7 @@ def load_dataset(
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    dataset = open_images(name_or_path, size, root, progress, values=values, bands=bands)
-    if like is not None and isinstance(dataset, ImageDataset) and dataset.info.is_16bit:
-        dataset.info = _scaled_like(dataset, like, values)
+    dataset = open_images(name_or_path, size, root, progress, values=values, bands=bands, like=like)
     if check is not None:
         check(len(cast(Sized, dataset)))
     return CachedDataset(
@@ -384,6 +382,9 @@ def _scaled_like(dataset: ImageDataset, like: ImageSpec, values: Values | None) 
     if unsaid and like.quantity.is_reflectance and info.units == "16-bit counts":
         note(f"{dataset.name}: says no units; taken as {like.units} (--units says otherwise)")
         info = replace(info, units=like.units, quantity=like.quantity)
+    made = values is not None and values.scale is not None and values.quantity is Quantity.COUNTS
+    if made and like.quantity is Quantity.COUNTS:  # what the encoder's are, by the user
+        info = replace(info, units=like.units)
     if not like.measures_as(info.units, info.quantity):
         return info
     return replace(info, scale=like.scale, offset=like.offset)
@@ -409,6 +410,7 @@ def open_images(
     most_tiles: int = MOST_TILES,
     values: Values | None = None,
     bands: Sequence[str] | None = None,
+    like: ImageSpec | None = None,
 ) -> Dataset[Any]:
     """List the images of a data set without decoding them; see :func:`load_dataset`.
 
@@ -420,35 +422,40 @@ def open_images(
         most_tiles: Tiles of scenes at most.
         values: As there.
         bands: As there.
+        like: As there.
     """
     folder = Path(name_or_path)
     remote = is_address(name_or_path) or is_stac(name_or_path)
     known = name_or_path.startswith(TORCHGEO) or base_name(name_or_path) in CATALOGUE
     if known and (values is not None or bands is not None):
         raise InputError(
-            f"{name_or_path}: --bands, --scale, --offset and --units are for folders; it says "
-            "itself what its bands and values are"
+            f"{name_or_path}: --bands, --scale, --offset and --units are for folders; leave them "
+            "out, it says itself what its bands and values are"
         )
     if name_or_path.startswith(TORCHGEO):
         return open_torchgeo(name_or_path, data_root(root))
     dataset: ImageDataset
-    if remote:
+    one = is_scene(folder) and base_name(name_or_path) not in CATALOGUE
+    if remote or one:
         dataset = SceneTiles(name_or_path, size=size, most=most_tiles, values=values, bands=bands)
     elif base_name(name_or_path) in CATALOGUE or (len(folder.parts) == 1 and not folder.exists()):
         dataset = entry_named(name_or_path).open(data_root(root))
         select(dataset, name_or_path)
     else:
-        listing = list_folder(folder)
-        if is_scene_folder(folder, listing):
+        if is_scene_folder(folder):
             dataset = SceneTiles(folder, size=size, most=most_tiles, values=values, bands=bands)
         else:
             dataset = ImageFolder(folder, progress=progress, values=values, bands=bands)
     if isinstance(dataset, SceneTiles):
         scenes = len({path.rpartition(":r")[0] for path in dataset.paths})
-        what = f"{public(name_or_path)}: {'' if remote else 'a folder of '}georeferenced scenes"
+        what = (
+            f"{public(name_or_path)}: {'' if remote or one else 'a folder of '}georeferenced scenes"
+        )
         note(f"{what}; {len(dataset):,} tiles of {size} pixels from {scenes:,} of them")
     if dataset.note:
         note(dataset.note)
+    if like is not None and dataset.info.is_16bit:
+        dataset.info = _scaled_like(dataset, like, values)
     return dataset
 
 

@@ -115,10 +115,7 @@ class OTLDataModule(BaseDataModule):
                 f"{len(division.train):,} training images of {images.name}"
             )
         if self.supervised and images.labels is None:
-            raise InputError(
-                f"{images.name} has no labels to train with: expected a sub-folder of images "
-                "for each class"
-            )
+            raise without_labels(images.name)
         self.images = images
         self.mean, self.std = torch.tensor(images.spec.mean), torch.tensor(images.spec.std)
         if images.cached or self.cache == "gpu":
@@ -256,3 +253,10 @@ class _Part(Dataset[Sample]):
 def _collated(batch: Any) -> Sample:
     """Pass on what ``__getitems__`` has collated; not a lambda, so that workers can have it."""
     return batch
+
+
+def without_labels(name: str) -> InputError:
+    """Return what refuses images without labels that are to be trained with."""
+    return InputError(
+        f"{name} has no labels to train with: expected a sub-folder of images for each class"
+    )

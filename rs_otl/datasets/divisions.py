@@ -84,7 +84,7 @@ def divide(
             )
         return _division(dataset, 1, alike, dataset.in_test)
     if len(dataset) < 2 or (keep_duplicates_together and len(alike) < 2):
-        raise InputError(f"{dataset.name}: a division needs at least two different images")
+        raise too_few(dataset.name, len(alike))
     units = alike if keep_duplicates_together else [[i] for i in range(len(dataset))]
     wanted = max(1, round(test_fraction * len(dataset)))
     test = np.zeros(len(dataset), bool)
@@ -138,4 +138,12 @@ def _report(dataset: CachedDataset, alike: list[list[int]], test: NDArray[np.boo
         groups=tuple(tuple(dataset.paths[i] for i in group) for group in groups),
         conflicts=tuple(conflicts),
         leaks=sum(int(test[group].sum()) for group in groups if not test[group].all()),
+    )
+
+
+def too_few(name: str, different: int) -> InputError:
+    """Return what refuses images that cannot be divided."""
+    return InputError(
+        f"{name}: {different:,} different images, expected at least two to divide; of scenes, "
+        "--set image_size= makes more of a smaller size"
     )

@@ -59,6 +59,7 @@ class Mosaic:
 
 
 class _Part(NamedTuple):
+    name: str
     path: str
     transform: Affine
     size: tuple[int, int]
@@ -188,21 +189,22 @@ def _part(mosaic: Mosaic, name: str) -> _Part:
         if ColorInterp.palette in file.colorinterp:
             raise InputError(f"{shown}: has a palette, expected bands of imagery")
         masked = MaskFlags.per_dataset in file.mask_flag_enums[0]
-        return _Part(path, t, (file.width, file.height), alike, masked)
+        return _Part(public(name), path, t, (file.width, file.height), alike, masked)
 
 
 def _box(mosaic: Mosaic, part: _Part, first: _Part) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a file in pixels of the first one's grid."""
-    both = f"{mosaic.name}: {public(part.path)} and {public(first.path)}"
+    both = f"{mosaic.name}: {first.name} and {part.name}"
+    each = "expected parts of one scene; name the files to take each as a scene of its own"
     for what, value in part.alike.items():
         if repr(value) != repr(first.alike[what]):  # nodata that is no number equals none
-            raise InputError(f"{both} differ in {what}; expected parts of one mosaic")
+            raise InputError(f"{both} differ in {what}; {each}")
     across, down = part.transform.a / first.transform.a, part.transform.e / first.transform.e
     width, height = part.size
     left, top = ~first.transform * (part.transform.c, part.transform.f)
     drift = max(abs(across - 1) * width, abs(down - 1) * height)
     if max(drift, abs(left - round(left)), abs(top - round(top))) > _NEARLY * 10:
-        raise InputError(f"{both} have other pixels, or do not lie on one grid")
+        raise InputError(f"{both} have other pixels, or do not lie on one grid; {each}")
     return round(left), round(top), round(left) + width, round(top) + height
 
 

@@ -111,6 +111,7 @@ class Product:
         known: What is known of each band beside its name; empty for what the sensor says.
         remote: Whether files lie on a server.
         whole: Whether all bands of each file are among ``files``.
+        lacking: What says how stored values are scaled and is not there; empty if nothing is.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Product:
     known: tuple[Band, ...] = ()
     remote: bool = False
     whole: bool = False
+    lacking: str = ""
 
 
 class _Folder:
@@ -245,6 +247,26 @@ def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
     return sorted(products)
 
 
+def zipped_products(folder: Path) -> list[str]:
+    """List the zips of satellites' products in a folder, by name, that are not unpacked beside.
+
+    A damaged one counts if its name is a product's: who reads it says what is wrong with it.
+    """
+    found = []
+    for path in sorted(folder.glob("*.zip")):
+        if any(path.with_suffix(suffix).is_dir() for suffix in ("", ".SAFE")):
+            continue
+        try:
+            product_at(path)
+        except NoProductError:
+            continue
+        except InputError:
+            if sensor_of(path.name) is None:
+                continue
+        found.append(path.name)
+    return found
+
+
 def _grouped(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     """Group files of bands by product: ``..._B*.jp2`` to bands to files, the finest first."""
     products: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -291,10 +313,13 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
     files = {band: File(band, folder.gdal(path)) for band, path in chosen.items()}
     quantity: Quantity | None = None
     nodata: float | None = None
+    lacking = ""
     if sensor == "sentinel-2":
         quantity, nodata, files = _sentinel_2(folder, files, first)
     elif sensor in ("landsat-7", "landsat-8"):
         quantity, nodata, files = _landsat(folder, files, first, SENSORS[sensor])
+        if quantity is None:
+            lacking = f"{re.split(r'(?i)_(?:SR_)?B[0-9]+[.]', first)[0]}_MTL.txt"
     if quantity is None and not folder.zip:
         files = _with_stac(folder, files, chosen)
     if re.search(r"(?:^|/)HLS\.[SL]30", first):
@@ -303,7 +328,9 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
     ordered = sorted(files.values(), key=lambda file: (order.get(file.band, 99), file.band != "VV"))
     sources = [folder.path] if folder.zip else [folder.path / path for path in chosen.values()]
     hint = sensor or text
-    return Product(name, hint, tuple(ordered), quantity, nodata, tuple(sources))
+    if any(file.scale is not None for file in ordered):
+        lacking = ""
+    return Product(name, hint, tuple(ordered), quantity, nodata, tuple(sources), lacking=lacking)
 
 
 _Known = tuple[Quantity | None, float | None, dict[str, File]]
@@ -316,7 +343,16 @@ def _sentinel_2(folder: _Folder, files: dict[str, File], first: str) -> _Known:
     surface = "BOA_QUANTIFICATION_VALUE" in text
     pattern = r"<(?:BOA_)?QUANTIFICATION_VALUE[^>]*>\s*(\d+(?:\.\d+)?)\s*<"
     found = re.search(pattern, text)
-    scale = 10_000 / float(found[1]) if found and float(found[1]) else 1.0
+    root = re.search(r"<([\w:.-]+)[\s>]", text)
+    whole = root is not None and text.rstrip().endswith(f"</{root[1]}>")
+    if not (whole and found and float(found[1])):  # what has been added might be missing
+        raise UnreadableError(
+            folder.path,
+            f"its MTD_MSIL{'2A' if surface or '2A' in first else '1C'}.xml is damaged, which says "
+            "what its values stand for; get it again, or name the bands' files with * for the "
+            "band, and --units and --offset",
+        )
+    scale = 10_000 / float(found[1])
     added = {
         int(band): float(value)
         for band, value in re.findall(
@@ -359,8 +395,9 @@ def _landsat(folder: _Folder, files: dict[str, File], first: str, table: Sequenc
     ]
     factors: dict[str, tuple[float, float]] = {}
     try:
-        height = math.radians(float(groups["IMAGE_ATTRIBUTES"].get("SUN_ELEVATION", "90")))
-        above = 1.0 if surface else math.sin(height)
+        above = 1.0
+        if not surface:
+            above = math.sin(math.radians(float(groups["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
         for band in files:
             number = plain[band][1:]
             factors[band] = (
@@ -455,12 +492,17 @@ def _header(product: Product, file: File) -> _Header:
                 source.offsets[at],
             )
     except RASTER_ERRORS as error:
-        reason = f"band {file.band} cannot be opened ({reason_of(error, file.path)})"
+        again = "try again later" if product.remote else "get it again"
+        reason = f"band {file.band} cannot be opened ({reason_of(error, file.path)}); {again}"
         raise UnreadableError(product.name, reason) from None
-    if header.dtype not in DATA_TYPES or header.transform.b or header.transform.d:
+    if header.dtype not in DATA_TYPES:
         raise InputError(
-            f"{product.name}: band {file.band} holds {header.dtype} or lies askew; expected "
-            "imagery with its rows along one axis"
+            f"{product.name}: band {file.band} holds {header.dtype} values, expected imagery"
+        )
+    if header.transform.b or header.transform.d:
+        raise InputError(
+            f"{product.name}: band {file.band} lies askew, expected rows along one axis; gdalwarp "
+            "makes them so"
         )
     return header
 
@@ -582,8 +624,14 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
         InputError: A band cannot be opened, has several bands, or lies in another CRS.
     """
     headers = [_header(product, file) for file in product.files]
-    if len({str(header.crs) for header in headers}) > 1:
-        raise InputError(f"{product.name}: bands in several CRS, expected one")
+    first = headers[0]
+    for file, header in zip(product.files, headers, strict=True):
+        if str(header.crs) != str(first.crs):
+            raise InputError(
+                f"{product.name}: band {file.band} is in {header.crs or 'no CRS'}, band "
+                f"{product.files[0].band} in {first.crs or 'no CRS'}, expected one; gdalwarp "
+                f"-t_srs {first.crs or header.crs} makes it so"
+            )
     finest = min(headers, key=lambda header: abs(header.transform.a))
     grid, crs = finest.transform, finest.crs
     boxes = []  # left, top, right and bottom in pixels of the finest band
@@ -594,7 +642,20 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
     left, top = (math.ceil(max(edges[i] for edges in boxes) - _NEARLY) for i in (0, 1))
     right, bottom = (math.floor(min(edges[i] for edges in boxes) + _NEARLY) for i in (2, 3))
     if right <= left or bottom <= top:
-        raise InputError(f"{product.name}: its bands do not overlap")
+        x, y, x_end, y_end = boxes[0]
+        apart = next(
+            (
+                file.band
+                for file, box in zip(product.files, boxes, strict=True)
+                if box[0] >= x_end or box[1] >= y_end or box[2] <= x or box[3] <= y
+            ),
+            product.files[-1].band,
+        )
+        raise InputError(
+            f"{product.name}: its bands do not overlap, {apart} lies elsewhere than "
+            f"{product.files[0].band}; expected files of one place: take {apart} out, or name the "
+            "files of each place with * for the band"
+        )
     shifted = grid * grid.translation(left, top)
     bands = []
     for number, (file, header, edges) in enumerate(

@@ -384,7 +384,8 @@ class Layout:
             raise UnreadableError(
                 path,
                 f"says that its values are scaled by {scales.min():g} from {offsets.min():g}, "
-                "expected numbers and no scale of 0",
+                "expected numbers and no scale of 0; --scale, with --offset and --units, says it "
+                "right",
             )
         factors = scales.astype(np.float32), offsets.astype(np.float32)
         floats = np.dtype(np.float32)

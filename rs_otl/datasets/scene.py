@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from rs_otl.datasets.bands import alpha_is_imagery, choose_bands, name_bands
+from rs_otl.datasets.bands import NO_DECIBELS, alpha_is_imagery, choose_bands, name_bands
 from rs_otl.datasets.placement import placed
 from rs_otl.datasets.products import Product
 from rs_otl.datasets.raster import (
@@ -125,6 +126,7 @@ class Scene:
             self._given = values or Values()
             if product is not None and self._given.quantity is None:
                 self._given = self._given.model_copy(update={"quantity": product.quantity})
+            self._lacking = "" if product is None else product.lacking
             self._files = [] if self.origin is None else self.origin.files
             self._layout = Layout.of(dataset, indexes, self.name, self._given)
             if nodata is not None and not in_dtype_range(nodata, self._layout.stored):
@@ -459,11 +461,16 @@ class Scene:
         if nameless and len(spec.bands) == len(self.bands):
             return list(range(len(spec.bands)))
         lacking = [name for name, at in zip(spec.bands, matched, strict=True) if at is None]
+        others = f"{source} was trained on the bands {', '.join(spec.bands)}, {self.name} has "
+        others += f"{', '.join(self.bands)}, without {', '.join(lacking)}"
+        if len(self.bands) < len(spec.bands):
+            command = shlex.join(["rs-otl", "pretrain", self.name, "--init", source])
+            raise InputError(f"{others}: expected all; `{command}` adapts it to the scene's")
+        free = iter(sorted({*range(len(self.bands))} - {*found}))
+        order = (next(free) if at is None else at for at in matched)
         raise InputError(
-            f"{source} was trained on the bands {', '.join(spec.bands)}, {self.name} has "
-            f"{', '.join(self.bands)}, without {', '.join(lacking)}: --bands says which of the "
-            f"scene's are the encoder's, for example --bands "
-            f"{','.join(str(number) for number in range(len(spec.bands), 0, -1))}"
+            f"{others}: --bands says which of the scene's are the encoder's, for example --bands "
+            f"{','.join(str(at + 1) for at in order)}"
         )
 
     def _agree_on_values(self, spec: ImageSpec, source: str) -> None:
@@ -472,6 +479,7 @@ class Scene:
             return
         wanted, whole = spec.quantity, self._layout.stored.kind in "iu"
         trained = f"{source} was trained on {spec.units}, {self.name} is in {self.units}"
+        how = spec.how_to_measure(self.units, self.quantity)
         if wanted is Quantity.COUNTS:
             if self.quantity is Quantity.COUNTS and self._given.scale is not None:
                 return  # the user has made them the encoder's
@@ -479,13 +487,15 @@ class Scene:
                 self._layout.stored
             ):
                 raise InputError(f"{trained}: --units counts takes the stored values as they are")
-            low, high = spec.bounds
-            raise InputError(
-                f"{trained}: --units counts --scale F --offset O makes stored x F + O of what is "
-                f"stored, expected from {low:g} to {high:g} as the encoder's"
-            )
+            raise InputError(f"{trained}: {how}")
         if self.quantity is not None:
-            raise InputError(f"{trained}: --units {wanted} takes them as the encoder's")
+            raise InputError(f"{trained}: {how}")
+        if wanted.is_reflectance and self._lacking and self._given.scale is None:
+            raise InputError(
+                f"{trained}, without its {self._lacking}, which says the factors: get it again; "
+                f"or --units {wanted} --scale 0.00002 --offset -0.1 takes those of Landsat 8 and "
+                "9, as if the sun stood overhead"
+            )
         if wanted.is_reflectance and whole and self._layout.stored.itemsize > 1:
             self._measure(wanted)
             note(f"{self.name}: says no units; taken as {spec.units}{self._added(spec)}")
@@ -496,12 +506,7 @@ class Scene:
                 self._measure(wanted)
                 note(f"{self.name}: says no units; taken as {spec.units}")
                 return
-        how = {
-            Quantity.TOA: "if 1 is full reflectance, with --scale 0.0001 if 10,000 is",
-            Quantity.SURFACE: "if 1 is full reflectance, with --scale 0.0001 if 10,000 is",
-            Quantity.DECIBELS: "if they are 10 log10 of the power",
-        }.get(wanted, "with the --scale and --offset that make them so")
-        raise InputError(f"{trained}, which says no units: --units {wanted} {how}")
+        raise InputError(f"{trained}, which says no units: {how}")
 
     def _measure(self, quantity: Quantity) -> None:
         self._given = self._given.model_copy(update={"quantity": quantity})
@@ -545,6 +550,8 @@ class Scene:
                     f"{span}; {trained} in dB: --scale and --offset make them so, as in stored x "
                     "scale + offset"
                 )
+            if chosen.min() >= 0:
+                raise InputError(f"{span}; {trained} in dB: {NO_DECIBELS}")
             return
         negative = float((chosen < low - _NOISE * spec.scale).mean())
         if negative > _NEGATIVE_SHARE:

@@ -1,6 +1,7 @@
 """A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
 
 import functools
+import math
 import os
 import threading
 from collections import Counter, defaultdict
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from rs_otl.datasets.bands import ImageInfo, choose_bands, value_range
 from rs_otl.datasets.base import ImageDataset, LeftOut, Root, Transforms
+from rs_otl.datasets.files import find_images
 from rs_otl.datasets.folder import Listing, list_folder
-from rs_otl.datasets.products import products_of
+from rs_otl.datasets.products import products_of, zipped_products
 from rs_otl.datasets.raster import UnreadableError
 from rs_otl.datasets.remote import dataset_name, is_address, public
 from rs_otl.datasets.scene import Scene
-from rs_otl.datasets.sources import Source, is_stac, scenes_of
+from rs_otl.datasets.sources import Source, is_stac, scenes_of, source_of
 from rs_otl.datasets.statistics import refuse_mixed_units
 from rs_otl.errors import InputError, note
 from rs_otl.sensors import described
@@ -118,7 +120,8 @@ class SceneTiles(ImageDataset):
         """Open all scenes and choose the tiles.
 
         Args:
-            root: The folder; or what STAC describes, whose items are a scene each, as
+            root: The folder; or one scene, such as a GeoTIFF or the zip of a product; or what
+                STAC describes, whose items are a scene each, as
                 :func:`rs_otl.datasets.sources.scenes_of` takes it.
             split: ``"train"`` or ``"test"`` of the paper's first random division of the tiles;
                 ``None`` for all of them. Neighbouring tiles overlap.
@@ -140,13 +143,17 @@ class SceneTiles(ImageDataset):
         if is_address(str(root)) or is_stac(str(root)):
             opening = opening._replace(sources={one.name: one for one in scenes_of(str(root))})
             folder, paths = "", sorted(opening.sources)
+        elif is_scene(Path(root)):
+            opening = opening._replace(sources={str(root): source_of(Path(root))})
+            folder, paths = "", [str(root)]
         else:
             folder = str(root)
-            listing = list_folder(Path(root))
-            paths, others = scene_paths(Path(root), listing), listing.others
-            # Folders within products are no classes to speak of.
-            if not products_of(Path(root), sorted(listing.paths)):
-                note = listing.note
+            paths, listing = _listed(Path(root))
+            if listing is not None:
+                others = listing.others
+                # Folders within products are no classes to speak of.
+                if not products_of(Path(root), sorted(listing.paths)):
+                    note = listing.note
         shown = public(str(root))
         tiles, info, left_out = _choose_tiles(shown, folder, paths, size, most, opening)
         super().__init__(
@@ -163,19 +170,34 @@ class SceneTiles(ImageDataset):
         self.size = size
 
 
-def scene_paths(folder: Path, listing: Listing) -> list[str]:
-    """List the scenes of a folder: its images, or products of which each band is one."""
+def scene_paths(folder: Path) -> list[str]:
+    """List the scenes of a folder: its images, or products of which each band is one; and zips."""
+    return _listed(folder)[0]
+
+
+def _listed(folder: Path) -> tuple[list[str], Listing | None]:
+    """List the scenes of a folder, and its images, unless there are none but zipped products."""
+    zips = zipped_products(folder)
+    if zips and not find_images(folder).paths:
+        return zips, None
+    listing = list_folder(folder)
     paths = sorted([*listing.paths, *listing.outside])
-    return products_of(folder, paths) or paths
+    return [*(products_of(folder, paths) or paths), *zips], listing
 
 
-def is_scene_folder(folder: Path, listing: Listing) -> bool:
+def is_scene(path: Path) -> bool:
+    """Whether a path is that of one scene: a file, or a name with ``*`` for the band."""
+    return path.is_file() or ("*" in path.name and not path.exists() and path.parent.is_dir())
+
+
+def is_scene_folder(folder: Path) -> bool:
     """Whether the images of a folder are scenes.
 
     Those in class folders are, if a few that are looked at have 1,024 pixels or more a side. Files
-    of one band each that make up products are scenes of any size.
+    of one band each that make up products are scenes of any size, and so are zips of products.
     """
-    if products_of(folder, sorted([*listing.paths, *listing.outside])):
+    _, listing = _listed(folder)
+    if listing is None or products_of(folder, sorted([*listing.paths, *listing.outside])):
         return True
     if listing.classes is None:
         return are_scenes(folder, listing.paths)
@@ -277,7 +299,7 @@ def _choose_tiles(
             left_out.append(LeftOut(path, str(error)))
             continue
         if not places:
-            left_out.append(LeftOut(path, f"has no tile of {size} pixels that holds data"))
+            left_out.append(LeftOut(path, _without_tiles(path, folder, size, opening)))
         tiles += [f"{path}:r{top}:c{left}" for top, left in places]
     if len(tiles) > most:
         chosen = np.sort(random.permutation(len(tiles))[:most])
@@ -304,6 +326,19 @@ def _choose_tiles(
         known=max(knowns, key=lambda known: (knowns[known], str(known))),
     )
     return tiles, info, left_out
+
+
+def _without_tiles(path: str, folder: str, size: int, opening: _Opening) -> str:
+    """Say why there is no tile in a scene."""
+    with opening.scene(os.path.join(folder, path)) as scene:
+        side = min(scene.width, scene.height)
+        if side >= size:
+            return f"has no tile of {size} pixels that holds data"
+        largest = max(1, math.floor(side / 1.5 * 224 / 256))  # two tiles, half one apart
+        return (
+            f"has {scene.width:,} x {scene.height:,} pixels, a tile {size} x {size}; --set "
+            f"image_size={largest} or less has smaller ones"
+        )
 
 
 def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:

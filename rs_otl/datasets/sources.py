@@ -162,7 +162,9 @@ def scenes_of(
     if not written:
         return [source]
     if assets is not None:
-        raise InputError(f"--asset {wanted}: is for STAC items, {public(text)} is none")
+        raise InputError(
+            f"--asset {wanted}: is for STAC items, {public(text)} is none; leave it out"
+        )
     if is_address(text):
         return [Source(public(text), path=gdal_address(text), remote=True)]
     path = Path(text)

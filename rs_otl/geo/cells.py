@@ -403,10 +403,17 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
     """Raise an :class:`InputError` if embeddings cannot be compared with each other."""
     first = scenes[0]
     for other in scenes[1:]:
+        sizes = first.provenance.image_size, other.provenance.image_size
+        if sizes[0] != sizes[1]:
+            raise InputError(
+                f"{first.name} was seen at {sizes[0]} pixels, {other.name} at {sizes[1]}: expected "
+                f"one size; embed one of them again with --image-size {sizes[0]}"
+            )
         if other.provenance.weights != first.provenance.weights:
             raise InputError(
                 f"{first.name} was embedded with {first.provenance.encoder}, {other.name} with "
-                f"{other.provenance.encoder}: expected one encoder for all"
+                f"{other.provenance.encoder}: expected one encoder for all; embed one "
+                f"of them again with --encoder {first.provenance.encoder}"
             )
         if other.features != first.features or other.provenance.components is not None:
             raise InputError(

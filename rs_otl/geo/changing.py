@@ -132,15 +132,9 @@ def _threshold(distances: NDArray[np.float32]) -> tuple[float, float]:
 
 def _refuse_incomparable(first: Cells, second: Cells) -> None:
     refuse_mixed([first, second])
-    one, other = first.provenance, second.provenance
-    if one.components is not None:
+    if first.provenance.components is not None:
         raise InputError(
             f"{first.name}: principal components are of one file alone; embed both without --pca"
-        )
-    if one.image_size != other.image_size:
-        raise InputError(
-            f"{first.name} was seen at {one.image_size} pixels, {second.name} at "
-            f"{other.image_size}: expected the same --image-size"
         )
     if first.crs != second.crs:
         names = ["no CRS" if each.crs is None else crs_name(each.crs) for each in (first, second)]

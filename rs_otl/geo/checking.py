@@ -12,6 +12,7 @@ from rs_otl.extras import require_extra
 from rs_otl.geo.cells import FileCells
 from rs_otl.geo.provenance import Provenance
 from rs_otl.progress import tracked
+from rs_otl.spec import Band
 
 _ROWS = 256  # of a scene, read at once
 
@@ -20,7 +21,7 @@ def check_raster(path: Path, problems: list[str], progress: bool = False) -> dic
     """Read all of a scene, or of a GeoTIFF of embeddings or a map.
 
     Args:
-        path: The file.
+        path: The file; or what else is a scene, such as a product's folder.
         problems: What is wrong is added here, a line each.
         progress: Whether to show a bar on stderr.
 
@@ -40,20 +41,41 @@ def check_raster(path: Path, problems: list[str], progress: bool = False) -> dic
 
 
 def _check_scene(path: Path, progress: bool) -> dict[str, str]:
-    with Scene(path) as scene:
+    with Scene(str(path)) as scene:
         valid = 0
+        low, high = np.inf, -np.inf
         tops = range(0, scene.height, _ROWS)
         for top in tracked(tops, f"Reading {path.name}", progress, len(tops)):
             height = min(_ROWS, scene.height - top)
-            valid += int(scene.read(0, top, scene.width, height)[1].sum())
+            values, with_data = scene.read(0, top, scene.width, height)
+            valid += int(with_data.sum())
+            if with_data.any():
+                low = min(low, float(values[:, with_data].min()))
+                high = max(high, float(values[:, with_data].max()))
         if not valid:
             raise InputError(f"{path}: no pixel of it holds data")
+        origin = scene.origin
         return {
             "scene": f"{scene.width:,} x {scene.height:,} pixels, {scene.dtype}",
-            "bands": ", ".join(scene.bands),
+            "bands": ", ".join(map(_band, scene.bands, scene.known)),
+            "values": f"{scene.units}, from {low:.5g} to {high:.5g}{_unsaid(scene)}",
             "data": f"{valid / (scene.width * scene.height):.1%} of the pixels",
             "CRS": "none" if scene.crs is None else scene.crs.to_string()[:80],
+            "pixels": f"{abs(scene.transform.a):.6g} x {abs(scene.transform.e):.6g}",
+            **({} if origin is None or not origin.files else {"files": f"{len(origin.files):,}"}),
         }
+
+
+def _band(name: str, known: Band) -> str:
+    said = known.common_name if known.common_name not in (None, name) else None
+    return f"{name} ({said})" if said else name
+
+
+def _unsaid(scene: Scene) -> str:
+    """Say that nothing says what values measure, where they may be more than counts of 8 bits."""
+    if scene.quantity is not None or scene.dtype == np.uint8:
+        return ""
+    return "; no units said: --units says what they are"
 
 
 def _check_ours(path: Path) -> dict[str, str]:

@@ -115,37 +115,17 @@ def embed(
         InputError: A scene, the encoder or the output cannot be used. Nothing is left half-written.
     """
     out = Path(out)
-    refuse_output(out)
-    sources = all_scenes(scenes)
     suffix = out.suffix.lower()
-    one = suffix in (*_TIFF, *_ZARR)
-    if suffix not in (*_TIFF, *_ZARR, *_PARQUET, "") or (one and len(sources) > 1):
-        raise InputError(
-            f"{out}: expected a .tif or .zarr for one scene, a .parquet, or a folder for a GeoTIFF "
-            "of each"
-        )
-    if suffix in _ZARR:
-        require_extra("zarr", f"{out}: Zarr")
-    check_dtype(dtype)
-    from rs_otl.models import load_encoder
-
-    encoder = load_encoder(
-        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
-    )
     with ExitStack() as stack:
-        grids = [
-            SceneCells.over(
-                stack.enter_context(Scene(source, nodata, values)), encoder, tile, stride, bands
-            )
-            for source in sources
-        ]
-        if suffix in _PARQUET:
-            _refuse_several_crs(grids)
-        facts = {"pca": pca, **_facts(grids, encoder)}
+        loaded, grids = open_grids(
+            stack, scenes, encoder, out, tile, stride, bands, nodata, values, image_size, pool,
+            precision, dtype,
+        )  # fmt: skip
+        facts = {"pca": pca, **_facts(grids, loaded)}
         folder = stack.enter_context(part_folder(out, facts, resume))
         stores = []
         for number, cells in enumerate(grids):
-            with cells.timer.running(encoder):
+            with cells.timer.running(loaded):
                 stores.append(fill_store(folder / f"{number}.f32", cells, progress))
             if not stores[-1].cells_with_data():
                 raise InputError(f"{cells.name}: no tile of it holds data, all is nodata")
@@ -157,18 +137,18 @@ def embed(
         )
         paths = [out] * len(grids)
         if suffix in _PARQUET:
-            with grids[0].timer.running(encoder):
+            with grids[0].timer.running(loaded):
                 _write_parquet(out, grids, stores, projection, storage)
-        elif one:
+        elif suffix:
             write = write_tiff if suffix in _TIFF else _write_zarr
-            with grids[0].timer.running(encoder):
+            with grids[0].timer.running(loaded):
                 write(out, grids[0], stores[0], storage, projection)
         else:
             written = folder / "written"
             written.mkdir(exist_ok=True)
             names = _names(grids)
             for name, cells, store in zip(names, grids, stores, strict=True):
-                with cells.timer.running(encoder):
+                with cells.timer.running(loaded):
                     write_tiff(written / name, cells, store, storage, projection)
             written.rename(out)
             paths = [out / name for name in names]
@@ -195,6 +175,74 @@ def _facts(grids: Sequence[SceneCells], encoder: "Encoder") -> dict[str, Any]:
         "nodata": grids[0].scene.given_nodata,
         "values": [cells.scene.values.model_dump(mode="json") for cells in grids],
     }
+
+
+def open_grids(
+    stack: ExitStack,
+    scenes: Any,
+    encoder: Any,
+    out: Path,
+    tile: int | None,
+    stride: int | None,
+    bands: Sequence[str] | None,
+    nodata: float | None,
+    values: Values | None,
+    image_size: int | None,
+    pool: str | None,
+    precision: str,
+    dtype: str,
+) -> tuple[Any, list[SceneCells]]:
+    """Open the encoder and the scenes of an embedding, or refuse what cannot be embedded.
+
+    Args:
+        stack: Closes the scenes.
+        scenes: As of :func:`embed`, like what follows.
+        encoder: As there.
+        out: As there.
+        tile: As there.
+        stride: As there.
+        bands: As there.
+        nodata: As there.
+        values: As there.
+        image_size: As there.
+        pool: As there.
+        precision: As there.
+        dtype: As there.
+
+    Returns:
+        The encoder, and the cells of each scene.
+
+    Raises:
+        InputError: As there.
+    """
+    refuse_output(out)
+    sources = all_scenes(scenes)
+    suffix = out.suffix.lower()
+    one = suffix in (*_TIFF, *_ZARR)
+    if suffix not in (*_TIFF, *_ZARR, *_PARQUET, "") or (one and len(sources) > 1):
+        raise InputError(
+            f"{out}: expected a .tif or .zarr for one scene, a .parquet, or a folder for a GeoTIFF "
+            "of each"
+        )
+    if suffix in _ZARR:
+        require_extra("zarr", f"{out}: Zarr")
+    check_dtype(dtype)
+    from rs_otl.models import load_encoder
+
+    loaded = load_encoder(
+        encoder, image_size=image_size, pool=pool, device="auto", precision=precision
+    )
+    grids = [
+        SceneCells.over(
+            stack.enter_context(Scene(source, nodata, values)), loaded, tile, stride, bands
+        )
+        for source in sources
+    ]
+    if suffix in _PARQUET:
+        _refuse_several_crs(grids)
+    if not suffix:
+        _names(grids)
+    return loaded, grids
 
 
 def _refuse_several_crs(grids: Sequence[SceneCells]) -> None:

@@ -76,12 +76,13 @@ def pixels_of(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> NDArray
         return np.stack(cells.position(x, y), axis=1)
 
 
-def misplaced(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> str:
+def misplaced(cells: Cells, xy: NDArray[np.float64], how: str, crs: Any = None) -> str:
     """Say where a scene lies, and what is wrong with coordinates that all miss it, if it is known.
 
     Args:
         cells: Of the scene.
         xy: The coordinates, (n, 2).
+        how: What says the CRS of the coordinates, where another would fit.
         crs: Of the coordinates; by default the scene's.
 
     Returns:
@@ -100,7 +101,7 @@ def misplaced(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> str:
         for swapped in (True,) if not name else (False, True):
             if _hits(cells, xy[:, ::-1] if swapped else xy, assumed):
                 if not swapped:
-                    return f"{text}; {name} would fit: check the CRS of the coordinates"
+                    return f"{text}; {name} would fit: {how}"
                 fits = f": {name} would fit" if name else ""
                 return f"{text}; x and y are swapped{fits}, expected east before north"
     return text

@@ -141,7 +141,10 @@ def read_labels(
         outside = [label.number - 1 for label in skipped if label.reason.startswith("lies outside")]
         if outside:
             coordinates = shapely.get_coordinates(frame.geometry.to_numpy()[outside])
-            advice = f"; {misplaced(scenes[0], coordinates, frame.crs)}"
+            how = "check the CRS that the file says"
+            if frame.crs is None:
+                how = "columns called lon and lat, not x and y, say so"
+            advice = f"; {misplaced(scenes[0], coordinates, how, frame.crs)}"
         raise InputError(
             f"{path}: none of {len(frame):,} labels can be used on {scenes[0].name}"
             f"{f' and {len(scenes) - 1:,} other scenes' if len(scenes) > 1 else ''}: {reasons}"

@@ -45,6 +45,7 @@ def open_embeddings(source: str | Path) -> Iterator[Cells]:
     Raises:
         InputError: It cannot be opened, or is an archive of several scenes.
     """
+    _refuse_parquet(source)
     if is_archive(source):
         found = scenes_in(source)
         if len(found) > 1:
@@ -58,6 +59,14 @@ def open_embeddings(source: str | Path) -> Iterator[Cells]:
         return
     with open_file(source) as file:
         yield FileCells.of(file)
+
+
+def _refuse_parquet(source: SceneLike) -> None:
+    if str(source).lower().endswith((".parquet", ".geoparquet")):
+        raise InputError(
+            f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
+            "but no grid: write embeddings with -o NAME.tif"
+        )
 
 
 @contextmanager
@@ -100,11 +109,7 @@ def open_cells(
                 )
             yield cells
         return
-    if str(source).lower().endswith((".parquet", ".geoparquet")):
-        raise InputError(
-            f"{source}: expected a scene or a GeoTIFF of embeddings; a GeoParquet file has tiles "
-            "but no grid: write embeddings with -o NAME.tif"
-        )
+    _refuse_parquet(source)
     with Scene(source, nodata, values) as scene:
         if encoder is None:
             raise InputError(

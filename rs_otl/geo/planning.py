@@ -9,11 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rs_otl.datasets.scene import Scene
-from rs_otl.datasets.sources import all_scenes
-from rs_otl.files import refuse_output
-from rs_otl.geo.cells import SceneCells
-from rs_otl.models import load_encoder
+from rs_otl.geo.embedding import open_grids
 from rs_otl.spec import Values
 
 
@@ -51,7 +47,9 @@ def plan_embedding(
     nodata: float | None = None,
     values: Values | None = None,
     image_size: int | None = None,
+    pool: str | None = None,
     precision: str = "auto",
+    dtype: str = "float32",
 ) -> EmbedPlan:
     """Say what :func:`rs_otl.geo.embed` would do with these arguments; nothing is written.
 
@@ -66,18 +64,20 @@ def plan_embedding(
         nodata: As there.
         values: As there.
         image_size: As there.
+        pool: As there.
         precision: As there.
+        dtype: As there.
 
     Raises:
         InputError: A scene, the encoder or the output cannot be used.
     """
-    refuse_output(out)
-    loaded = load_encoder(encoder, image_size=image_size, device="auto", precision=precision)
     tiles = cells = 0
     with ExitStack() as stack:
-        for source in all_scenes(scenes):
-            scene = stack.enter_context(Scene(source, nodata, values))
-            grid = SceneCells.over(scene, loaded, tile, stride, bands).grid
+        loaded, opened = open_grids(
+            stack, scenes, encoder, out, tile, stride, bands, nodata, values, image_size, pool,
+            precision, dtype,
+        )  # fmt: skip
+        for grid in (one.grid for one in opened):
             tiles += len(np.unique(grid.tops())) * len(np.unique(grid.lefts()))
             cells += grid.rows * grid.columns
     spec, side = loaded.config.spec, loaded.config.image_size
@@ -93,6 +93,6 @@ def plan_embedding(
         tiles=tiles,
         cells=cells,
         features=pca or features,
-        bytes=4 * cells * (pca or features),
+        bytes=np.dtype(dtype).itemsize * cells * (pca or features),
         seconds=seconds,
     )

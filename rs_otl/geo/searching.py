@@ -24,7 +24,7 @@ from rs_otl.geo.cells import Cells, refuse_mixed, refuse_others
 from rs_otl.geo.degrees import counter_clockwise, outline_in_degrees
 from rs_otl.geo.embed_windows import as_tensor
 from rs_otl.geo.embedding import tiles_of
-from rs_otl.geo.extent import crs_of, degrees_of, misplaced, pixels_of
+from rs_otl.geo.extent import WGS84, crs_of, degrees_of, misplaced, pixels_of
 from rs_otl.geo.indexing import TileIndex, blocks_of, is_index, on_earth
 from rs_otl.geo.joined import scenes_in
 from rs_otl.geo.legend import write_outline_style
@@ -428,10 +428,11 @@ def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) 
         return _Place(number, chosen[first])
     names = ", ".join(cells.name for cells in scenes)
     # Of several scenes, that on which it would lie in another reading.
-    advice = max((misplaced(cells, xy, crs) for cells in scenes), key=lambda text: ";" in text)
+    how = f"--query-crs {WGS84} says so" if crs is None else "check --query-crs"
+    advice = max((misplaced(cells, xy, how, crs) for cells in scenes), key=lambda text: ";" in text)
     raise InputError(
         f"query {','.join(map(str, numbers))}: lies outside {names}; {advice}"
-        f"{'' if crs else ' (--query-crs names another)'}"
+        f"{'' if crs or '--query-crs' in advice else ' (--query-crs names another)'}"
     )
 
 
@@ -439,11 +440,16 @@ def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDA
     if crs is None:
         return pixels_of(scene, xy)
     if scene.crs is None:
-        raise InputError(f"--query-crs {crs}: {scene.name} has no CRS to go to")
+        raise InputError(
+            f"--query-crs {crs}: {scene.name} has no CRS to go to; leave it out, or say the "
+            f"scene's with gdal_edit.py -a_srs EPSG:CODE {scene.name}"
+        )
     try:
         source_crs = crs_of(crs)
     except CRSError as error:
-        raise InputError(f"--query-crs {crs}: not a CRS ({error})") from None
+        raise InputError(
+            f"--query-crs {crs}: not a CRS ({error}); expected one such as {WGS84}"
+        ) from None
     try:
         return pixels_of(scene, xy, source_crs)
     except (CRSError, ProjError):

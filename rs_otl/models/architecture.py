@@ -85,7 +85,8 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
             lower, upper = size // patch * patch, (size // patch + 1) * patch
             raise InputError(
                 f"{pretrained['architecture']} takes images of multiples of {patch} pixels, not of "
-                f"{size}: expected image_size={f'{lower} or {upper}' if lower else upper}"
+                f"{size}: expected --image-size {f'{lower} or {upper}' if lower else upper}, or in "
+                f"a recipe --set image_size={lower or upper}"
             )
         if encoder.patch_embed.img_size != (size, size):  # type: ignore[union-attr]
             encoder.set_input_size(img_size=(size, size))  # type: ignore[operator]
@@ -95,13 +96,15 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
     if pretrained.get("fixed_input_size") and size != expected:
         raise InputError(
             f"{pretrained['architecture']} takes images of {expected} pixels only, not of {size}: "
-            f"expected image_size={expected}, or an encoder without a fixed size"
+            f"expected --image-size {expected}, or in a recipe --set image_size={expected}; or an "
+            "encoder without a fixed size"
         )
     smallest = (pretrained.get("min_input_size") or (0,))[-1]
     if size < smallest:
         raise InputError(
             f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
-            f"{size}: expected image_size={smallest} or more, or another encoder"
+            f"{size}: expected --image-size {smallest} or more, or in a recipe --set "
+            f"image_size={smallest}; or another encoder"
         )
 
 
@@ -131,7 +134,7 @@ def set_pool(encoder: nn.Module, pool: str) -> None:
     if type(encoder) not in (VisionTransformer, Eva) or encoder.cls_token is None:
         architecture = cast(dict[str, Any], encoder.pretrained_cfg)["architecture"]
         raise InputError(
-            f"pool={pool}: {architecture} is no vision transformer with a class token; expected to "
+            f"pool={pool} (--pool): {architecture} is no vision transformer with a class token; "
             "leave it out"
         )
     encoder.reset_classifier(0, _POOLS[pool])  # type: ignore[operator]

@@ -220,8 +220,7 @@ class Encoder(nn.Module):
         if not own.measures_as(spec.units, spec.quantity):
             raise InputError(
                 f"{self.source} was trained on {own.units}, the images are in {spec.units}: "
-                f"expected the same units; --units, with --scale and --offset, says what values of "
-                "a folder are"
+                f"expected the same; of a folder, {own.how_to_measure(spec.units, spec.quantity)}"
             )
         if spec.bands == own.bands:
             return list(range(len(own.bands)))
@@ -229,10 +228,12 @@ class Encoder(nn.Module):
         found = [position for position in positions if position is not None]
         if len(found) < len(own.bands):
             lacking = [name for name, at in zip(own.bands, positions, strict=True) if at is None]
+            how = "--bands says which bands of a folder are the encoder's"
+            if len(spec.bands) < len(own.bands):
+                how = f"expected all; `rs-otl pretrain --init {self.source}` adapts it to others"
             raise InputError(
                 f"{self.source} was trained on the bands {', '.join(own.bands)}, the images have "
-                f"{', '.join(spec.bands)}, without {', '.join(lacking)}: --bands says which bands "
-                "of a folder are the encoder's"
+                f"{', '.join(spec.bands)}, without {', '.join(lacking)}: {how}"
             )
         if words is not None:
             note(f"{self.source}: its bands {words}")

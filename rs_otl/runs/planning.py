@@ -3,10 +3,15 @@
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
+
+import torch
 
 from rs_otl.datasets import CATALOGUE, data_root
+from rs_otl.datasets.base import ImageDataset
 from rs_otl.datasets.cached import open_images
+from rs_otl.datasets.datamodule import without_labels
+from rs_otl.datasets.divisions import too_few
 from rs_otl.errors import InputError
 from rs_otl.models import load_encoder, resolve_precision
 from rs_otl.models.encoder import accelerator_device
@@ -14,8 +19,8 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.duration import run_seconds
 from rs_otl.runs.memory import estimate, refuse_too_much
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.pretraining import refuse_another_run
-from rs_otl.spec import RGB, load_size
+from rs_otl.runs.pretraining import describe, make_task, refuse_another_run, refuse_no_gpu
+from rs_otl.spec import RGB, ImageSpec, load_size
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,12 @@ class Plan:
     writes: tuple[str, ...]
     seconds: float
     memory: int
+
+
+class _Images(NamedTuple):
+    name: str
+    spec: ImageSpec
+    classes: tuple[str, ...] | None
 
 
 def plan(
@@ -64,19 +75,40 @@ def plan(
     refuse_another_run(directory)
     device = accelerator_device(accelerator)
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
+    refuse_no_gpu(recipe, device)
+    started = None
     if recipe.init is not None:
         started = load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
-        encoder = started.config.encoder
         if transfer:
-            recipe = recipe.model_copy(update={"encoder": encoder})
+            recipe = recipe.model_copy(update={"encoder": started.config.encoder})
     entry = CATALOGUE.get(recipe.dataset)
     if entry and entry.folders and entry.layout(data_root(root)) is None:
         raise InputError(entry.not_found(data_root(root)))  # opening might unpack an archive
-    dataset = open_images(recipe.dataset, load_size(recipe.image_size), root, progress=False)
-    info = getattr(dataset, "info", None)
-    bands, images = len(info.bands if info else RGB), len(cast(Sized, dataset))
-    refuse_too_much(recipe, bands, images // 2, device=device)
+    dataset = open_images(
+        recipe.dataset,
+        load_size(recipe.image_size),
+        root,
+        progress=False,
+        values=recipe.values,
+        bands=recipe.bands,
+        like=None if started is None else started.config.spec,
+    )
+    images = len(cast(Sized, dataset))
     train = round(0.8 * images)
+    # Others say only with each image what it is.
+    info = dataset.info if isinstance(dataset, ImageDataset) else None
+    bands = len(info.bands if info else RGB)
+    refuse_too_much(recipe, bands, images // 2, device=device)
+    if isinstance(dataset, ImageDataset):
+        facts = _Images(dataset.name, dataset.info.spec(), tuple(dataset.classes) or None)
+        if images < 2:
+            raise too_few(facts.name, images)
+        config, _ = describe(recipe, facts, started)
+        if facts.classes is None and (recipe.supervised or transfer):
+            raise without_labels(facts.name)
+        # Its parts refuse what does not go together; no weights are made.
+        with torch.device("meta"):
+            make_task(recipe, config, facts, train)
     seconds = run_seconds(recipe, train, bands, device)
     writes = [directory]
     if transfer and not recipe.supervised:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
@@ -132,8 +132,7 @@ def pretrain(
             note(f"{directory} is finished: nothing to resume")
             return directory
     device = accelerator_device(accelerator)
-    if recipe.cache == "gpu" and device.type != "cuda":
-        raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
+    refuse_no_gpu(recipe, device)
     left = recipe.epochs
     recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
     checkpoint = directory / "checkpoints" / "last.ckpt"
@@ -406,8 +405,30 @@ def refuse_another_run(directory: Path) -> None:
     )
 
 
+def refuse_no_gpu(recipe: Recipe, device: torch.device) -> None:
+    """Raise an :class:`InputError` if images are to be kept on a GPU that is not there."""
+    if recipe.cache == "gpu" and device.type != "cuda":
+        raise InputError("cache = gpu: there is no GPU here; expected auto, ram, disk or none")
+
+
+class Described(Protocol):
+    """What is known of images before any is decoded."""
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+
+    @property
+    def spec(self) -> ImageSpec:
+        """Their bands, units and normalisation."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Their classes; ``None`` without labels."""
+
+
 def describe(
-    recipe: Recipe, images: CachedDataset, started: Encoder | None
+    recipe: Recipe, images: Described, started: Encoder | None
 ) -> tuple[EncoderConfig, dict[str, Tensor] | None]:
     """Return the description that is exported with the encoder, and the weights to start from.
 
@@ -426,7 +447,7 @@ def describe(
     if not own.measures_as(spec.units, spec.quantity):
         raise InputError(
             f"{recipe.init} was trained on {own.units}, the images are in {spec.units}: expected "
-            "the same units; --units, with --scale and --offset, says what values of a folder are"
+            f"the same; of a folder, {own.how_to_measure(spec.units, spec.quantity)}"
         )
     if spec.bands == own.bands:
         same = spec.model_copy(update={"mean": own.mean, "std": own.std})
@@ -455,7 +476,7 @@ def describe(
     )
 
 
-def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderConfig:
+def _config(recipe: Recipe, images: Described, spec: ImageSpec) -> EncoderConfig:
     return EncoderConfig(
         encoder=recipe.encoder,
         image_size=recipe.image_size,
@@ -467,7 +488,7 @@ def _config(recipe: Recipe, images: CachedDataset, spec: ImageSpec) -> EncoderCo
     )
 
 
-def make_task(recipe: Recipe, config: EncoderConfig, images: CachedDataset, count: int) -> OTLTask:
+def make_task(recipe: Recipe, config: EncoderConfig, images: Described, count: int) -> OTLTask:
     """Make the task of a recipe for ``count`` training images."""
     clusters = count if recipe.clusters is None else recipe.clusters
     if recipe.supervised:

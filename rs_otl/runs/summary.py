@@ -7,10 +7,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rs_otl.datasets import CachedDataset, Division, SceneTiles
-from rs_otl.datasets.folder import list_folder
+from rs_otl.datasets.remote import is_address
 from rs_otl.datasets.scenes import scene_paths
+from rs_otl.datasets.sources import is_stac
 from rs_otl.errors import note
-from rs_otl.runs.records import read_json
+from rs_otl.runs.records import own_recipe, read_json
 
 # Images that are named on the terminal; imagery.json names all.
 _NAMED = 20
@@ -121,9 +122,14 @@ def next_command(directory: Path, dataset: str, root: Path | None = None) -> str
     elif images.scenes:
         scene, out = dataset, f"{run}/embeddings"  # a file for each scene of a catalog
         if Path(dataset).is_dir():
-            scene = str(Path(dataset, scene_paths(Path(dataset), list_folder(Path(dataset)))[0]))
+            scene = str(Path(dataset, scene_paths(Path(dataset))[0]))
+        if not (is_address(dataset) or is_stac(dataset)):
             out += ".tif"
         words = ["embed", scene, "--encoder", run, "-o", out]
+        recipe = own_recipe(directory)
+        for option in ("scale", "offset", "units"):  # the encoder's values, from the same files
+            if (value := getattr(recipe, option)) is not None:
+                words += [f"--{option}", str(value)]
     else:
         words = ["export", run, "--to", f"{run}/exported"]
     return shlex.join(["rs-otl", *words])

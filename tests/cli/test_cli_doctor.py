@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import torch
 from command_line import draw_folder, rs_otl_here, settings
+from drawn_products import save, sentinel_2, zipped
 from rasterio import Affine
 from safetensors.torch import load_file, save_file
 
@@ -134,3 +135,32 @@ def test_a_file_that_was_cut_is_named(here, name, share):
 
 def test_there_must_be_something_to_examine(made):
     assert "no such file" in rs_otl_here("doctor", "nothing", check=2, cwd=made).stderr
+
+
+def test_a_product_is_described_as_commands_read_it(tmp_path):
+    safe = sentinel_2(tmp_path, side=60)
+    for path in (safe, zipped(safe), safe / "MTD_MSIL2A.xml"):
+        found, problems = doctor(tmp_path, str(path))
+        assert not problems
+        assert found["scene"] == "60 x 60 pixels, float32"
+        assert "b04 (red)" in found["bands"]
+        assert found["values"].startswith("surface reflectance x 10,000, from ")
+        assert (found["CRS"], found["pixels"]) == ("EPSG:32632", "10 x 10")
+    assert doctor(tmp_path, str(safe))[0]["files"] == "12"
+    save(tmp_path / "x_B04.tif", np.full((1, 30, 30), 5, np.uint16), 10)
+    save(tmp_path / "x_B08.tif", np.full((1, 30, 30), 9, np.uint16), 10)
+    found, _ = doctor(tmp_path, str(tmp_path / "x_B*.tif"))
+    assert (
+        found["values"] == "16-bit counts, from 5 to 9; no units said: --units says what they are"
+    )
+
+
+def test_folders_that_are_none_of_what_it_takes_are_refused_in_a_line(made, tmp_path):
+    words = ("doctor", "images")
+    line = rs_otl_here(*words, check=2, cwd=made).stderr
+    assert "images: holds none of these; expected a run" in line
+    assert "`rs-otl datasets --check images`" in line
+    safe = sentinel_2(tmp_path, side=60)
+    next(safe.rglob("*_B8A_20m.jp2")).write_bytes(b"no image")
+    (problem,) = doctor(tmp_path, str(safe), check=2)[1]
+    assert "band B8A cannot be opened" in problem

@@ -107,7 +107,7 @@ def test_errors():
         divide(_made([1, 2]), 0)
     with pytest.raises(InputError, match="test fraction"):
         divide(_made([1, 2]), test_fraction=1)
-    with pytest.raises(InputError, match="made up: a division needs at least two different"):
+    with pytest.raises(InputError, match="made up: 1 different images, expected at least two"):
         divide(_made([1, 1, 1]))
     with pytest.raises(InputError, match="at least two"):
         divide(_made([1]), keep_duplicates_together=False)

@@ -184,12 +184,12 @@ def test_damaged_products_are_refused_in_a_line(tmp_path):
         Scene(safe)
     path.unlink()
     save(path, np.ones((1, 30, 30), np.uint16), 20, crs=32633)
-    with pytest.raises(InputError, match="bands in several CRS"):
+    with pytest.raises(InputError, match=r"band B8A is in EPSG:32633, .*-t_srs EPSG:32632"):
         Scene(safe)
     path.unlink()
     (safe / "MTD_MSIL1C.xml").write_text("<QUANTIFICATION_VALUE>1.2.3</QUANTIFICATION_VALUE>")
-    with Scene(safe) as scene:
-        assert len(scene.bands) == 11
+    with pytest.raises(InputError, match=r"MTD_MSIL1C\.xml is damaged"):
+        Scene(safe)
 
 
 def test_bands_of_landsat_are_not_those_of_sentinel_2_by_number(tmp_path):

@@ -1,4 +1,4 @@
-"""Wrong or missing units, bands and scales: a line that names the option that mends it."""
+"""Units, bands and scales that a file or an option says."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import rasterio
 from geo_scenes import draw, write
 
 from rs_otl.datasets.scene import Scene
-from rs_otl.errors import InputError
 from rs_otl.spec import UNITS, EncoderConfig, ImageSpec, Quantity, Values
 
 S2 = ("B02", "B03", "B04", "B08")
@@ -52,80 +51,6 @@ def take(path, config, values=None, chosen=None):
         opened.refuse_other_values(config, "enc", positions)
         raw, _ = opened.read(0, 0, 64, 64, positions)
         return raw, opened
-
-
-REFUSED = {
-    # What a file lacks, or has otherwise
-    "floats that say nothing": (TOA, {"dtype": "float32", "high": 1, "low": 0}, {}, "--units toa"),
-    "thousands as floats": (TOA, {"dtype": "float32"}, {}, "--scale 0.0001"),
-    "bytes": (TOA, {"dtype": "uint8", "high": 250, "low": 0}, {}, "--units toa"),
-    "bytes said to be reflectance": (
-        TOA, {"dtype": "uint8", "high": 250, "low": 0}, {"quantity": "toa"}, "--scale",
-    ),
-    "surface for top of atmosphere": (TOA, {}, {"quantity": "surface"}, "--units toa"),
-    "top of atmosphere for surface": (SURFACE, {}, {"quantity": "toa"}, "--units surface"),
-    "radiance for reflectance": (TOA, {}, {"quantity": "radiance", "scale": 0.01}, "--units toa"),
-    "counts for reflectance": (TOA, {}, {"quantity": "counts"}, "--units toa"),
-    "a scale that is much too small": (TOA, {}, {"scale": 1e-9}, "--scale"),
-    "a scale that is much too large": (TOA, {}, {"scale": 1000, "quantity": "toa"}, "--scale"),
-    "an offset that is much too low": (TOA, {}, {"offset": -9000}, "--offset"),
-    "reflectance for a picture's encoder": (
-        PICTURES, {"names": ("red", "green", "blue")}, {"quantity": "toa"}, "--units counts",
-    ),
-    "16 bits for a picture's encoder": (
-        PICTURES, {"names": ("red", "green", "blue")}, {}, "--units counts --scale F",
-    ),
-    "reflectance for an encoder of counts": (COUNTS, {}, {"quantity": "toa"}, "--units counts"),
-    "counts for an encoder of fractions": (FLOATS, {}, {}, "--units counts --scale F"),
-    "power for backscatter in dB": (
-        RADAR, {"dtype": "float32", "low": 0, "high": 1, "names": ("VV", "VH")}, {}, "--units db",
-    ),
-    "counts for backscatter in dB": (RADAR, {"names": ("VV", "VH")}, {}, "--units db"),
-    "amplitudes said to be dB": (
-        RADAR, {"names": ("VV", "VH")}, {"quantity": "db"}, "--scale and --offset",
-    ),
-    "counts for radiance": (GLOW, {}, {}, "--units radiance"),
-    # Bands
-    "a band too few": (TOA, {"names": ("B02", "B03", "B04")}, {}, "without B08: --bands"),
-    "bands of another sensor's numbers": (
-        trained(bands=("B02", "B03", "B04", "B05")),
-        {"names": ("SR_B2", "SR_B3", "SR_B4", "SR_B5"), "path": "LC08_L2SP_x.tif"},
-        {},
-        "without B05: --bands",
-    ),
-    "bands without names": (TOA, {"names": None, "bands": 4}, {}, "--bands"),
-    "one band of radar": (
-        RADAR, {"names": ("VV",), "dtype": "float32", "low": -20, "high": -5}, {}, "without VH",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_refused_with_the_option_that_mends_it(case, tmp_path):
-    config, drawn, values, message = REFUSED[case]
-    drawn = dict(drawn)
-    name = drawn.pop("path", "s.tif")
-    path = scene(tmp_path, **drawn).rename(tmp_path / name)
-    with pytest.raises(InputError) as caught:
-        take(path, config, Values(**values) if values else None)
-    said = str(caught.value)
-    assert message in said
-    assert name in said
-    assert "gdal_translate" not in said
-    assert "\n" not in said
-
-
-@pytest.mark.parametrize(
-    ("chosen", "message"),
-    [
-        (["B02", "B03"], "expected 4 bands"),
-        (["B02", "B03", "B04", "B99"], "no such band"),
-        (["1", "2", "3", "9"], "no such band"),
-    ],
-)
-def test_wrong_choices_of_bands_are_refused(chosen, message, tmp_path):
-    with pytest.raises(InputError, match=f"--bands.*{message}"):
-        take(scene(tmp_path), TOA, chosen=chosen)
 
 
 MENDED = {
