@@ -146,6 +146,19 @@ def bands_of(spec: ImageSpec) -> tuple[Band, ...]:
     return spec.known or described(spec.bands, spec.units)
 
 
+def typical_wavelength(band: Band) -> float | None:
+    """Return the centre of a band in micrometres: its own, or the mean of its common name's."""
+    if band.wavelength or not band.common_name:
+        return band.wavelength
+    waves = [
+        one.wavelength
+        for bands in SENSORS.values()
+        for one in bands
+        if one.wavelength and one.common_name == band.common_name
+    ]
+    return sum(waves) / len(waves) if waves else None
+
+
 def _agreed(name: str, bands: Sequence[Band]) -> Band:
     commons = {band.common_name for band in bands}
     common = commons.pop() if len(commons) == 1 else None

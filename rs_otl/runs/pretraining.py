@@ -40,7 +40,7 @@ from rs_otl.runs.state import (
     refused_by_lightning,
 )
 from rs_otl.runs.summary import print_images, read_imagery, summarise_images
-from rs_otl.sensors import bands_of, match
+from rs_otl.sensors import bands_of, match, typical_wavelength
 from rs_otl.spec import RGB, EncoderConfig, ImageSpec, load_size
 from rs_otl.trainers import AtomicCheckpointIO, History, OTLTask, StderrProgressBar
 
@@ -465,15 +465,14 @@ def describe(
             f"{recipe.init} was trained on the bands {', '.join(own.bands)}, the images have "
             f"{', '.join(spec.bands)}: expected some of the same; --bands says which they are"
         )
+    waves = [typical_wavelength(band) for band in bands_of(spec)]
+    weights = adapted_weights(started.module, positions, str(recipe.init), waves)
     note(
         f"{recipe.init}: its first layer for the bands {', '.join(own.bands)} is adapted to "
         f"{', '.join(spec.bands)}{new}{f' ({words})' if words else ''}"
     )
     adapted = spec.model_copy(update={"mean": mean, "std": std})
-    waves = [band.wavelength for band in bands_of(spec)]
-    return _config(recipe, images, adapted), adapted_weights(
-        started.module, positions, str(recipe.init), waves
-    )
+    return _config(recipe, images, adapted), weights
 
 
 def _config(recipe: Recipe, images: Described, spec: ImageSpec) -> EncoderConfig:

@@ -188,6 +188,21 @@ def test_commands_take_them(hub, tmp_path):
     assert "torch.export" in told
 
 
+def test_training_starts_from_them_on_other_bands(hub, tmp_path):
+    name = "DOFABase16_Weights.DOFA_MAE"
+    write_weights(ENTRIES[name], hub)
+    (tmp_path / "images").mkdir()
+    for number in range(10):
+        pixels = draw(40, 40, 4, seed=number).astype("uint8")
+        write(tmp_path / f"images/{number}.tif", pixels, names=("nir", "red", "green", "blue"))
+    words = ["--recipe", "adapt", "--init", name, "--set", "encoder=dofa_base_patch16_224"]
+    short = [word for key in ("image_size=224", "epochs=1") for word in ("--set", key)]
+    done = rs_otl_here("pretrain", "images", *words, *short, "--out", "run", cwd=tmp_path)
+    assert "is adapted to nir, red, green, blue; nir by wavelength" in done.stderr
+    config = load_encoder(str(tmp_path / "run")).config
+    assert config.spec.bands == ("nir", "red", "green", "blue")
+
+
 def test_what_depends_on_values_is_refused_as_onnx(hub, tmp_path):
     name = "CopernicusFM_Base_Weights.CopernicusFM_ViT"
     write_weights(ENTRIES[name], hub)
