@@ -117,7 +117,7 @@ def to_channels_last(module: nn.Module) -> None:
     """
     for parameter in module.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def set_pool(encoder: nn.Module, pool: str) -> None:

@@ -2,9 +2,13 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
 
@@ -27,15 +31,48 @@ TINY = [
 ]
 
 
+# Processes come from one that has imported what commands import, which takes ten seconds.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(
+    ["command_line", "rs_otl.runs.pretraining", "rs_otl.runs.comparing"]
+)
+
+
+def _main(words, cwd, environment, streams):
+    """Be the program, in a new process."""
+    os.chdir(cwd or ".")
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = [str(PROGRAM), *words]
+    # As from a terminal: a job in the background starts with control-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
+
+
+def start(*arguments, cwd=None, environment=ENVIRONMENT, streams=(os.devnull, os.devnull)):
+    """Start the command line in a process of its own, and return the process."""
+    words = [str(argument) for argument in arguments]
+    process = _PROCESSES.Process(target=_main, args=(words, cwd, environment, streams))
+    with mock.patch.dict(os.environ, ENVIRONMENT):  # what libraries read when they are imported
+        forkserver.ensure_running()
+    process.start()
+    return process
+
+
 def rs_otl(*arguments, check=0, cwd=None):
-    done = subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=ENVIRONMENT,
-        timeout=300,
-    )
+    """Run the command line in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("out", "err")]
+        process = start(*arguments, cwd=cwd, streams=streams)
+        process.join(300)
+        if process.is_alive():
+            process.kill()
+            raise AssertionError(f"{arguments}: still running after 300 s")
+        done = subprocess.CompletedProcess(
+            arguments, process.exitcode, *(path.read_text() for path in streams)
+        )
     assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -4,12 +4,11 @@ import csv
 import hashlib
 import os
 import signal
-import subprocess
 import time
 from unittest import mock
 
 import pytest
-from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
+from command_line import ENVIRONMENT, draw_folder, rs_otl, rs_otl_here, settings, start
 
 from rs_otl.files import locked
 
@@ -21,19 +20,14 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path, labels):
     rs_otl("pretrain", *arguments, "--out", tmp_path / "alone")
 
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [PROGRAM, "pretrain", *map(str, arguments), "--out", str(killed)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
+    process = start("pretrain", *arguments, "--out", killed)
     # In the third epoch, or soon after: its labels are those of the checkpoint's second pair.
     while not _epochs(killed) >= 2:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
     time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (killed / "encoder").exists()
 
     added = folder / "class0" / "added.png"
@@ -62,19 +56,14 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_left_alone(tmp_path, labels):
 def test_a_run_that_is_still_going_is_not_resumed(tmp_path):
     folder = draw_folder(tmp_path / "images")
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", str(run)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
+    process = start("pretrain", folder, *settings("epochs=500"), "--out", run)
     while not _epochs(run) >= 1:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
     refused = rs_otl_here("pretrain", folder, "--resume", "--out", run, check=2)
     assert f"still going, process {process.pid} on " in refused.stderr.splitlines()[-1]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     # The lock that it leaves behind is stale: nobody holds it.
     assert (run / ".lock").exists()
     with locked(run):
@@ -95,20 +84,15 @@ def test_under_slurm_a_run_starts_from_no_other_runs_weights(tmp_path):
         "SLURM_NODEID": "0",
     }
     folder = draw_folder(tmp_path / "images")
-    process = subprocess.Popen(
-        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", "one"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT | slurm,
-        cwd=tmp_path,
-    )
+    words = ["pretrain", folder, *settings("epochs=500"), "--out", "one"]
+    process = start(*words, cwd=tmp_path, environment=ENVIRONMENT | slurm)
     while not _epochs(tmp_path / "one") >= 2:  # the first checkpoint is there
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
-    process.send_signal(signal.SIGUSR1)
+    os.kill(process.pid, signal.SIGUSR1)
     time.sleep(2)
     process.kill()
-    process.wait()
+    process.join()
     assert not list(tmp_path.rglob("hpc_ckpt_*"))
 
     # Even one that something else has left in the working folder.
@@ -122,22 +106,16 @@ def test_under_slurm_a_run_starts_from_no_other_runs_weights(tmp_path):
 
 def test_control_c_stops_in_one_line(tmp_path):
     folder = draw_folder(tmp_path / "images")
-    process = subprocess.Popen(
-        [PROGRAM, "pretrain", str(folder), *settings("epochs=500"), "--out", str(tmp_path / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        # As from a terminal: a job in the background starts with control-C ignored, and its
-        # children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    streams = tmp_path / "out", tmp_path / "err"
+    words = ["pretrain", folder, *settings("epochs=500"), "--out", tmp_path / "run"]
+    process = start(*words, streams=streams)
     while not _epochs(tmp_path / "run") >= 1:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=100)
-    assert process.returncode == 130
+    os.kill(process.pid, signal.SIGINT)
+    process.join(100)
+    assert process.exitcode == 130
+    stdout, stderr = (path.read_text() for path in streams)
     assert not stdout
     assert stderr.splitlines()[-1].startswith("rs-otl: interrupted")
     assert "Traceback" not in stderr
