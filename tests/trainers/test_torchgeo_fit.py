@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -32,23 +33,16 @@ trainer:
   log_every_n_steps: 1
   logger: {class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: logs, name: ""}}
 """
-OURS = """
-model:
-  class_path: rs_otl.trainers.OTLTask
-  init_args: {model: resnet18, clusters: 4, views: 2, augment: simple, size: 32}
-data:
-  class_path: rs_otl.datasets.OTLDataModule
-  init_args: {dataset: images, size: 32, batch_size: 8}
-"""
-EUROSAT = """
-model:
-  class_path: rs_otl.trainers.OTLTask
-  init_args: {model: resnet18, in_channels: 13, clusters: 4, views: 2, size: 32, scale: 10000}
-data:
-  class_path: EuroSATDataModule
-  init_args: {batch_size: 8}
-  dict_kwargs: {root: eurosat}
-"""
+# The files of docs/recipes.md, at a size for a test.
+_PAGE = Path(__file__).parents[2].joinpath("docs/recipes.md").read_text()
+OURS, EUROSAT = (
+    block.replace("clusters: 128", "clusters: 4")
+    .replace("size: 64", "size: 32")
+    .replace("batch_size: 32", "batch_size: 8")
+    .replace("trainer: {max_epochs: 30}\n", "")
+    .replace("path/to/", "")
+    for block in re.findall(r"^```yaml\n(.*?)^```", _PAGE, re.M | re.S)
+)
 
 
 def _run(command, folder):
