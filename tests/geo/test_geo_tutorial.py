@@ -1,9 +1,7 @@
 """The tutorial runs, from a drawn scene to a map, and the map is right where it should be."""
 
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import geopandas
@@ -61,16 +59,13 @@ def test_the_commands_of_the_tutorials_run_in_order(tmp_path, monkeypatch):
     assert water.x.max() < 600_400.1
 
 
-def test_the_commands_of_the_tutorial_of_an_archive_run_in_order(tmp_path, monkeypatch):
+def test_the_commands_of_the_tutorial_of_an_archive_run_in_order(tmp_path):
     walk = commands("tutorial-archive.md")
     assert len(walk) == 10
     for words in walk:
         # Coarser cells, and in this process.
         words = [{"16": "32", "2": "1"}.get(word, word) for word in words]
         rs_otl_here(*words, cwd=tmp_path)
-    words = ["tutorial_archive.py", str(tmp_path), "--figures", str(tmp_path / "figures")]
-    monkeypatch.setattr(sys, "argv", words)
-    runpy.run_path(str(PAGES.parent / "benchmarks" / words[0]), run_name="__main__")
     assert (tmp_path / "page.html").stat().st_size
     hits = geopandas.read_file(tmp_path / "houses.geojson")
     assert set(hits["scene"][:2]) == {"east-2024"}  # the houses that were built
