@@ -5,6 +5,7 @@ What is finished stays in ``--out``; repeat the command to continue.
 ``python benchmarks/adaptation.py --sets aid,ucmerced,siri-whu,hmhr --sizes 128,224 --divisions 3``
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -18,6 +19,7 @@ from table import run
 from rs_otl.cli.options import RecipeName, Root, Set
 from rs_otl.datasets import CachedDataset, divide, load_dataset
 from rs_otl.datasets.base import ImageDataset
+from rs_otl.errors import InputError
 from rs_otl.evaluation import Evaluation, evaluate, paired_interval, t_interval
 from rs_otl.models import load_encoder
 from rs_otl.recipe import recipe_for
@@ -33,8 +35,8 @@ class Row(NamedTuple):
 
     Attributes:
         encoder: timm architecture, with ImageNet weights.
-        images: What it is adapted to: ``"frozen"``, nothing; ``"its own"`` training images of the
-            data set evaluated on; ``"all"``, the training images of all data sets.
+        images: What it is adapted to: ``"frozen"``, nothing; ``"own"``, training images of the
+            data set evaluated on; ``"all"``, those of all data sets.
     """
 
     encoder: str
@@ -57,6 +59,12 @@ def main(
 ) -> None:
     """Adapt, evaluate, and print a table for each size and score."""
     names = sets.split(",")
+    settings = {"sets": names, "recipe": str(recipe), "set": overrides or []}
+    said = out / "settings.json"
+    if said.exists() and json.loads(said.read_text()) != settings:
+        raise InputError(f"{out} holds results of other settings: name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    said.write_text(json.dumps(settings))
     rows = [Row(encoder, "frozen") for encoder in frozen.split(",")]
     rows += [Row(encoder, which) for which in images.split(",") for encoder in adapted.split(",")]
     for size in map(int, sizes.split(",")):
@@ -83,7 +91,6 @@ def main(
             if not path.exists():
                 ours = load_encoder(encoder(row, name, number), image_size=size)
                 division = divide(loaded[name], number)
-                out.mkdir(parents=True, exist_ok=True)
                 write_json(path, evaluate(ours, loaded[name], division, shots=[SHOTS]))
             made = read_json(Evaluation, path, "remove it to have it made again")
             done.setdefault((row, name), []).append(made)

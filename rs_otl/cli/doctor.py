@@ -72,7 +72,7 @@ def _examined(path: Path, root: Path | None, problems: list[str]) -> dict[str, s
 
         return check_run(path, problems, root, progress)
     files = path.iterdir() if path.is_dir() else [path]
-    if any(file.suffix in _CHECKPOINTS or file.name in _ENCODER for file in files):
+    if any(file.suffix.lower() in _CHECKPOINTS or file.name in _ENCODER for file in files):
         from rs_otl.runs.checking import check_encoder
 
         return check_encoder(path, problems)

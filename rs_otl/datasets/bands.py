@@ -25,8 +25,8 @@ _ALPHA_SHARE = 0.05
 _FADING = 1.5 / 255
 # What refuses values said to be decibels of which none lies below 0.
 NO_DECIBELS = (
-    "expected 10 log10 of the power, of which some lies below 0; of power itself "
-    "`gdal_calc.py --calc='10*log10(A)'` makes it"
+    "expected 10 log10 of the power, of which some lies below 0; of a band of power itself "
+    "`gdal_calc.py -A IN.tif --outfile OUT.tif --type Float32 --calc '10*log10(A)'` makes it"
 )
 
 

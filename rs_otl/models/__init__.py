@@ -12,7 +12,7 @@ from rs_otl.models.architecture import (
 from rs_otl.models.checkpoint import read_tensors
 from rs_otl.models.encoder import Encoder, evaluation_transforms, resolve_precision
 from rs_otl.models.heads import CosineHead, OutputHeads
-from rs_otl.models.loading import load_encoder, read_config
+from rs_otl.models.loading import load_encoder, read_config, untrained_encoder
 from rs_otl.models.pretrained import WeightsUnavailableError, is_weights_name
 from rs_otl.models.torchgeo_entry import weights
 from rs_otl.models.tuning import check_tunable, merged_weights, restrict_training
@@ -38,5 +38,6 @@ __all__ = [
     "set_pool",
     "timm_arguments",
     "to_channels_last",
+    "untrained_encoder",
     "weights",
 ]

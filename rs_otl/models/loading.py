@@ -11,7 +11,13 @@ from torch import nn
 
 from rs_otl.errors import InputError, note
 from rs_otl.files import RUNS
-from rs_otl.models.architecture import build_encoder, set_image_size, set_pool, to_channels_last
+from rs_otl.models.architecture import (
+    build_encoder,
+    create_encoder,
+    set_image_size,
+    set_pool,
+    to_channels_last,
+)
 from rs_otl.models.checkpoint import read_checkpoint
 from rs_otl.models.encoder import Encoder, resolve_device, resolve_precision
 from rs_otl.models.pretrained import is_weights_name, load_weights
@@ -86,6 +92,18 @@ def load_encoder(
     spec = encoder.config.spec
     encoder.check(spec.bands if bands is None else bands, spec.units if units is None else units)
     return encoder
+
+
+def untrained_encoder(config: EncoderConfig, seed: int) -> Encoder:
+    """Make the encoder that a description is of, with random weights, to set others beside.
+
+    Args:
+        config: Architecture, bands, size and pooling.
+        seed: Of the weights.
+    """
+    bands = len(config.spec.bands)
+    module = create_encoder(config.encoder, bands, seed, config.image_size, config.pool)
+    return Encoder(module, config, "untrained").eval()
 
 
 def read_config(directory: Path) -> EncoderConfig:

@@ -9,7 +9,8 @@ from rs_otl.datasets import CATALOGUE, CachedDataset, data_root, divide, load_da
 from rs_otl.errors import InputError
 from rs_otl.evaluation import Evaluation, evaluate
 from rs_otl.files import atomic_write
-from rs_otl.models import Encoder, create_encoder, load_encoder
+from rs_otl.models import load_encoder, untrained_encoder
+from rs_otl.models.encoder import resolve_device
 from rs_otl.recipe import Recipe, recipe_for
 from rs_otl.reproduce.published import EncoderTable, Trained
 from rs_otl.runs import pretrain
@@ -110,8 +111,10 @@ def refuse_other_settings(trained: Trained, scale: str, folder: Path) -> None:
     run = run_folder(trained, folder)
     if not (run / "recipe.yaml").is_file():
         return
-    resolved = {"precision": (there := own_recipe(run)).precision}
-    if there != recipe_of(trained, scale, folder).model_copy(update=resolved):
+    # The folder may be called otherwise now; the run's name says what it starts from.
+    apart = {"init", "precision"}
+    wanted = recipe_of(trained, scale, folder).model_dump(exclude=apart)
+    if own_recipe(run).model_dump(exclude=apart) != wanted:
         raise InputError(
             f"{run}: trained with other settings than this version has; expected its own: remove "
             f"{folder}, or name another folder with --out"
@@ -156,9 +159,7 @@ def make_evaluation(
     images = _images(name, load_size(recipe.image_size), root, progress)
     if trained.untrained:
         config, _ = describe(recipe, images, None)
-        bands = len(config.spec.bands)
-        module = create_encoder(recipe.encoder, bands, recipe.seed, recipe.image_size)
-        encoder = Encoder(module, config, "untrained")
+        encoder = untrained_encoder(config, recipe.seed).to(resolve_device("auto"))
     else:
         encoder = load_encoder(run, device="auto")
     made = evaluate(

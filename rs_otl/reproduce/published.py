@@ -284,20 +284,18 @@ def _alexnet() -> EncoderTable:
 def _resnet50() -> EncoderTable:
     """Make table 2."""
     printed = {"cifar10": (90.0, 92.0), "cifar100": (66.4, 70.7), "svhn": (95.2, 95.5)}
-    columns = tuple(
-        Column(
-            name,
-            Trained(
-                dataset,
-                recipe="resnet50",
-                settings=("augment=strong", *(("orientations=1",) if dataset == "svhn" else ())),
-            ),
-            printed[dataset],
-        )
-        for dataset, name in _PHOTOGRAPHS.items()
-    )
+    columns, claims = [], []
+    for dataset, name in _PHOTOGRAPHS.items():
+        upright = ("orientations=1",) if dataset == "svhn" else ()
+        trained = Trained(dataset, recipe="resnet50", settings=("augment=strong", *upright))
+        columns.append(Column(name, trained, printed[dataset]))
+        columns.append(Column(f"{name}, untrained", replace(trained, untrained=True)))
+        claims.append(Claim(LEARNS, name, f"{name}, untrained"))
     return EncoderTable(
-        "ResNet-50 on CIFAR-10, CIFAR-100 and SVHN", columns, rows=("kNN, k = 50", "linear")
+        "ResNet-50 on CIFAR-10, CIFAR-100 and SVHN",
+        tuple(columns),
+        tuple(claims),
+        ("kNN, k = 50", "linear"),
     )
 
 
@@ -317,7 +315,9 @@ def _imagenet() -> EncoderTable:
                 Trained("imagenet", plan="alone", layers=layers),
                 (20.6, 34.0, 41.2, 44.6, 43.8, 36.7),
             ),
+            Column("untrained", Trained("imagenet", untrained=True, layers=layers)),
         ),
+        (Claim(LEARNS, "OTL", "untrained"),),
         rows=(*(f"linear, conv{number + 1}" for number in layers), "kNN, k = 50"),
         note=f"{_VIEWS}; the paper's supervised figures are those of a smaller AlexNet",
     )

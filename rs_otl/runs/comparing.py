@@ -21,9 +21,9 @@ from rs_otl.files import RUNS, locked, refuse_existing
 from rs_otl.models import (
     Encoder,
     WeightsUnavailableError,
-    create_encoder,
     is_weights_name,
     load_encoder,
+    untrained_encoder,
 )
 from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.paths import run_directory, run_of
@@ -162,14 +162,7 @@ def compare(
     skipped: dict[str, str] = {}
     loaded = _load(encoders, image_size, pool, skipped)
     first = next(iter(loaded.values()))
-    untrained = create_encoder(
-        first.config.encoder,
-        len(first.config.spec.bands),
-        seed,
-        first.config.image_size,
-        first.config.pool,
-    )
-    loaded["untrained"] = Encoder(untrained, first.config, "untrained").to(first.device)
+    loaded["untrained"] = untrained_encoder(first.config, seed).to(first.device)
 
     @cache
     def images(size: int, like: ImageSpec) -> tuple[CachedDataset, Division]:

@@ -25,7 +25,7 @@ from rs_otl.evaluation import EvaluationReport, extract_features, picture_of
 from rs_otl.export import loading_snippet
 from rs_otl.extras import require_extra
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.models import Encoder, create_encoder, load_encoder
+from rs_otl.models import load_encoder, untrained_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.listing import describe_run
 from rs_otl.runs.provenance import read_provenance
@@ -220,10 +220,7 @@ def _pictures(
     yield _Picture(
         "Training images", _sheet(images, [shown[at : at + 8] for at in range(0, len(shown), 8)])
     )
-    bands = len(encoder.config.spec.bands)
-    config = encoder.config
-    untrained = create_encoder(config.encoder, bands, recipe.seed, config.image_size, config.pool)
-    before = Encoder(untrained, config, "untrained").to(encoder.device)
+    before = untrained_encoder(encoder.config, recipe.seed).to(encoder.device)
     rows = {
         name: normalize(extract_features(one, images, train, progress).double())
         for name, one in (("after", encoder), ("before", before))

@@ -54,8 +54,7 @@ def _main(words, cwd, environment, streams):
 def start(*arguments, cwd=None, environment=ENVIRONMENT, streams=(os.devnull, os.devnull)):
     """Start the command line in a process of its own, and return the process."""
     words = [str(argument) for argument in arguments]
-    own = {name: value for name, value in os.environ.items() if name.startswith("RS_OTL")}
-    process = _PROCESSES.Process(target=_main, args=(words, cwd, environment | own, streams))
+    process = _PROCESSES.Process(target=_main, args=(words, cwd, environment, streams))
     with mock.patch.dict(os.environ, ENVIRONMENT):  # what libraries read when they are imported
         forkserver.ensure_running()
     process.start()

@@ -92,6 +92,10 @@ def test_a_table_stands_beside_the_papers_and_is_made_once(root, tmp_path, monke
     listed = json.loads(_reproduce("--list", "--json", root=root, out=out).stdout)
     assert [entry["finished"] for entry in listed if entry["name"] == "table-10"] == [1]
 
+    # Whatever way the folder is named.
+    _reproduce("table-6", root=root, out="out", cwd=tmp_path)
+    assert trained == []
+
     # What was made with other settings, as by an older version, is not mixed in.
     monkeypatch.setattr(encoders, "_QUICK", (*TINY, "epochs=2"))
     refused = _reproduce("table-6", root=root, out=out, check=2)
