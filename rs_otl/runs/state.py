@@ -100,12 +100,13 @@ def refuse_other_recipe(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> N
         recipe: The recipe that the run is to be resumed with.
     """
     source = path.parent.parent / "recipe.yaml"
-    then = checkpoint.run.recipe
+    # A version that had not got a key did what its default does.
+    then = Recipe(dataset="").model_dump(mode="json") | checkpoint.run.recipe
     for key, value in recipe.model_dump(mode="json").items():
-        if key not in _MAY_CHANGE and then.get(key) != value:
+        if key not in _MAY_CHANGE and then[key] != value:
             raise InputError(
                 f"{source}: {key} = {json.dumps(value)}, but {path} was trained with {key} = "
-                f"{json.dumps(then.get(key))}; put it back, or start another run with --out DIR"
+                f"{json.dumps(then[key])}; put it back, or start another run with --out DIR"
             )
     if checkpoint.epoch >= recipe.epochs:
         raise InputError(
