@@ -10,6 +10,7 @@ import typer
 
 from rs_otl.bench.labels import now
 from rs_otl.errors import InputError
+from rs_otl.memory import keep_freed_memory
 
 Rounds = Annotated[int, typer.Option(min=1, help="Times that each contestant is measured.")]
 DataSet = Annotated[str, typer.Argument(help="RGB data set of the catalogue, or a folder.")]
@@ -64,6 +65,7 @@ def print_rows(rows: list[Row], as_json: bool) -> None:
 
 def run(main: Callable[..., Any]) -> None:
     """Run a script's function as a command line; bad input ends it with one line and code 2."""
+    keep_freed_memory()  # as rs-otl does
     try:
         typer.run(main)
     except InputError as error:

@@ -39,6 +39,7 @@ from rs_otl.cli.tile import tile
 from rs_otl.cli.transfer import transfer
 from rs_otl.cli.view import view
 from rs_otl.errors import InputError, complain, note, set_verbosity
+from rs_otl.memory import keep_freed_memory
 from rs_otl.recipe import Recipe
 
 __all__ = ["app", "main"]
@@ -99,6 +100,7 @@ def main() -> None:
     # Threads that wait for each other otherwise spin, and where other programs run they spin on
     # the cores that the others of them need. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     try:
         code = app(prog_name="rs-otl", standalone_mode=False)
         sys.stdout.flush()

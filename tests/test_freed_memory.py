@@ -1,0 +1,51 @@
+"""Memory that tensors free is used again, as the command line asks for."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from rs_otl.memory import keep_freed_memory
+
+# MiB that the system had to clear while tensors of 100 MiB were made and freed ten times. Before,
+# memory settles: a block that is freed takes the next of its size only beside another free one.
+CLEARED = """
+import resource, torch
+from rs_otl.memory import keep_freed_memory
+keep_freed_memory()
+for _ in range(30):
+    torch.ones(25 * 2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(25 * 2**20)
+print(4096 * (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 2**20)
+"""
+
+
+def cleared(**environment):
+    """Return the MiB cleared in a new process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", CLEARED], env=kept | environment, capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_memory_of_freed_tensors_is_used_again():
+    assert cleared() < 50
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_the_environment_has_the_last_word():
+    assert cleared(MALLOC_MMAP_THRESHOLD_=str(2**20)) > 900
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_where_there_is_no_such_setting_nothing_changes(monkeypatch, system):
+    monkeypatch.setattr(os, "name", system)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    keep_freed_memory()
