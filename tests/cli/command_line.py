@@ -61,11 +61,13 @@ def start(*arguments, cwd=None, environment=ENVIRONMENT, streams=(os.devnull, os
     return process
 
 
-def rs_otl(*arguments, check=0, cwd=None):
-    """Run the command line in a process of its own."""
+def rs_otl(*arguments, check=0, cwd=None, **variables):
+    """Run the command line in a process of its own, with further variables of the environment."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, name) for name in ("out", "err")]
-        process = start(*arguments, cwd=cwd, streams=streams)
+        process = start(
+            *arguments, cwd=cwd, environment=ENVIRONMENT | variables, streams=streams
+        )
         process.join(300)
         if process.is_alive():
             process.kill()
