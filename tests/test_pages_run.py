@@ -40,6 +40,7 @@ from rs_otl.geo import drawing
 from rs_otl.models.known import torchgeo_entries
 from rs_otl.reproduce import encoders as reproduced
 from rs_otl.reproduce import labels as reproduced_labels
+from rs_otl.reproduce.published import ENCODER_TABLES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
@@ -49,7 +50,7 @@ PAGES = {
         *sorted((REPOSITORY / "docs").glob("*.md")),
     )
 }
-# Pages, or lines of them, whose commands another test runs, and checks what they print.
+# Pages whose commands of rs-otl another test runs, and checks what they print.
 ELSEWHERE = {
     "tutorial-map.md": "geo/test_geo_tutorial.py",
     "explore.md": "geo/test_geo_tutorial.py",
@@ -72,8 +73,7 @@ NOT_RUN = {
     ),
     "torchgeo fit --config otl.yaml": "trainers/test_torchgeo_fit.py runs it, with the page's file",
     "python benchmarks/tutorial_archive.py . --figures figures": (
-        "draws the pictures of the page, from cells of the page's own size; geo/test_geo_tutorial.py "
-        "judges the same maps and changes, of larger cells"
+        "draws the page's pictures; geo/test_geo_tutorial.py judges the same maps and changes"
     ),
     "rs-otl embed archive --dask tcp://10.0.0.1:8786": (
         "needs Dask's scheduler; geo/test_remote_archive.py starts one"
@@ -144,6 +144,7 @@ def shorter(words):
 def script(path, words):
     """Run a script of the repository in this process, at its smallest sizes."""
     name = Path(path).name
+    plain = () if "--stride" in words else ("--plain-pixels", "256")
     more = {
         "augment.py": ("--images", "2", "--rounds", "1", "--size", "16"),
         "pretrain.py": ("--images", "8", *settings("batch_size=4", "views=2", "clusters=4")),
@@ -152,7 +153,7 @@ def script(path, words):
             *("--frozen", "tf_efficientnet_lite0"),
         ),
         "tuning.py": ("--images", "2", "--image-size", "32", "--rounds", "1"),
-        "embed.py": ("--pixels", "256", *(() if "--stride" in words else ("--plain-pixels", "256"))),
+        "embed.py": ("--pixels", "256", *plain),
     }
     if name == "campaign.py":  # its cases run in reliability/test_campaign.py
         with (
@@ -309,6 +310,11 @@ def taken(tmp_path_factory):
         for name in ("_QUICK", "_QUICK_PHOTOGRAPHS"):
             patch.setattr(reproduced, name, (*TINY, "epochs=1"))
         patch.setattr(reproduced, "_QUICK_IMAGES", dict.fromkeys(reproduced._QUICK_IMAGES, 10))
+        for name in ("table-4", "table-8", "table-14"):  # of the first columns, without claims
+            few = dataclasses.replace(
+                ENCODER_TABLES[name], columns=ENCODER_TABLES[name].columns[:2], claims=()
+            )
+            patch.setitem(ENCODER_TABLES, name, few)
         patch.setattr(reproduced_labels, "_ROWS", 2000)
         patch.setattr(reproduced_labels, "_CLUSTERS", 40)
         patch.setitem(reproduced_labels._IMAGENET, "quick", (2000, 20))
@@ -350,12 +356,12 @@ def place(request, taken, tmp_path):
 
 def here(page):
     """Return the commands of a page that this test runs."""
-    test = ELSEWHERE.get(page)
     return [
-        line for line in lines(PAGES[page])
-        if not (test and line.startswith("rs-otl"))
-        and not (page == "scenes.md" and "https://example.org" in line)
-    ]  # fmt: skip
+        line
+        for line in lines(PAGES[page])
+        if not (page in ELSEWHERE and line.startswith("rs-otl"))
+        and "https://example.org" not in line  # geo/test_remote_scenes.py runs these
+    ]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if here(page)])
@@ -364,3 +370,22 @@ def test_the_commands_of_a_page_run_in_order(page, place, monkeypatch):
     monkeypatch.setattr(shellingham, "detect_shell", lambda *_: ("bash", "/bin/bash"))
     for line in here(page):
         run(line, place)
+
+
+def test_what_is_not_run_here_stands_on_a_page_and_in_its_test():
+    everywhere = {line for page in PAGES.values() for line in lines(page)}
+    assert set(NOT_RUN) <= everywhere
+    for page, test in (*ELSEWHERE.items(), ("scenes.md", "geo/test_remote_scenes.py")):
+        assert page in (REPOSITORY / "tests" / test).read_text()
+    for reason in NOT_RUN.values():
+        for test in re.findall(r"[\w/]+\.py", reason):
+            assert (REPOSITORY / "tests" / test).is_file(), reason
+
+
+def test_every_block_of_a_page_is_of_a_kind_that_tests_read():
+    read = {"console", "bash", "sh", "python", "yaml", "text", "{toctree}"}
+    read.add("{literalinclude} ../examples/otl_in_60_lines.py")
+    for name, page in PAGES.items():
+        marks = re.findall(r"^ *```(.*)", page.read_text(), re.M)
+        assert {mark for mark in marks if mark} <= read, name
+        assert not re.findall(r"^ +```", page.read_text(), re.M), name  # which lines() would miss

@@ -61,21 +61,73 @@ def linear_predict(
     train, test = train_features.float(), test_features.float()
     if standardise:
         train, test = standardised(train, test)
-    # Drawn on the CPU, so that the result does not depend on the device.
-    generator = torch.Generator().manual_seed(seed)
     # Only labels that occur have an output: others would keep their random weights, and win.
     present, targets = train_labels.unique(return_inverse=True)
-    layer = _linear(train.shape[1], len(present), generator).to(train.device)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
+    (predicted,) = fit_linear(
+        train[None],
+        targets[None],
+        test,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        progress=progress,
+    )
+    return present[predicted]
+
+
+def fit_linear(
+    train: Tensor,
+    targets: Tensor,
+    test: Tensor,
+    *,
+    epochs: int = 120,
+    batch_size: int = 256,
+    lr: float = 1e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Train several linear layers side by side, as :func:`linear_predict` trains one.
+
+    Each starts from the same weights and sees its rows in the same order, and Adam treats numbers
+    one by one: together they become what they would become alone.
+
+    Args:
+        train: Rows of each of the layers, ``(L, n, D)``.
+        targets: ``(L, n)`` int64, from 0 on.
+        test: ``(m, D)``.
+        epochs: Passes over the rows.
+        batch_size: Rows in a step.
+        lr: Adam's learning rate.
+        seed: Seed of the initial weights and the order of the rows.
+        progress: Whether to show a bar on standard error.
+
+    Returns:
+        Predicted targets ``(L, m)`` int64.
+    """
+    layers, rows, features = train.shape
+    classes = int(targets.max()) + 1
+    # Drawn on the CPU, so that the result does not depend on the device.
+    generator = torch.Generator().manual_seed(seed)
+    bound = 1 / math.sqrt(features)  # as torch initialises a linear layer
+    weight = torch.empty(classes, features).uniform_(-bound, bound, generator=generator)
+    bias = torch.empty(classes).uniform_(-bound, bound, generator=generator)
+    weights, biases = (
+        nn.Parameter(one.to(train.device).repeat(layers, 1, 1)) for one in (weight, bias[None])
+    )
+    optimizer = torch.optim.Adam([weights, biases], lr=lr)
     for _ in tracked(range(epochs), "Linear classifier", progress):
-        order = torch.randperm(len(train), generator=generator).to(train.device)
-        for rows in order.split(batch_size):
-            loss = F.cross_entropy(layer(train[rows]), targets[rows])
+        order = torch.randperm(rows, generator=generator).to(train.device)
+        for batch in order.split(batch_size):
+            outputs = torch.baddbmm(biases, train[:, batch], weights.mT)
+            loss = F.cross_entropy(outputs.flatten(0, 1), targets[:, batch].flatten())
             optimizer.zero_grad()
-            loss.backward()
+            (layers * loss).backward()  # the mean over the rows of one layer, for each layer
             optimizer.step()
     with torch.no_grad():
-        return present[layer(test).argmax(1)]
+        return torch.stack(
+            [(test @ one.T + two).argmax(1) for one, two in zip(weights, biases, strict=True)]
+        )
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,12 +143,3 @@ def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     mean, std = train.mean(0), train.std(0, correction=0)
     std = torch.where(std > 0, std, 1.0)
     return (train - mean) / std, (test - mean) / std
-
-
-def _linear(features: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Make a linear layer, initialised as torch does it but from the given generator."""
-    layer = nn.utils.skip_init(nn.Linear, features, classes)
-    bound = 1 / math.sqrt(features)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return layer

@@ -12,7 +12,7 @@ from rs_otl.errors import InputError
 from rs_otl.evaluation._checks import check_features
 from rs_otl.evaluation.intervals import t_interval
 from rs_otl.evaluation.knn import knn_predict
-from rs_otl.evaluation.linear import linear_predict, standardised
+from rs_otl.evaluation.linear import fit_linear, standardised
 from rs_otl.evaluation.report import CLASSIFIERS, Classifier, FewShot, Score
 from rs_otl.progress import tracked
 
@@ -108,17 +108,20 @@ def few_shot(
     labels = train_labels.cpu().numpy()
     available = np.bincount(labels, minlength=len(classes))
     scaled, scaled_test = standardised(train_features, test_features)
+    present, targets = train_labels.unique(return_inverse=True)
     truth = truth.cpu()
     results = []
     for count in tracked(sorted(set(shots)), "Few-shot", progress):
         hits: dict[Classifier, list[float]] = {classifier: [] for classifier in CLASSIFIERS}
-        for draw in range(draws):
-            rows = draw_shots(labels, count, draw, seed).to(train_features.device)
+        drawn = torch.stack([draw_shots(labels, count, draw, seed) for draw in range(draws)])
+        drawn = drawn.to(train_features.device)
+        linear = present[fit_linear(scaled[drawn], targets[drawn], scaled_test, seed=seed)]
+        for rows, by_layer in zip(drawn, linear, strict=True):
             few = train_features[rows], train_labels[rows], test_features
             predictions: dict[Classifier, Tensor] = {
                 "knn": knn_predict(*few, k=[10])[10],
                 "class_mean": class_mean_predict(*few),
-                "linear": linear_predict(scaled[rows], train_labels[rows], scaled_test, seed=seed),
+                "linear": by_layer,
             }
             for classifier, predicted in predictions.items():
                 hits[classifier].append(float((predicted.cpu() == truth).float().mean()))

@@ -65,9 +65,7 @@ def rs_otl(*arguments, check=0, cwd=None, **variables):
     """Run the command line in a process of its own, with further variables of the environment."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, name) for name in ("out", "err")]
-        process = start(
-            *arguments, cwd=cwd, environment=ENVIRONMENT | variables, streams=streams
-        )
+        process = start(*arguments, cwd=cwd, environment=ENVIRONMENT | variables, streams=streams)
         process.join(300)
         if process.is_alive():
             process.kill()
