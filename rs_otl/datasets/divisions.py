@@ -5,11 +5,13 @@ Data sets with official test images (CIFAR, SVHN, ImageNet) are divided by these
 
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rs_otl.datasets.base import LeftOut
 from rs_otl.datasets.cached import CachedDataset
 from rs_otl.errors import InputError
 
@@ -84,7 +86,7 @@ def divide(
             )
         return _division(dataset, 1, alike, dataset.in_test)
     if len(dataset) < 2 or (keep_duplicates_together and len(alike) < 2):
-        raise too_few(dataset.name, len(alike))
+        raise too_few(dataset.name, len(alike), dataset.left_out)
     units = alike if keep_duplicates_together else [[i] for i in range(len(dataset))]
     wanted = max(1, round(test_fraction * len(dataset)))
     test = np.zeros(len(dataset), bool)
@@ -141,9 +143,10 @@ def _report(dataset: CachedDataset, alike: list[list[int]], test: NDArray[np.boo
     )
 
 
-def too_few(name: str, different: int) -> InputError:
-    """Return what refuses images that cannot be divided."""
+def too_few(name: str, different: int, left_out: Sequence[LeftOut] = ()) -> InputError:
+    """Return what refuses images that cannot be divided, with the first that was left out."""
+    others = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
     return InputError(
-        f"{name}: {different:,} different images, expected at least two to divide; of scenes, "
-        "--set image_size= makes more of a smaller size"
+        f"{name}: {different:,} different images{others}, expected at least two to divide; of "
+        "scenes, --set image_size= makes more of a smaller size"
     )

@@ -122,3 +122,12 @@ def test_wrong_use_is_one_clear_line_and_leaves_nothing_behind(place, tmp_path):
         assert expected in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_images_without_labels_are_refused_before_anything_is_trained(place, tmp_path):
+    shutil.copytree(place / "little" / "class0", tmp_path / "plain")
+    run = place / "runs" / "pretrain" / "much"
+    words = ("transfer", "--from", run, "--to", "plain", "--out", "run")
+    done = rs_otl_here(*words, check=2, cwd=tmp_path)
+    assert "plain has no labels to train with" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

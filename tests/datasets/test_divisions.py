@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rs_otl.datasets import divide, find_duplicates, load_dataset
 from rs_otl.errors import InputError
@@ -23,6 +24,7 @@ def _made(hashes, labels=None):
         labels=None if labels is None else np.array(labels),
         paths=[f"{number}.jpg" for number in range(len(hashes))],
         in_test=None,
+        left_out=[],
     )
 
 
@@ -111,6 +113,13 @@ def test_errors():
         divide(_made([1, 1, 1]))
     with pytest.raises(InputError, match="at least two"):
         divide(_made([1]), keep_duplicates_together=False)
+
+
+def test_of_too_few_images_the_broken_one_is_named(tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
+    (tmp_path / "two.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(InputError, match=r"1 different images \(two.jpg: .*, expected at least two"):
+        divide(load_dataset(str(tmp_path), 8))
 
 
 def test_hmhr_has_its_known_duplicates(real_data):
