@@ -20,14 +20,15 @@ from torch.nn.functional import normalize
 
 from rs_otl.clustering import balanced_labels, cluster_directions
 from rs_otl.datasets import CachedDataset, divide, load_dataset
-from rs_otl.errors import InputError, printable
+from rs_otl.errors import InputError, note, printable
 from rs_otl.evaluation import EvaluationReport, extract_features, picture_of
 from rs_otl.export import loading_snippet
 from rs_otl.extras import require_extra
 from rs_otl.files import atomic_write, refuse_output
-from rs_otl.models import load_encoder, untrained_encoder
+from rs_otl.models import Encoder, load_encoder, untrained_encoder
 from rs_otl.recipe import Recipe
 from rs_otl.runs.listing import describe_run
+from rs_otl.runs.pretraining import describe
 from rs_otl.runs.provenance import read_provenance
 from rs_otl.runs.records import own_recipe, read_json
 from rs_otl.runs.summary import Imagery, read_imagery, summarise_images
@@ -161,7 +162,9 @@ def _read(directory: Path, root: str | Path | None, progress: bool) -> _Run:
             for start in starts
         ],
         commands=[
-            shlex.join(["rs-otl", *start.command[1:]]) for start in starts if start.command[1:]
+            shlex.join([Path(start.command[0]).name, *start.command[1:]])
+            for start in starts
+            if start.command[1:]
         ],
     )
     if (directory / "evaluation.json").exists():
@@ -213,17 +216,21 @@ def _pictures(
     division = divide(images, recipe.division, recipe.keep_duplicates_together)
     if summarise_images(images, division).pixels != imagery.pixels:
         raise InputError(f"{images.name}: the images are no longer those that it was trained on")
+    shown = {"after": encoder}
+    try:
+        shown = {"before": _before(recipe, images, encoder), "after": encoder}
+    except InputError as error:  # the weights are no longer where they were
+        note(f"{directory}: not shown before training: {error}")
     images = images.of_bands(encoder.bands_among(images.spec), encoder.config.spec)
     train = np.sort(np.random.default_rng(0).permutation(division.train)[:_SAMPLE])
     labels = None if images.labels is None else images.labels[train]
-    shown = train[np.linspace(0, len(train) - 1, min(_SHEET, len(train))).astype(int)]
+    some = train[np.linspace(0, len(train) - 1, min(_SHEET, len(train))).astype(int)]
     yield _Picture(
-        "Training images", _sheet(images, [shown[at : at + 8] for at in range(0, len(shown), 8)])
+        "Training images", _sheet(images, [some[at : at + 8] for at in range(0, len(some), 8)])
     )
-    before = untrained_encoder(encoder.config, recipe.seed).to(encoder.device)
     rows = {
         name: normalize(extract_features(one, images, train, progress).double())
-        for name, one in (("after", encoder), ("before", before))
+        for name, one in shown.items()
     }
     queries = np.linspace(0, len(train) - 1, min(_QUERIES, len(train))).astype(int)
     count = min(_NEIGHBOURS, len(train) - 1)
@@ -244,6 +251,17 @@ def _pictures(
         )
     if len(train) > 4:
         yield _Picture("Features in two dimensions (t-SNE)", _scatter(rows, labels, images.classes))
+
+
+def _before(recipe: Recipe, images: CachedDataset, encoder: Encoder) -> Encoder:
+    """Return the encoder as its training began: with random weights, or those it started from."""
+    before = untrained_encoder(encoder.config, recipe.seed)
+    if recipe.init is not None:
+        started = load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
+        _, weights = describe(recipe, images, started)
+        assert weights is not None
+        before.module.load_state_dict(weights)
+    return before.to(encoder.device)
 
 
 def _neighbours(rows: Tensor, queries: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -293,8 +311,10 @@ def _scatter(
     from sklearn.manifold import TSNE
 
     figure = Figure(figsize=(10, 5.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("before", "after"), strict=True):
-        values = rows[name].numpy()
+    for axes, (name, features) in zip(
+        figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True
+    ):
+        values = features.numpy()
         # One that gives the same for all images has no two dimensions to show.
         if values.std(0).max() < 1e-6:
             axes.set_title(f"{name} training: all features are equal")

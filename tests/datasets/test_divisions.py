@@ -118,7 +118,9 @@ def test_errors():
 def test_of_too_few_images_the_broken_one_is_named(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "one.png")
     (tmp_path / "two.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(InputError, match=r"1 different images \(two.jpg: .*, expected at least two"):
+    with pytest.raises(
+        InputError, match=r"1 different images \(two.jpg: .*, expected at least two"
+    ):
         divide(load_dataset(str(tmp_path), 8))
 
 

@@ -37,6 +37,27 @@ def test_a_page_shows_runs_side_by_side_and_needs_no_network(place):
     assert page.count("local-dir:") == 2
 
 
+def sheets(page):
+    """Return the pictures of neighbours, by when they are of."""
+    found = re.findall(r'src="(data:[^"]+)" alt="[^"]*neighbours (\w+) training"', page)
+    return {when: picture for picture, when in found}
+
+
+def test_before_training_is_what_the_run_started_from(place):
+    rest = settings("epochs=1", "lr=1e-12", "freeze_batch_norm=true")
+    words = ("pretrain", "images", *rest, "--init", "first", "--out", "further")
+    rs_otl_here(*words, cwd=place)
+    rs_otl_here("report", "further", "first", "-o", "further.html", cwd=place)
+    further, first = (place / "further.html").read_text().split("<h1>first</h1>")
+    assert sheets(further)["before"] == sheets(further)["after"]
+    assert sheets(first)["before"] != sheets(first)["after"]
+    shutil.move(place / "first", place / "away")
+    done = rs_otl_here("report", "further", "-o", "alone.html", cwd=place)
+    shutil.move(place / "away", place / "first")
+    assert "not shown before training: " in done.stderr
+    assert list(sheets((place / "alone.html").read_text())) == ["after"]
+
+
 def test_what_cannot_be_shown_is_said(place, tmp_path):
     done = rs_otl_here("report", "stopped", "-o", tmp_path / "page.html", cwd=place)
     assert "written" in done.stdout
