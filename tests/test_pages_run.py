@@ -177,7 +177,9 @@ def run(line, place):
     if line in NOT_RUN:
         return ""
     program, *words = shlex.split(line.replace("$(which rs-otl)", "rs-otl"))
-    if "=" in line.split()[0] or program == "export":  # a variable of the shell
+    while words and re.match(r"[A-Z_]+=", program):  # variables of this command alone
+        program, *words = words
+    if "=" in program or program == "export":  # a variable of the shell
         return ""
     words = [
         found
