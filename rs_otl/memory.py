@@ -3,12 +3,18 @@
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 
 GIB = 2**30
 
 
 def available_bytes() -> int:
-    """Memory available without swapping, of this machine or this container."""
+    """Memory available without swapping, of this machine or this container.
+
+    What this process has freed and keeps (:func:`keep_freed_memory`) is given back first.
+    """
+    if trim := _libc("malloc_trim"):
+        trim(0)
     free = _machine_bytes()
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
@@ -40,8 +46,7 @@ def keep_freed_memory() -> None:
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
+    if mallopt := _libc("mallopt"):
         mallopt(_TRIM_THRESHOLD, -1)  # never
         mallopt(_MMAP_THRESHOLD, 128 * 2**20)
 
@@ -49,3 +54,8 @@ def keep_freed_memory() -> None:
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
+
+
+def _libc(name: str) -> Any:
+    """Return a function of the C library, or ``None`` where it has none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
