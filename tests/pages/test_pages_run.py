@@ -42,7 +42,7 @@ from rs_otl.reproduce import encoders as reproduced
 from rs_otl.reproduce import labels as reproduced_labels
 from rs_otl.reproduce.published import ENCODER_TABLES
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = {
     path.name: path
     for path in (
