@@ -1,6 +1,5 @@
 """The code and the commands on the pages work."""
 
-import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import rasterio
 import torch
 import typer
-from command_line import rs_otl_here
 from PIL import Image
 
 from rs_otl.cli import app
@@ -27,8 +25,6 @@ PAGES = [
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-# Settings that make a page's command short enough for a test.
-SHORT = ["--set", "epochs=1", "--set", "batch_size=64", "--set", "image_size=32"]
 
 
 def blocks(page, language):
@@ -115,20 +111,6 @@ def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
     with mock.patch.dict(CATALOGUE):
         for snippet in snippets:
             exec(compile(snippet, page.name, "exec"), names)
-
-
-def test_the_commands_of_the_first_steps_run_in_order(tmp_path, monkeypatch):
-    # Fewer images than the reader gets, but enough for the number of clusters on the page.
-    few = dataclasses.replace(
-        CATALOGUE["synthetic"], counts=dict.fromkeys(CATALOGUE["synthetic"].classes, 32)
-    )
-    monkeypatch.setitem(CATALOGUE, "synthetic", few)
-    monkeypatch.setenv("RS_OTL_DATA", str(tmp_path))
-    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "photo.jpg")
-    for words in commands(REPOSITORY / "docs" / "first-steps.md"):
-        short = SHORT if words[0] == "pretrain" and "--resume" not in words else []
-        rs_otl_here(*words, *short, cwd=tmp_path)
-    assert (tmp_path / "my_encoder" / "model.safetensors").is_file()
 
 
 def test_the_page_of_recipes_names_every_key():
