@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 GIB = 2**30
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3
 
 
 def available_bytes() -> int:
@@ -49,11 +52,6 @@ def keep_freed_memory() -> None:
     if mallopt := _libc("mallopt"):
         mallopt(_TRIM_THRESHOLD, -1)  # never
         mallopt(_MMAP_THRESHOLD, 128 * 2**20)
-
-
-# Of glibc's malloc.h.
-_TRIM_THRESHOLD = -1
-_MMAP_THRESHOLD = -3
 
 
 def _libc(name: str) -> Any:
