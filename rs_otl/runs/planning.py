@@ -3,9 +3,10 @@
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
+from torch.utils.data import Dataset
 
 from rs_otl.datasets import CATALOGUE, data_root
 from rs_otl.datasets.base import ImageDataset
@@ -13,7 +14,7 @@ from rs_otl.datasets.cached import open_images
 from rs_otl.datasets.datamodule import without_labels
 from rs_otl.datasets.divisions import too_few
 from rs_otl.errors import InputError
-from rs_otl.models import load_encoder, resolve_precision
+from rs_otl.models import Encoder, load_encoder, resolve_precision
 from rs_otl.models.encoder import accelerator_device
 from rs_otl.recipe import Recipe
 from rs_otl.runs.duration import run_seconds
@@ -84,15 +85,7 @@ def plan(
     entry = CATALOGUE.get(recipe.dataset)
     if entry and entry.folders and entry.layout(data_root(root)) is None:
         raise InputError(entry.not_found(data_root(root)))  # opening might unpack an archive
-    dataset = open_images(
-        recipe.dataset,
-        load_size(recipe.image_size),
-        root,
-        progress=False,
-        values=recipe.values,
-        bands=recipe.bands,
-        like=None if started is None else started.config.spec,
-    )
+    dataset = list_images(recipe, root, started, labelled=transfer or recipe.supervised)
     images = len(cast(Sized, dataset))
     train = round(0.8 * images)
     # Others say only with each image what it is.
@@ -104,8 +97,6 @@ def plan(
         if images < 2:
             raise too_few(facts.name, images)
         config, _ = describe(recipe, facts, started)
-        if facts.classes is None and (recipe.supervised or transfer):
-            raise without_labels(facts.name)
         # Its parts refuse what does not go together; no weights are made.
         with torch.device("meta"):
             make_task(recipe, config, facts, train)
@@ -123,3 +114,31 @@ def plan(
         seconds=seconds,
         memory=estimate(recipe, bands, train).total,
     )
+
+
+def list_images(
+    recipe: Recipe, root: str | Path | None, started: Encoder | None, labelled: bool = False
+) -> Dataset[Any]:
+    """List the images that a recipe names, without decoding them.
+
+    Args:
+        recipe: The recipe.
+        root: Where data sets lie.
+        started: The encoder to start from: images that measure the same are scaled as its were.
+        labelled: Whether labels are needed.
+
+    Raises:
+        InputError: No such images; or, where labels are needed, none have any.
+    """
+    images = open_images(
+        recipe.dataset,
+        load_size(recipe.image_size),
+        root,
+        progress=False,
+        values=recipe.values,
+        bands=recipe.bands,
+        like=None if started is None else started.config.spec,
+    )
+    if labelled and isinstance(images, ImageDataset) and not images.classes:
+        raise without_labels(images.name)
+    return images

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rs_otl.datasets.base import ImageDataset
-from rs_otl.datasets.cached import open_images
-from rs_otl.datasets.datamodule import without_labels
 from rs_otl.errors import InputError
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.files import locked
@@ -14,9 +11,9 @@ from rs_otl.models.encoder import accelerator_device
 from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
 from rs_otl.runs.paths import run_directory
+from rs_otl.runs.planning import list_images
 from rs_otl.runs.pretraining import pretrain, refuse_another_run
 from rs_otl.runs.records import own_recipe
-from rs_otl.spec import load_size
 
 
 def transfer(
@@ -70,17 +67,7 @@ def transfer(
     # By its path: a later run on its data set must not take its place.
     init = str(source.path or recipe.init)
     recipe = recipe.model_copy(update={"init": init, "encoder": source.config.encoder})
-    images = open_images(
-        recipe.dataset,
-        load_size(recipe.image_size),
-        root,
-        progress=False,
-        values=recipe.values,
-        bands=recipe.bands,
-        like=source.config.spec,
-    )
-    if isinstance(images, ImageDataset) and not images.classes:
-        raise without_labels(images.name)
+    list_images(recipe, root, source, labelled=True)  # refuses before anything is trained
     finetune = recipe.supervised
     both = 1 if finetune else 2
     pretrain(
