@@ -46,7 +46,7 @@ from rs_otl.spec import ImageSpec, Quantity, Values
 # Images handed to the threads at a time, which bounds how many wait in memory.
 _CHUNK = 64
 _THREADS = min(8, os.cpu_count() or 1)
-# To check a folder, whether its files can be read matters, and small squares save memory.
+# A check only asks whether files can be read: small squares are enough, and save memory.
 _CHECKED_SIZE, _CHECKED_TILE, _CHECKED_TILES = 8, 256, 1_000
 
 
@@ -54,15 +54,15 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
     """The images of a classification data set as squares of one size in [0, 1].
 
     Every image is decoded once, hashed, and resized to a square (bilinear, antialiased); images
-    that cannot be used are left out and named. Squares are kept as uint8 or uint16 in memory or
-    in a memory-mapped file; otherwise images are decoded again each time.
+    that cannot be used are in ``left_out``. Squares are kept as uint8 or uint16 in memory or in a
+    memory-mapped file; otherwise images are decoded again each time.
 
     Data sets of :mod:`rs_otl.datasets` without transforms are read by their ``loader``, all
     others by their samples, ``{"image": (C, H, W), "label": integer scalar}`` with raw values.
 
     Attributes:
         dataset: What the images are read from.
-        indices: (N,) int64, their positions in ``dataset``.
+        indices: (N,) int64, positions of the images in ``dataset``.
         name: Name in the catalogue, of the folder, or of the class.
         spec: Bands, units and normalisation.
         size: Side of the images in pixels.
@@ -90,22 +90,22 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         """Decode all images once.
 
         Args:
-            dataset: A torchgeo classification data set, or any of the same samples.
-            spec: Bands, units and normalisation; ``None`` to take them from the data set, and
-                estimate what it does not say from its images.
+            dataset: A torchgeo classification data set, or any data set with the same samples.
+            spec: Bands, units and normalisation; ``None`` to take them from the data set. What it
+                does not say is then estimated from its images.
             size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
-            name: What to call it; by default what it calls itself, else its class.
-            cache: Where squares are kept: ``"ram"`` if all fit the budget, else nowhere;
-                ``"disk"``: in a memory-mapped file; ``"auto"``: in memory if all fit, else on
-                disk if there is room; ``"none"``.
+            name: Name of the data set; by default its ``name``, else the name of its class.
+            cache: Where squares are kept. ``"ram"``: in memory if all fit the budget, else
+                nowhere; ``"disk"``: in a memory-mapped file; ``"auto"``: in memory if all fit,
+                else on disk if there is room; ``"none"``: nowhere.
             cache_bytes: Memory that squares may take. By default 4 GiB or a quarter of the memory
                 available, whichever is less.
-            cache_folder: Where that file is made; it has no name, and disappears with the
-                process.
+            cache_folder: Where the file of squares is made; it has no name, and disappears with
+                the process.
             progress: Whether to show progress on stderr.
 
         Raises:
-            InputError: No image can be used; its values are normalised already; ``spec`` has
+            InputError: No image can be used; the values are normalised already; ``spec`` has
                 other bands; or there is no room on the disk that was asked for.
         """
         if size < 1:
@@ -115,7 +115,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         self.size = size
         self.missing: str | None = getattr(dataset, "missing", None)
         self._names = paths_of(dataset)
-        # Read by its loader, without a detour by float32 samples.
+        # Read by its loader: samples would be converted to float32 first.
         self._raw: ImageDataset | None = None
         if isinstance(dataset, ImageDataset) and dataset.transforms is None:
             self._raw = dataset
@@ -174,11 +174,11 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         return self._cache is not None
 
     def of_bands(self, positions: Sequence[int], spec: ImageSpec) -> "CachedDataset":
-        """Give the same images with some of their bands, in another order.
+        """Return the same images with some of their bands, in any order.
 
         Args:
-            positions: Of the bands wanted.
-            spec: What the result is.
+            positions: Positions of the wanted bands.
+            spec: Specification of the result.
 
         Returns:
             A data set that shares the images of this one.
@@ -190,12 +190,21 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         view.spec = spec
         return view
 
+    @property
+    def reading(self) -> str:
+        """What images depend on besides the hashed pixels.
+
+        Their side, the raw values that become 0 and 1, and which bands are taken.
+        """
+        info = self._info
+        return f"{self.size} {info.is_16bit} {info.offset} {info.scale} {self._positions}"
+
     def __len__(self) -> int:
         """Number of usable images."""
         return len(self.paths)
 
     def images(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Images without their labels.
+        """Return images without their labels.
 
         Args:
             indices: n positions.
@@ -210,7 +219,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         return batch.float().div_(255) if batch.dtype == torch.uint8 else batch
 
     def uint8_batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Images as they are cached where that is 8 bits, else as :meth:`images`.
+        """Return images as they are cached if these are 8 bits, else as :meth:`images` does.
 
         Args:
             indices: n positions.
@@ -235,7 +244,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         return torch.from_numpy(squares.astype(np.float32)).div_(float(full))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Give one sample.
+        """Return one sample.
 
         Returns:
             ``image`` (C, size, size) float32 in [0, 1], ``index`` int64 scalar and, with labels,
@@ -244,7 +253,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """Give a batch, collated: as :meth:`__getitem__`, with a first axis of n."""
+        """Return a collated batch: as :meth:`__getitem__`, with a first axis of n."""
         batch = {"image": self.images(indices), "index": torch.tensor(indices)}
         if self.labels is not None:
             batch["label"] = torch.from_numpy(self.labels[indices])
@@ -254,11 +263,11 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         """Read one image of the data set.
 
         Returns:
-            (C, size, size) uint8 or uint16, or the raw pixels if not to ``resize``; the hash of
-            the raw pixels; and the label, -1 without.
+            (C, size, size) uint8 or uint16, or the raw pixels without ``resize``; the hash of the
+            raw pixels; and the label, -1 if there is none.
 
         Raises:
-            UnreadableError: It cannot be read, or has other bands than the data set.
+            UnreadableError: The image cannot be read, or has another number of bands.
         """
         if self._raw is not None:
             path, label = self._raw.samples[position]
@@ -277,7 +286,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         return pixels, digest, label
 
     def _read_all(self, resize: bool) -> Iterator[tuple[NDArray[Any], int, int] | UnreadableError]:
-        """Read all images in order; ours on several threads, since others may not allow it."""
+        """Read all images in order. Only our data sets use threads: others may not allow it."""
 
         def read(position: int) -> tuple[NDArray[Any], int, int] | UnreadableError:
             try:
@@ -320,36 +329,35 @@ def load_dataset(
 ) -> CachedDataset:
     """Load a data set of the catalogue or of torchgeo, or any folder of images or of scenes.
 
-    Labels of a folder come from the names of its sub-folders alone. Its images that have other
-    bands than most are left out, except 8-bit grey ones among RGB. 8-bit values are divided by
-    255, others by the catalogue's scale or the folder's 99.9th percentile.
+    The labels of a folder come only from the names of its sub-folders. Images with another number
+    of bands than most are left out, except 8-bit grey images among RGB. 8-bit values are divided
+    by 255, others by the catalogue's scale or the folder's 99.9th percentile.
 
-    A folder without class sub-folders, most of whose images are georeferenced TIFFs of 256 pixels
-    or more on both sides, is one of scenes: its images are tiles of them, see
-    :class:`rs_otl.datasets.SceneTiles`. With class sub-folders it is so from 1,024 pixels on.
-    That, and how sub-folders were understood where it is not plain to see, is said on stderr.
+    A folder without class sub-folders is a folder of scenes if most of its images are
+    georeferenced TIFFs of 256 pixels or more on both sides. The data set then holds tiles of the
+    scenes, see :class:`rs_otl.datasets.SceneTiles`. With class sub-folders the limit is 1,024
+    pixels. A note on stderr says so, and how sub-folders were understood if it is not obvious.
 
     Args:
         name_or_path: Name in the catalogue, alone or with a selection of its images such as
-            ``cifar10@uneven-100`` (:func:`rs_otl.datasets.selection.select`), ``torchgeo/`` and
-            the name of one of torchgeo's classification data sets, or a folder, or what STAC
+            ``cifar10@uneven-100`` (:func:`rs_otl.datasets.selection.select`); ``torchgeo/`` and
+            the name of one of torchgeo's classification data sets; a folder; or what STAC
             describes (:func:`rs_otl.datasets.sources.scenes_of`).
         size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
-        root: Folder that data sets with a name lie in; by default ``$RS_OTL_DATA``, else
-            ``./data``.
-        cache_bytes: As of :class:`CachedDataset`, like all that follow.
+        root: Folder of the data sets with a name; by default ``$RS_OTL_DATA``, else ``./data``.
+        cache_bytes: See :class:`CachedDataset`, also for the next three.
         progress: Whether to show progress on stderr.
         cache: Where squares are kept.
-        cache_folder: Where a file of them is made.
+        cache_folder: Where the file of squares is made.
         check: Called with the number of images before any is decoded, to refuse what would not
             fit.
         values: What stored values of a folder stand for, where files do not say it, or say it
             wrong.
-        bands: The bands of a folder that are wanted, in this order, by name or number from 1; names
-            of all bands where files have none.
-        like: What an encoder was trained on: where images measure the same, in more than 8 bits,
-            they are scaled as its were. Counts that say no units, and are no picture, are taken as
-            its reflectance, which is said on stderr.
+        bands: The wanted bands of a folder, in this order, by name or number from 1; or names for
+            all bands where files have none.
+        like: Specification of the images that an encoder was trained on. Images of more than 8
+            bits that measure the same are scaled in the same way. 16-bit counts without units are
+            taken as the encoder's reflectance; a note on stderr says so.
 
     Returns:
         The usable images. Those of the catalogue and of folders are sorted by path.
@@ -376,14 +384,14 @@ def load_dataset(
 
 
 def _scaled_like(dataset: ImageDataset, like: ImageSpec, values: Values | None) -> ImageInfo:
-    """Scale images as an encoder's were, where they measure the same."""
+    """Scale images like those of an encoder, if they measure the same."""
     info = dataset.info
     unsaid = info.quantity is Quantity.COUNTS and (values is None or values.quantity is None)
     if unsaid and like.quantity.is_reflectance and info.units == "16-bit counts":
         note(f"{dataset.name}: says no units; taken as {like.units} (--units says otherwise)")
         info = replace(info, units=like.units, quantity=like.quantity)
     made = values is not None and values.scale is not None and values.quantity is Quantity.COUNTS
-    if made and like.quantity is Quantity.COUNTS:  # what the encoder's are, by the user
+    if made and like.quantity is Quantity.COUNTS:  # the user has scaled them as the encoder's
         info = replace(info, units=like.units)
     if not like.measures_as(info.units, info.quantity):
         return info
@@ -393,9 +401,9 @@ def _scaled_like(dataset: ImageDataset, like: ImageSpec, values: Values | None) 
 def check_dataset(
     name_or_path: str, root: str | Path | None = None, progress: bool = False
 ) -> CachedDataset:
-    """Read every image once, to see whether it can be read: as :func:`load_dataset`, but small.
+    """Read every image once to check it: as :func:`load_dataset`, with small squares.
 
-    Of scenes 1,000 tiles of 256 pixels are read.
+    Of scenes, up to 1,000 tiles of 256 pixels are read.
     """
     dataset = open_images(name_or_path, _CHECKED_TILE, root, progress, _CHECKED_TILES)
     name = name_or_path if name_or_path.startswith(TORCHGEO) else None
@@ -415,14 +423,14 @@ def open_images(
     """List the images of a data set without decoding them; see :func:`load_dataset`.
 
     Args:
-        name_or_path: As there.
+        name_or_path: See :func:`load_dataset`.
         size: Side of the tiles of scenes, in pixels.
-        root: As there.
+        root: See :func:`load_dataset`.
         progress: Whether to show progress on stderr.
-        most_tiles: Tiles of scenes at most.
-        values: As there.
-        bands: As there.
-        like: As there.
+        most_tiles: Maximum number of tiles of scenes.
+        values: See :func:`load_dataset`.
+        bands: See :func:`load_dataset`.
+        like: See :func:`load_dataset`.
     """
     folder = Path(name_or_path)
     remote = is_address(name_or_path) or is_stac(name_or_path)
@@ -471,7 +479,7 @@ def read_image(path: Path, size: int) -> Tensor:
         percentile.
 
     Raises:
-        InputError: It cannot be decoded, or values lie below 0.
+        InputError: The file cannot be decoded, or values lie below 0.
     """
     with quiet_reading():
         pixels = decode(path)

@@ -16,12 +16,12 @@ from rs_otl.models import Encoder
 
 
 def cached_features(path: Path, rows: int, extract: Callable[[], Tensor]) -> Tensor:
-    """Return the features in a file; they are extracted and written if it has none.
+    """Return the features in a file; extract and write them if it has none.
 
     Args:
         path: The file, named by :func:`features_key`. A damaged one is written again.
         rows: Number n of images.
-        extract: Gives the features, ``(n, D)`` float32 on the CPU.
+        extract: Returns the features, ``(n, D)`` float32 on the CPU.
     """
     try:
         features = load_file(path)["features"]
@@ -36,18 +36,18 @@ def cached_features(path: Path, rows: int, extract: Callable[[], Tensor]) -> Ten
     return features
 
 
-def features_key(encoder: Encoder, hashes: NDArray[np.uint64], size: int) -> str:
+def features_key(encoder: Encoder, hashes: NDArray[np.uint64], reading: str) -> str:
     """Name features by everything that they depend on.
 
     Args:
-        encoder: Its fingerprint and precision count.
+        encoder: The encoder, by its fingerprint and precision.
         hashes: Hashes of the images' pixels before resizing, in order, ``(n,)``.
-        size: Side that the images were resized to when they were read, in pixels.
+        reading: How files became images, :attr:`rs_otl.datasets.CachedDataset.reading`.
 
     Returns:
         32 hexadecimal digits.
     """
-    facts = f"{encoder.fingerprint()} {encoder.precision} {size}"
+    facts = f"{encoder.fingerprint()} {encoder.precision} {reading}"
     digest = hashlib.blake2b(facts.encode(), digest_size=16)
     digest.update(np.ascontiguousarray(hashes).tobytes())
     return digest.hexdigest()

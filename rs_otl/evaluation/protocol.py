@@ -24,7 +24,7 @@ from rs_otl.models import Encoder
 if TYPE_CHECKING:  # nothing here reads images
     from rs_otl.datasets import CachedDataset, Division
 
-# Neighbours that vote by the last stage (section 4 of the paper).
+# Neighbours that vote on the last stage's map (section 4 of the paper).
 _LAST_K = 50
 
 
@@ -48,15 +48,15 @@ def evaluate(
     Args:
         encoder: The encoder; left unchanged. The classifiers compute on its device too.
         dataset: Labelled images of at least two classes.
-        division: Which of them to learn from and to test on.
+        division: Which images to learn from and which to test on.
         name: What the encoder is, in words; by default its ``source``.
         shots: Numbers of labelled images per class for few-shot scores.
         layers: Stages to probe as well, by their position in :func:`rs_otl.evaluation.stages`; -1
             is the last. Each needs memory for about 9,000 numbers an image.
         seed: Seed of the draws, the linear classifiers and the intervals.
         progress: Whether to show bars on standard error.
-        features_folder: Where features are kept, so that those of an encoder and images are
-            extracted once; by default nowhere.
+        features_folder: Where features are kept, so that an encoder's features of the same images
+            are extracted once; by default nowhere.
 
     Returns:
         Scores, accuracy by class, confusion matrix, and notes on what limits them.
@@ -89,7 +89,7 @@ def evaluate(
 
         if features_folder is None:
             return extract().to(encoder.device)
-        key = features_key(encoder, dataset.hashes[indices], dataset.size)
+        key = features_key(encoder, dataset.hashes[indices], dataset.reading)
         return cached_features(features_folder / f"{key}.safetensors", len(indices), extract).to(
             encoder.device
         )
@@ -134,7 +134,7 @@ def evaluate(
     confusion = torch.bincount(pairs, minlength=len(classes) ** 2).view(len(classes), -1)
     right, of = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return Evaluation(
-        # JSON has no place for names that are no UTF-8.
+        # JSON cannot hold names that are not UTF-8.
         encoder=printable(name or encoder.source),
         dataset=printable(dataset.name),
         division=division.number,

@@ -10,14 +10,14 @@ from rs_otl.models import Encoder
 
 
 def test_a_key_is_the_same_for_the_same_and_another_for_whatever_differs(module, config):
-    def key(encoder, hashes=(1, 2), size=9):
-        return features_key(encoder, np.array(hashes, np.uint64), size)
+    def key(encoder, hashes=(1, 2), reading="9 pixels"):
+        return features_key(encoder, np.array(hashes, np.uint64), reading)
 
     encoder = Encoder(module, config, "tiny")
     keys = [
         key(encoder),
         key(encoder, hashes=(2, 1)),
-        key(encoder, size=10),
+        key(encoder, reading="10 pixels"),
         key(Encoder(module, config, "tiny", precision="bf16")),
         key(Encoder(module, config.model_copy(update={"image_size": 9}), "tiny")),
     ]

@@ -1,5 +1,7 @@
 """Encoders on folders of other bands: evaluated on theirs, started from with another layer."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ def chips(folder, names, dtype="uint16", images=12, high=6000):
     for number in range(2):
         (folder / f"class{number}").mkdir(parents=True)
         for image in range(images):
-            pixels = draw(40, 40, len(names), seed=100 * number + image, high=high)
+            pixels = draw(
+                40, 40, 4 if names is None else len(names), seed=100 * number + image, high=high
+            )
             write(folder / f"class{number}" / f"{image:02}.tif", pixels.astype(dtype), names=names)
     return folder
 
@@ -83,3 +87,16 @@ def test_init_from_other_bands_is_said_and_what_has_none_refused(sentinel, tmp_p
 def test_catalogues_say_themselves_what_they_are(tmp_path):
     with pytest.raises(InputError, match="--units are for folders"):
         load_dataset("synthetic", 16, bands=["red"])
+
+
+def test_features_that_are_kept_are_of_the_same_bands_in_the_same_order(sentinel, tmp_path):
+    chips(tmp_path / "chips", names=None)
+
+    def evaluated(bands):
+        command = ("evaluate", "e", "--on", "chips", "--units", "toa", "--bands", bands)
+        return rs_otl_here(*command, "--overwrite", "--json", cwd=tmp_path).stdout
+
+    evaluated("red,green,blue,nir")
+    kept = evaluated("nir,red,green,blue")
+    shutil.rmtree(tmp_path / "runs" / "features")
+    assert kept == evaluated("nir,red,green,blue")
