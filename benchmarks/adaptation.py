@@ -36,7 +36,7 @@ class Row(NamedTuple):
     Attributes:
         encoder: timm architecture, with ImageNet weights.
         images: What it is adapted to: ``"frozen"``, nothing; ``"own"``, training images of the
-            data set evaluated on; ``"all"``, those of all data sets.
+            data set evaluated on; ``"all"``, training images of all data sets.
     """
 
     encoder: str
@@ -52,7 +52,7 @@ def main(
         "tf_efficientnet_lite0,tf_efficientnet_lite1,tf_efficientnet_lite2"
     ),
     adapted: Annotated[str, typer.Option(help="Encoders to adapt.")] = "tf_efficientnet_lite0",
-    images: Annotated[str, typer.Option(help="Of which to adapt to: own, all.")] = "own,all",
+    images: Annotated[str, typer.Option(help="Images to adapt to: own, all.")] = "own,all",
     recipe: RecipeName = "adapt",
     overrides: Set = None,
     out: Annotated[Path, typer.Option(help="Folder of runs and scores.")] = Path("runs/adaptation"),
@@ -73,7 +73,7 @@ def main(
         def encoder(
             row: Row, name: str, number: int, size: int = size, loaded: Any = loaded
         ) -> str:
-            """Return where the encoder of a row is, trained if it is not there yet."""
+            """Return where the encoder of a row is; train it if it is not there yet."""
             if row.images == "frozen":
                 return f"timm/{row.encoder}"
             source = _pool(loaded, number, out) if row.images == "all" else name
@@ -119,7 +119,7 @@ def _table(
     names: Sequence[str],
     done: dict[tuple[Row, str], list[Evaluation]],
 ) -> Iterator[str]:
-    """Return a Markdown table: means over divisions; less the first frozen encoder, 95 %."""
+    """Yield a Markdown table: means over divisions, differences from the first row (95 %)."""
     yield f"| encoder | adapted to | {' | '.join(names)} |"
     yield "|---" * (2 + len(names)) + "|"
     for row in rows:
@@ -142,7 +142,7 @@ def _accuracy(made: Evaluation, title: str) -> float:
 def _difference(
     ours: Sequence[Evaluation], first: Sequence[Evaluation], title: str
 ) -> tuple[float, float, float]:
-    """Return the mean difference and its interval: over draws, or over test images, in pairs."""
+    """Return the mean difference and its interval, paired over draws or over test images."""
     if "shot" in title:
         draws = np.concatenate([_draws(a) - _draws(b) for a, b in zip(ours, first, strict=True)])
         return (float(draws.mean()), *t_interval(draws))

@@ -4,8 +4,8 @@
     python benchmarks/archive.py scenes --encoder my_encoder        # 1, 10 and 100 drawn scenes
     python benchmarks/archive.py workers --encoder my_encoder       # one thread, then two processes
 
-Figures of rows and scenes are processor time, all processes together, since other programs may run
-beside; those of workers are time on the clock, on a machine that does nothing else.
+Rows and scenes are measured in processor time of all processes together, since other programs may
+run too. Workers are measured in wall time, on a machine that does nothing else.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def nothing(row: int) -> int:
 
 @contextmanager
 def measured(what: str, rows: int) -> Iterator[None]:
-    """Print the time of a block, of this process and of those that it has started."""
+    """Print the time of a block, in this process and in the processes that it has started."""
     began, before = time.perf_counter(), _processor_seconds()
     yield
     wall, used = time.perf_counter() - began, _processor_seconds() - before
@@ -83,7 +83,7 @@ def measure_scenes(encoder: str) -> None:
 
 
 def measure_workers(encoder: str) -> None:
-    """Embed the same scenes by one process with one thread, and by two of them."""
+    """Embed the same scenes by one process with one thread, and by two such processes."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         scenes = [_drawn(Path(folder, f"s{number}.tif"), number, 1024) for number in range(48)]

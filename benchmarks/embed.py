@@ -45,7 +45,7 @@ class Throughput:
         pixels: Side of the scene.
         tiles: Tiles embedded.
         seconds: Wall time of ``embed``, from the opened encoder to the file.
-        encoder_seconds: What of it the encoder took.
+        encoder_seconds: Part of ``seconds`` that the encoder took.
         peak_mib: Most memory that the process has held so far, in MiB.
         plain_rate: Tiles a second of the plain way; 0 if it was not run.
         beside_rate: Tiles a second of ``embed`` on the same part: the mean of a run before the
@@ -88,7 +88,7 @@ def measure_embed(
         tile: Side of a tile; by default the encoder's image size.
         stride: Pixels from tile to tile; by default half a tile.
         image_size: Side that tiles are resized to; by default the encoder's own.
-        precision: Of ``embed``.
+        precision: Precision of ``embed``.
         workers: Processes of the plain way's loader.
         progress: Whether to show a bar on stderr.
     """
@@ -133,8 +133,8 @@ def draw_scene(path: Path, pixels: int, bands: int, seed: int = 0) -> None:
     Args:
         path: The file.
         pixels: Side in pixels.
-        bands: Its bands; three are red, green and blue.
-        seed: Of the noise.
+        bands: Number of bands; three are red, green and blue.
+        seed: Seed of the noise and the shapes.
     """
     random = np.random.default_rng(seed)
     noise = random.integers(0, 40, (bands, _BLOCK, _BLOCK), dtype=np.int64)

@@ -1,7 +1,7 @@
 """The paper's pipeline, from its description: PIL views, float32, a label pass each epoch.
 
-The reference that rs-otl is compared with: PIL opens, decodes and augments an image again for
-every view of it.
+It is the reference that rs-otl is compared with. PIL opens, decodes and augments an image again
+for every view of it.
 """
 
 import random
@@ -118,13 +118,13 @@ def paper_epoch(
     clusters: int,
     batch_size: int,
 ) -> None:
-    """Run one epoch as the paper does: label all images, then a step a batch, in float32.
+    """Run one epoch as the paper does: label all images, then one step per batch, in float32.
 
     Args:
         images: Views of the training images.
         encoder: From ``(B, 3, S, S)`` to ``(B, D)``, in training mode.
         heads: From ``(B, D)`` to ``(1, B, clusters)``.
-        optimizer: Of both.
+        optimizer: Optimizer of both.
         clusters: Number of clusters k.
         batch_size: Images in a step.
     """

@@ -36,12 +36,12 @@ from rs_otl.trainers import OTLTask, label_consistent_loss
 class EpochClock(Callback):
     """Times the second epoch of a run, then stops the run.
 
-    The first makes the first labels, compiles and warms up.
+    The first epoch makes the first labels, compiles and warms up.
 
     Attributes:
         images: Images that the epoch's steps see.
         whole: Seconds of the epoch, with everything that a run does in it.
-        inside: Seconds in encoder, heads, backward pass and optimiser meanwhile.
+        inside: Seconds of the epoch in encoder, heads, backward pass and optimiser.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class EpochClock(Callback):
         self._enter()
 
     def on_after_backward(self, *_: Any) -> None:
-        """End it."""
+        """End the backward pass."""
         self._leave()
 
     def on_before_optimizer_step(self, *_: Any) -> None:
@@ -78,7 +78,7 @@ class EpochClock(Callback):
         self._enter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """End it."""
+        """End the optimiser's step."""
         self._leave()
 
     def _enter(self) -> None:
@@ -97,8 +97,8 @@ def bench_pretrain(
 ) -> list[Row]:
     """Compare a run of a recipe with the paper's pipeline and torchgeo's SimCLRTask.
 
-    All use the same files, encoder and batch size. The run is the
-    second epoch of :func:`rs_otl.runs.pretrain`, with labels, curves and checkpoint.
+    All use the same files, encoder and batch size. The run is the second epoch of
+    :func:`rs_otl.runs.pretrain`, with labels, curves and checkpoint.
 
     Args:
         recipe: What to run, on RGB image files.
@@ -107,11 +107,11 @@ def bench_pretrain(
         root: Where data sets lie.
 
     Returns:
-        Rows; ratios are to the paper's pipeline, in views a second. In the last two the rate is
-        a percentage: of the epoch spent inside the encoder, and of the bare step's rate.
+        Rows; ratios are to the paper's pipeline, in views a second. In the last two rows the rate
+        is a percentage: of the epoch spent inside the encoder, and of the bare step's rate.
 
     Raises:
-        InputError: If the data set has no RGB image files, or the recipe fewer than a batch.
+        InputError: If the data set has no RGB image files, or too few for a batch or the clusters.
     """
     quiet_lightning()
     with tempfile.TemporaryDirectory() as folder:
@@ -243,7 +243,7 @@ def _simclr(recipe: Recipe, imagery: CachedDataset) -> Callable[[], None]:
     batches = data.train_dataloader()
 
     class Unit:
-        """The batches in [0, 1], which its augmentation takes."""
+        """The batches in [0, 1], as the task's augmentation takes them."""
 
         def __len__(self) -> int:
             return len(batches)
@@ -284,7 +284,7 @@ def main(
     dataset: DataSet,
     recipe: RecipeName = "quick",
     set_: Set = None,
-    images: Annotated[int, typer.Option(min=2, help="Images of it to use at most.")] = 512,
+    images: Annotated[int, typer.Option(min=2, help="Most images of it to use.")] = 512,
     rounds: Rounds = 3,
     root: Root = None,
     as_json: Json = False,

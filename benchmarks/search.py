@@ -1,7 +1,7 @@
 """Measure search in an index of millions of drawn embeddings: recall at 50, and time to answer.
 
-Embeddings are drawn from a mixture on a curved surface of few dimensions, as those of networks
-are. The truth is exact search through all of them, which are drawn again instead of kept.
+Embeddings are drawn from a mixture on a curved surface of few dimensions, like a network's. The
+truth is exact search through all embeddings, which are drawn again instead of kept.
 
     python benchmarks/search.py --count 1000000 --count 10000000
 """
@@ -44,7 +44,7 @@ def blocks(count: int, width: int) -> Iterator[np.ndarray]:
 
 
 def exact(count: int, width: int, queries: np.ndarray) -> np.ndarray:
-    """Return the numbers of the most similar of all, (queries, TOP)."""
+    """Return the numbers of the most similar embeddings, by exact search, (queries, TOP)."""
     best = np.full((len(queries), TOP), -2, np.float32)
     numbers = np.zeros((len(queries), TOP), np.int64)
     for start, rows in zip(range(0, count, BLOCK), blocks(count, width), strict=True):

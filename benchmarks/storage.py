@@ -2,8 +2,8 @@
 
     python benchmarks/storage.py ../shared/data/HMHR
 
-The images of a folder of classes, half of them for training; and a map of the drawn scene from
-three labels of each class, compared with what was drawn.
+It measures the images of a folder of classes, half of them for training, and a map of the drawn
+scene, made from three labels of each class and compared with the drawn classes.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def knn(features: torch.Tensor, labels: torch.Tensor) -> dict[str, tuple[float, 
 
 
 def maps(encoder: Encoder) -> dict[str, tuple[float, float]]:
-    """Return the accuracy of a map where a cell is of one class, and the file's size in MB."""
+    """Return the accuracy of a map in cells of one class, and the embedding file's size in MB."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         demo = geo.demo(Path(folder, "demo"))

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     Attributes:
         name: What was measured.
         rate: Images a second; an image counts once, whatever its number of views.
-        ratio: Rate divided by that of the reference row; ``None`` where they do not compare.
+        ratio: Rate divided by that of the reference row; ``None`` if they cannot be compared.
     """
 
     name: str

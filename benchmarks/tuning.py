@@ -1,4 +1,4 @@
-"""Memory and time of a step that trains a part of an encoder, beside those of all of it.
+"""Memory and time of a step that trains a part of an encoder, compared with training all of it.
 
 ``python benchmarks/tuning.py vit_small_patch16_dinov3 --image-size 128``
 """
@@ -22,10 +22,10 @@ class Step:
     """A step of SGD on random images.
 
     Attributes:
-        share: Of the encoder's numbers that are trained.
+        share: Share of the encoder's numbers that are trained.
         weights: Bytes of the encoder.
-        kept: Bytes beside them that a step needs: what its backward pass is computed from,
-            gradients and momentum.
+        kept: Further bytes that a step needs: what its backward pass is computed from, gradients
+            and momentum.
     """
 
     def __init__(self, encoder: str, tune: str, rank: int, size: int, images: int) -> None:
@@ -52,7 +52,7 @@ class Step:
         loss.backward()
 
     def __call__(self) -> None:
-        """Make it."""
+        """Make a step."""
         self.optimiser.zero_grad()
         self.module(self.images).square().mean().backward()
         self.optimiser.step()
@@ -62,11 +62,11 @@ def tuning(
     encoder: Annotated[str, typer.Argument(help="timm architecture.")],
     image_size: Annotated[int, typer.Option(min=16, help="Side of a view in pixels.")] = 128,
     images: Annotated[int, typer.Option(min=2, help="Views in a step.")] = 64,
-    rank: Annotated[int, typer.Option(min=1, help="Of the changes that LoRA learns.")] = 8,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of the changes that LoRA learns.")] = 8,
     rounds: Rounds = 5,
     as_json: Json = False,
 ) -> None:
-    """Compare what ``tune`` may be, in turn, so that other load affects all equally."""
+    """Compare the values of ``tune``, in turn, so that other load affects all equally."""
     steps: dict[str, Step] = {}
     for tune in TUNE:
         try:

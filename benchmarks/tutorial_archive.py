@@ -2,8 +2,8 @@
 
     python benchmarks/tutorial_archive.py FOLDER [--figures docs/figures]
 
-In FOLDER the commands of the page were run. A cell counts as of a class, or as changed, where all
-of its pixels are, and as unchanged where its tile has no pixel that is.
+FOLDER is where the commands of the page were run. A cell counts as of a class, or as changed, if
+all of its pixels are. It counts as unchanged if its tile has no changed pixel.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def read(path: Path) -> NDArray[np.float64]:
 
 
 def truth(folder: Path, name: str, place: str) -> NDArray[np.float64]:
-    """Read what was drawn, of one of the two places."""
+    """Read the drawn truth of one of the two places."""
     whole = read(folder / "places" / "truth" / f"{name}.tif")
     half = whole.shape[1] // 2
     return whole[:, :half] if place == "west" else whole[:, half:]
@@ -48,7 +48,7 @@ def cells(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def touched(changed: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell whose tile has a changed pixel."""
+    """Tell for each cell whether its tile has a changed pixel."""
     before = (TILE - STRIDE + 1) // 2
     tops, lefts = (
         np.clip(np.arange(0, side, STRIDE) - before, 0, side - TILE) for side in changed.shape
@@ -57,7 +57,7 @@ def touched(changed: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def measure(folder: Path) -> None:
-    """Print the accuracy of the maps, and what of the changes is found."""
+    """Print the accuracy of the maps, and the shares of found changes and false alarms."""
     for place in PLACES:
         for year in YEARS:
             path = folder / "maps" / f"{place}-{year}.tif"
@@ -90,7 +90,7 @@ def picture(path: Path) -> NDArray[np.uint8]:
 
 
 def enlarged(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """Repeat pixels."""
+    """Enlarge a picture by repeating pixels."""
     factor = height // len(pixels)
     return pixels.repeat(factor, 0).repeat(factor, 1)
 

@@ -19,7 +19,7 @@ VIEWS, CLUSTERS, EPOCHS, BATCH = 2, 32, 8, 64
 
 
 def draw_images(count):
-    """Stripes in one of 8 directions, in random colours, with noise; and the direction."""
+    """Return images of stripes in one of 8 directions, coloured and noisy, and the directions."""
     direction = torch.arange(count) % CLASSES
     angle = (direction * math.pi / CLASSES).view(-1, 1, 1)
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
@@ -39,7 +39,7 @@ def augment(images):
 
 @torch.no_grad()
 def knn_accuracy(encoder, images, classes):
-    """Accuracy of the 10 nearest neighbours: the second half of the images, by the first."""
+    """Return how often 10 nearest neighbours in the first half name the class in the second."""
     features = F.normalize(encoder.eval()(images))
     half = len(images) // 2
     nearest = (features[half:] @ features[:half].T).topk(10).indices

@@ -11,7 +11,7 @@ Pretrain an encoder, evaluate it, export it, and map scenes with it::
     rs_otl.embed("scene.tif", encoder, "embedding.tif")
     rs_otl.map("embedding.tif", "labels.geojson", "map.tif")
 
-Names are imported when they are first used, since PyTorch takes seconds.
+Names are imported when they are first used, since importing PyTorch takes seconds.
 """
 
 import importlib
@@ -45,7 +45,7 @@ __all__ = [
     "transfer",
 ]
 
-# The module of each name, and what it is called there.
+# For each public name: its module, and its name in that module.
 _SOURCES = {
     "OTLTask": ("trainers", "OTLTask"),
     "Recipe": ("recipe", "Recipe"),

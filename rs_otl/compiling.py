@@ -13,11 +13,11 @@ _LAYERS = ("default", "omp", "tbb", "workqueue", "safe", "threadsafe", "forksafe
 
 
 def _import_numba() -> None:
-    """Import numba, or say which of its environment variables it cannot start with.
+    """Import numba, or raise an error that names the environment variable that stops it.
 
     Raises:
-        InputError: If it refuses one; it would say so in many lines, or at the first call, or end
-            the process.
+        InputError: If numba refuses an environment variable. Without this check it would print many
+            lines, fail at the first call, or end the process.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
     features = given.get("NUMBA_CPU_FEATURES", "")
@@ -28,7 +28,7 @@ def _import_numba() -> None:
         try:
             config = importlib.import_module("numba.core.config")
             importlib.import_module("numba.np.ufunc.parallel")
-        except RuntimeWarning as error:  # a value of another type
+        except RuntimeWarning as error:  # a value of the wrong type
             name = next((name for name in given if f"'{name}'" in str(error)), "NUMBA_...")
             raise _refused(name, "expected a value that numba can read") from None
         except ValueError as error:
@@ -56,13 +56,14 @@ _forked = False
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function with ``numba.njit``, cached on disk where a cache can be written.
 
-    Where none can (a read-only installation without a writable home), the function is compiled
-    in each process, and one line on stderr says so. A parallel function runs on one thread in a
-    process that was forked after numba had started OpenMP threads: GNU OpenMP would end it.
+    Without a writable cache (a read-only installation without a writable home), the function is
+    compiled in each process, and one line on stderr says so. A parallel function runs on one thread
+    in a process that was forked after numba had started OpenMP threads: otherwise GNU OpenMP would
+    end the process.
 
     Args:
-        **options: Of ``numba.njit``, without ``cache``. A function with ``parallel=True`` can be
-            called from Python only, not from another compiled function.
+        **options: Options of ``numba.njit``, except ``cache``. With ``parallel=True`` the function
+            can be called from Python only, not from another compiled function.
 
     Returns:
         A decorator.
@@ -72,7 +73,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         dispatcher = _cached(function, options)
         if not options.get("parallel"):
             return dispatcher
-        # Not cached: numba's cache does not tell the two apart and would return the parallel one.
+        # Not cached: numba's cache mixes up the two versions and would return the parallel one.
         serial = njit(**options | {"parallel": False})(function)
 
         @functools.wraps(function)

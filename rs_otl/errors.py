@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# A line of more characters than this hides what it says.
+# Longer lines are shortened: their message is hard to find.
 LONGEST_LINE = 1000
 
-# What a command says beside its results, as its -q and -v ask: -1 nothing but errors, 0 notes and
-# bars, 1 what the libraries log too. Notes are also what functions say in anyone's script.
+# What is printed besides results, set by -q and -v: -1 only errors, 0 also notes and bars, 1 also
+# logs of libraries. Functions that are called from a script print notes too.
 _verbosity = 0
 _silent = ContextVar("silent", default=False)
 
@@ -24,7 +24,7 @@ class InputError(ValueError):
 
 
 def printable(text: str) -> str:
-    r"""Escape what would not print: control characters come out as ``\n``, ``\x1b``, ``\udcff``."""
+    r"""Escape characters that cannot be printed: they become ``\n``, ``\x1b``, ``\udcff``."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
@@ -36,40 +36,40 @@ def shortened(text: str, longest: int = 60) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make one printable line of bounded length of a text that may echo anything."""
+    """Make one printable line of bounded length from any text."""
     return printable(shortened(text, LONGEST_LINE))
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr, as one printable line, unless it is to be quiet."""
+    """Print a note on stderr, as one printable line, unless notes are switched off."""
     if _verbosity >= 0 and not _silent.get():
         complain(text)
 
 
 def complain(text: str) -> None:
-    """Tell the user on stderr, quiet or not, as one printable line, what has gone wrong."""
+    """Print what has gone wrong on stderr, as one printable line, even with ``-q``."""
     print(one_line(text), file=sys.stderr)
 
 
 def set_verbosity(level: int) -> None:
-    """Set what is said beside results: -1 nothing, 0 notes, 1 the logs of libraries too."""
+    """Set what is printed besides results: -1 only errors, 0 notes, 1 also logs of libraries."""
     global _verbosity
     _verbosity = level
 
 
 def is_verbose() -> bool:
-    """Whether libraries are to say what they do."""
+    """Whether to show the logs of libraries."""
     return _verbosity > 0
 
 
 def wants_bars() -> bool:
-    """Whether to show progress: on a terminal, unless it is to be quiet."""
+    """Whether to show progress bars: on a terminal and without ``-q``."""
     return _verbosity >= 0 and sys.stderr.isatty()
 
 
 @contextmanager
 def without_notes() -> Iterator[None]:
-    """Tell the user nothing within the block, since it has been told before."""
+    """Print no notes within the block, because the user has seen them before."""
     token = _silent.set(True)
     try:
         yield

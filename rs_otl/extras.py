@@ -40,11 +40,11 @@ def missing_modules(extra: str) -> tuple[str, ...]:
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Check that an extra is installed, before any work is spent.
+    """Check that an extra is installed, before any work starts.
 
     Args:
         extra: A key of ``MODULES``.
-        purpose: What needs it, to begin the error with.
+        purpose: What needs the extra; the error begins with it.
 
     Raises:
         InputError: If a module is missing, with the command that installs it.

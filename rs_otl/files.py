@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from rs_otl.errors import InputError
 
 # What writers raise when a disk is full. torch.save raises RuntimeError without the reason;
-# write_checkpoint does not.
+# write_checkpoint raises OSError.
 WRITE_ERRORS = (OSError, SafetensorError)
 
 LOCK = ".lock"
@@ -34,17 +34,17 @@ def refuse_existing(
     *,
     may_be_empty: bool = False,
 ) -> None:
-    """Refuse to write where there is something already.
+    """Refuse to write to a path that exists.
 
-    A link that leads nowhere is something: it would be replaced.
+    A broken link counts as existing: it would be replaced.
 
     Args:
         output: The file or folder to write.
         reason: What is wrong and what to do, for the error.
-        may_be_empty: Whether a folder is right that holds nothing but hidden files.
+        may_be_empty: Accept a folder that holds only hidden files.
 
     Raises:
-        InputError: If there is something.
+        InputError: If the path exists.
     """
     if may_be_empty and output.is_dir():
         taken = any(path.name[0] != "." for path in output.iterdir())
@@ -55,10 +55,10 @@ def refuse_existing(
 
 
 def refuse_output(output: Path) -> None:
-    """Refuse an output that exists, has no folder to lie in, or cannot be written there.
+    """Refuse an output that exists, whose folder is missing, or that cannot be written.
 
     Raises:
-        InputError: If so.
+        InputError: For any of these reasons.
     """
     refuse_existing(output)
     if not output.parent.is_dir():
@@ -68,14 +68,14 @@ def refuse_output(output: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let no other process write into a folder, which is made if it is missing.
+    """Lock a folder against other processes; make the folder if it is missing.
 
-    The operating system releases the lock when its process ends, however it ends, so the file
-    that a killed process leaves behind locks nothing. A folder that was made here, and into which
-    nothing has been written, is removed again.
+    The operating system releases the lock when the process ends, even if it is killed, so a lock
+    file that is left behind locks nothing. A folder that was made here is removed again if nothing
+    was written into it.
 
     Args:
-        folder: The folder. Its file ``.lock`` names the process.
+        folder: The folder. Its file ``.lock`` names the process that holds the lock.
 
     Raises:
         InputError: If another process holds the lock, or the folder cannot be written.
@@ -85,7 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     with ExitStack() as stack:
         try:
-            # The outermost comes first, and so is removed last.
+            # The outermost folder comes first, so it is removed last.
             for missing in [each for each in (folder, *folder.parents) if not each.exists()][::-1]:
                 stack.callback(_quietly, missing.rmdir)
             folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
             lock = _acquired(path)
             if lock is not None:
                 stack.callback(lock.release)
-                stack.callback(_quietly, path.unlink)  # while it is locked nobody else has it
+                stack.callback(_quietly, path.unlink)  # still locked: no one else has it
                 _sign(path)
         except Timeout:
             raise InputError(
@@ -106,13 +106,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _acquired(path: Path) -> FileLock | None:
-    """Lock a file; nothing where the file system has no locks."""
+    """Lock a file; return ``None`` if the file system has no locks."""
     lock = FileLock(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says what it does without locks
+            warnings.simplefilter("ignore")  # filelock warns where there are no locks
             lock.acquire(blocking=False)
-    except NotImplementedError:  # what older ones raise
+    except NotImplementedError:  # from older releases of filelock
         return None
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
@@ -122,13 +122,13 @@ def _acquired(path: Path) -> FileLock | None:
 
 
 def _sign(path: Path) -> None:
-    """Write into a lock's file which process holds it."""
+    """Write into a lock file which process holds the lock."""
     me = {
         "process": os.getpid(),
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    with suppress(PermissionError):  # Windows lets nobody write a locked file
+    with suppress(PermissionError):  # on Windows a locked file cannot be written
         path.write_text(json.dumps(me))
 
 
@@ -136,7 +136,7 @@ def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
         return f"process {holder['process']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is being written
+    except (OSError, ValueError, KeyError, TypeError):  # no file, or one that is being written
         return "in another process"
 
 
@@ -149,19 +149,19 @@ def _quietly(remove: Callable[[], None]) -> None:
 def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to ``path`` when the block ends.
 
-    The temporary path has the suffix of ``path``, since many writers choose the format by it. If
-    the block raises, ``path`` is not changed and the temporary file is removed.
+    The temporary path has the suffix of ``path``, since many writers choose the format by the
+    suffix. If the block raises, ``path`` is not changed and the temporary file is removed.
 
     Args:
         path: The file to write; its folder must exist. An existing file is replaced.
-        new: Refuse to replace a file, also one that another process has written meanwhile.
+        new: Refuse to replace a file, even one that another process writes in the meantime.
 
     Yields:
         The path to write to, in the same folder.
 
     Raises:
-        InputError: If it cannot be written: a full or read-only disk, a missing folder; or it
-            is not ``new``.
+        InputError: If the file cannot be written (full or read-only disk, missing folder), or if it
+            must be ``new`` and exists.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -179,12 +179,12 @@ def atomic_write(path: Path, new: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a name for a temporary folder to make; it is renamed to ``path`` when the block ends.
+    """Yield the path of a temporary folder for the block to make; rename it to ``path`` at the end.
 
     If the block raises, the temporary folder is removed.
 
     Args:
-        path: The folder; there is none, or an empty one. Its parents are made.
+        path: The folder, which must be missing or empty. Its parents are made.
 
     Raises:
         InputError: If it cannot be written.
@@ -194,7 +194,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except InputError as error:  # of a file in it
+    except InputError as error:  # from a file in the folder
         raise InputError(str(error).replace(str(temporary), str(path))) from None
     except WRITE_ERRORS as error:
         raise unwritten(path, error) from None
@@ -204,7 +204,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
     try:
-        os.link(temporary, path)  # which replaces nothing, unlike a rename
+        os.link(temporary, path)  # a link replaces nothing, unlike a rename
         return
     except FileExistsError:
         exists = True
@@ -222,7 +222,7 @@ def refuse_unwritable(path: Path) -> None:
     """Raise an :class:`InputError` if a new file or folder could not be written, before any work.
 
     Args:
-        path: The file or folder; of its parents the nearest that exists is tried.
+        path: The file or folder. Writing is tried in its nearest parent that exists.
     """
     try:
         place = next(each for each in path.absolute().parents if each.exists())

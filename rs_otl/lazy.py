@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used: libraries below take seconds."""
+"""Import a package's names when they are first used, since its libraries take seconds."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ def lazily(
 
     Args:
         package: Its ``__name__``.
-        modules: The module of each public name, below the package. None is called as a name: once
-            it is imported, it would stand in the name's place.
+        modules: The module of each public name, below the package. No module may have the same name
+            as a public name: once imported, the module would replace it.
 
     Returns:
         The two functions.

@@ -1,4 +1,4 @@
-"""How much memory there is, and what becomes of what is freed."""
+"""How much memory is available, and whether freed memory is kept."""
 
 import ctypes
 import os
@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 GIB = 2**30
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 
 
 def available_bytes() -> int:
-    """Memory available without swapping, of this machine or this container.
+    """Return the bytes available without swapping, on this machine or in this container.
 
-    What this process has freed and keeps (:func:`keep_freed_memory`) is given back first.
+    Memory that this process has freed but keeps (:func:`keep_freed_memory`) is given back first.
     """
     if trim := _libc("malloc_trim"):
         trim(0)
@@ -32,20 +32,20 @@ def _machine_bytes() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
-        if not hasattr(os, "sysconf"):  # Windows: what any machine of this kind has
+        if not hasattr(os, "sysconf"):  # Windows: every machine has this much
             return 4 * GIB
-        # Not Linux: half of all memory is a fair guess at what is not in use.
+        # Not Linux: half of all memory is a fair guess at what is free.
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def keep_freed_memory() -> None:
-    """Let this process use memory again that its tensors have freed.
+    """Let this process reuse the memory that its tensors have freed.
 
-    glibc gives every block above 32 MiB back to the system when it is freed, and the system clears
-    its pages when the next tensor wants them: more than half the time of a training step of 224
-    pixels on a processor. Blocks below 128 MiB are kept instead; larger ones are given back, since
-    keeping those too takes a third more memory. Where the C library has no such setting, or the
-    environment says what it is to be, nothing changes.
+    By default glibc gives every freed block above 32 MiB back to the system, and the system clears
+    the pages for the next tensor. This takes more than half the time of a training step of 224
+    pixels on a CPU. Here blocks below 128 MiB are kept; larger blocks are given back, since keeping
+    them too takes a third more memory. Nothing changes if the C library has no such setting, or if
+    environment variables set it.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return

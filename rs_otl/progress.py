@@ -28,7 +28,7 @@ def tracked(
 
 
 def time_in_words(seconds: float) -> str:
-    """Return a time in the unit of which there are two or more, such as ``"50 minutes"``."""
+    """Return a time in the largest unit that gives two or more, such as ``"50 minutes"``."""
     for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"

@@ -39,7 +39,7 @@ _REPR.maxstring = _REPR.maxother = 200
 
 
 def _named(text: str) -> str:
-    """Refuse what no file can be called."""
+    """Refuse a text that cannot be the name of a file."""
     try:
         possible = b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -56,12 +56,12 @@ Rate = Annotated[FiniteFloat, Field(gt=0, le=1e3)]
 
 
 class Recipe(BaseModel):
-    """How an encoder is pretrained: keys and values, of which ``rs-otl recipes`` shows the bounds.
+    """How an encoder is pretrained: keys and values. ``rs-otl recipes`` shows their bounds.
 
-    The bounds lie beyond any sensible run, and before what no machine can do.
+    The bounds allow every sensible run, and refuse what no machine can do.
 
     Attributes:
-        Each key has a docstring of its own, which is also the description of its field in
+        Each key has its own docstring, which is also the description of its field in
         ``Recipe.model_fields``.
     """
 
@@ -69,26 +69,26 @@ class Recipe(BaseModel):
 
     dataset: Name
     """Data set of the catalogue, or some of its images (``cifar10@500``), or a folder of images or
-    scenes, or what STAC describes."""
+    scenes, or scenes that STAC describes."""
     encoder: Name = "resnet18"
     """timm architecture."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
-    """Side of a view in pixels; for vision transformers a multiple of their patches'."""
+    """Side of a view in pixels; for vision transformers a multiple of the patch size."""
     pool: Pool | None = None
-    """What a vision transformer's features are made of: ``cls``, its class token, or ``mean``, the
-    mean of its patches; null for the rule of its architecture, or of ``init``."""
+    """Features of a vision transformer: ``cls`` takes its class token, ``mean`` the mean of its
+    patches; null for the rule of its architecture, or of ``init``."""
     views: Annotated[int, Field(ge=1, le=1000)] = 10
     """Views g of an image in each step."""
     views_apart: bool = False
-    """Views of a step are of different images, as in the authors' code: as many orders of the
-    images, shuffled apart, each with a forward pass of its own."""
+    """Take the views of a step from different images, as in the authors' code: each view has its
+    own shuffled order of the images and its own forward pass."""
     local_views: Annotated[int, Field(ge=0, le=1000)] = 0
     """Small crops of an image in each step, which learn the labels of its views."""
     local_size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Side of a local view in pixels; null for half of ``image_size``."""
     reduction: Literal["sum", "mean"] = "sum"
-    """``sum`` of the terms of equation 18, as in the paper, whose rates belong to it, or their
-    ``mean``."""
+    """``sum`` or ``mean`` of the terms of equation 18. The paper takes the ``sum``;
+    its learning rates are for the ``sum``."""
     clusters: Annotated[int, Field(ge=2, le=2**31 - 1)] | None = 128
     """Outputs k of each head; null for one cluster per image."""
     heads: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -102,9 +102,9 @@ class Recipe(BaseModel):
     lr: Rate = 0.03
     """Learning rate at the start."""
     milestones: tuple[Count, ...] = ()
-    """Epochs at which it changes."""
+    """Epochs at which the learning rate changes."""
     milestone_lrs: tuple[Rate, ...] = ()
-    """What it changes to. Without milestones it falls to 0 along a cosine."""
+    """Learning rate from each milestone on. Without milestones it falls to 0 along a cosine."""
     momentum: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD."""
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1e3)] = 5e-4
@@ -117,10 +117,10 @@ class Recipe(BaseModel):
     """Orientations of a view: 1 upright; 2 also mirrored, for photographs; 8 also in quarter turns;
     null for 8 of simple and 2 of strong views."""
     relabel_every: Count = 1
-    """Epochs that labels are kept for."""
+    """Epochs for which labels are kept."""
     relabel: Literal["fresh", "reuse"] = "fresh"
     """What new labels are made from: ``fresh`` views in a pass over the images, as in the paper,
-    or ``reuse``: the outputs that the last epoch's steps had."""
+    or ``reuse``: the outputs of the last epoch's steps."""
     method: Literal["translation", "translation-paper", "sinkhorn", "kmeans", "instance"] = (
         "translation"
     )
@@ -137,42 +137,42 @@ class Recipe(BaseModel):
     decay: Annotated[FiniteFloat, Field(gt=1, le=1e3)] = 1.5
     """The rate beta of Algorithm 1, for ``translation-paper``."""
     temperature: Annotated[FiniteFloat, Field(ge=1e-6, le=1e6)] | None = None
-    """Temperature of a cosine head filled from the features of the weights to start from; null for
-    heads that are learnt."""
+    """Temperature of a cosine head that is filled with features of the weights to start from; null
+    for heads that are learnt."""
     warmup: Number = 0
     """Steps over which the learning rate rises; if above 0, it changes every step."""
     freeze_batch_norm: bool = False
-    """Leave the batch normalisation of the weights to start from as it is."""
+    """Keep the batch normalisation of the weights to start from unchanged."""
     tune: Literal["all", "norm", "lora"] = "all"
-    """What of the encoder is trained: ``all``; ``norm``, its biases and scales alone; or ``lora``,
+    """Trained part of the encoder: ``all``; ``norm``, only its biases and scales; or ``lora``,
     low-rank changes to the attention of a vision transformer, merged into it on export."""
     lora_rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Rank of these changes."""
+    """Rank of the changes of ``lora``."""
     layer_decay: Annotated[FiniteFloat, Field(gt=0, le=1)] = 1.0
-    """What the learning rate is multiplied with from each layer of the encoder to the one before;
-    the last layer and the heads have the full rate."""
+    """Factor of the learning rate from each layer of the encoder to the layer before it; the last
+    layer and the heads have the full rate."""
     label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     """Share of a label that is spread evenly over all clusters."""
     mixup: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
-    """Above 0, each image of a step is mixed with another and learns the labels of both; the
-    parameter of the symmetric beta distribution that a step's shares are drawn from."""
+    """Parameter of the symmetric beta distribution that a step's mixing shares are drawn from.
+    Above 0, each image of a step is mixed with another and learns the labels of both."""
     supervised: bool = False
     """Train with the labels instead, the paper's baseline."""
     init: Name | None = None
     """Weights to start from: a run, an encoder directory, a checkpoint file, ``timm/NAME``, the
     name of torchgeo weights, or a data set (its latest run); null for random weights."""
     bands: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
-    """Bands of a folder to train on, in this order, by name or number from 1; names of all bands
-    where files have none; null for all."""
+    """Bands of a folder to train on, in this order, by name or number from 1; where files name no
+    bands, names for all of them; null for all."""
     scale: Annotated[FiniteFloat, Field(gt=0, le=1e12)] | None = None
-    """What stored values of a folder are multiplied with; null for what files say."""
+    """Factor that stored values of a folder are multiplied with; null for what files say."""
     offset: Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)] | None = None
-    """What is then added; null for what files say."""
+    """Number that is added after ``scale``; null for what files say."""
     units: Quantity | None = None
-    """What the result measures; null for what files say."""
+    """What values measure after ``scale`` and ``offset``; null for what files say."""
     division: Count = 1
     """Number of the random 80/20 division; the 80 % are trained on. CIFAR, SVHN and ImageNet have
-    their official one alone."""
+    only their official one."""
     keep_duplicates_together: bool = True
     """Keep identical images on one side of the division."""
     knn_every: Count = 10
@@ -180,7 +180,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """``float32``, ``bf16``, or ``auto``: bf16 if the hardware multiplies it."""
     chunks: Count = 1
-    """Forward passes that a step's views are divided among when memory is short; at most
+    """Forward passes that a step's views are divided into when memory is short; at most
     ``views`` x ``batch_size``."""
     compile: bool = False
     """Run the encoder through ``torch.compile``."""
@@ -200,7 +200,7 @@ class Recipe(BaseModel):
 
     @property
     def values(self) -> Values | None:
-        """What stored values stand for, where the recipe says it."""
+        """What stored values stand for; ``None`` if the recipe does not say it."""
         if self.scale is None and self.offset is None and self.units is None:
             return None
         return Values(scale=self.scale, offset=self.offset, quantity=self.units)
@@ -258,14 +258,14 @@ class Recipe(BaseModel):
 
 
 def make_recipe(values: Mapping[str, Any], source: str) -> Recipe:
-    """Make a recipe of checked values.
+    """Check keys and values, and make a recipe from them.
 
     Args:
         values: Keys and values.
         source: Where they come from, for the error.
 
     Raises:
-        InputError: If a key is unknown, with the nearest right name, or a value is ill-typed.
+        InputError: If a key is unknown (the error names the nearest), or a value is not allowed.
     """
     for key in values:
         if key not in Recipe.model_fields:
@@ -298,16 +298,16 @@ def parse_yaml(text: str, source: str) -> Any:
     """Read a recipe, or a value of one, from YAML.
 
     Args:
-        text: The YAML. Anchors and aliases, which flat keys have no use for, are refused: a few
-            lines of them can stand for gigabytes.
+        text: The YAML. Aliases are refused: flat keys need none, and a few lines of them can expand
+            to gigabytes.
         source: Where it comes from, for the error.
 
     Returns:
-        What it says; ``None`` if it is empty.
+        The value; ``None`` if the text is empty.
 
     Raises:
-        InputError: If it is no YAML, has a value that its tag does not allow or a key twice, or is
-            longer than any recipe: a line that names source, line and key.
+        InputError: If the text is not YAML, has a value that its tag does not allow or a key twice,
+            or is longer than any recipe. The error is one line with source, line and key.
     """
     if len(text) > _LONGEST:
         raise InputError(f"{source}: expected YAML of a recipe, of {_LONGEST:,} characters at most")
@@ -328,7 +328,7 @@ def parse_yaml(text: str, source: str) -> Any:
         return values
     except InputError:
         raise
-    # Besides its own errors, what its readers of numbers, dates and tags run into.
+    # YAML's own errors, and those of its readers of numbers, dates and tags.
     except _YAML_ERRORS as error:
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, yaml.MarkedYAMLError):
@@ -343,7 +343,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values, without aliases."""
+    """Reads plain values, and refuses aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse an alias; read anything else."""
@@ -380,13 +380,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def find_recipe(name: str) -> Path:
-    """Find a recipe among those that come with rs-otl, or as a file.
+    """Find a recipe: a file, or one that comes with rs-otl.
 
     Args:
         name: A path, or a name such as ``"quick"`` or ``"pretrain/aid"``.
 
     Raises:
-        InputError: If there is none, with the names of those that exist.
+        InputError: If there is no such recipe; the error names those that exist.
     """
     if Path(name).is_file():
         return Path(name)
@@ -407,7 +407,7 @@ def recipe_for(
         dataset: Name in the catalogue, or a folder.
         recipe: A recipe's name or file; ``None`` takes ``pretrain/DATASET`` where there is
             one, else ``quick``.
-        overrides: ``key=value`` texts, which win over the file; values as in YAML.
+        overrides: ``key=value`` texts, which replace keys of the file; values as in YAML.
 
     Returns:
         The recipe, and the name or file it came from.
@@ -438,7 +438,7 @@ def recipe_for(
 
 
 def _scaled_milestones(recipe: Recipe, epochs: int) -> dict[str, Any]:
-    """Return the milestones of a recipe at the same shares of another number of epochs."""
+    """Return the milestones of a recipe, scaled to another number of epochs."""
     if not recipe.milestones or epochs == recipe.epochs:
         return {}
     rates = {
@@ -454,7 +454,7 @@ def _scaled_milestones(recipe: Recipe, epochs: int) -> dict[str, Any]:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that come with rs-otl: in an installed package, or beside it."""
+    """Return the recipes that come with rs-otl, in the installed package or beside it."""
     package = Path(str(resources.files("rs_otl")))
     folder = next(
         path for path in (package / "recipes", package.parent / "recipes") if path.is_dir()
@@ -481,9 +481,9 @@ class Key(NamedTuple):
 
     Attributes:
         name: Its name.
-        value: Its value in the recipe in question.
-        allowed: What it may be, in words.
-        meaning: What it is.
+        value: Its value in the recipe.
+        allowed: Allowed values, in words.
+        meaning: What it sets.
     """
 
     name: str
@@ -499,7 +499,7 @@ def recipe_keys(name: str) -> list[Key]:
         name: Its name or file, as for :func:`find_recipe`.
 
     Raises:
-        InputError: If there is no such recipe, or it is wrong.
+        InputError: If there is no such recipe, or it is not valid.
     """
     path = find_recipe(name)
     values = read_recipe(path)
@@ -520,7 +520,7 @@ def recipe_keys(name: str) -> list[Key]:
 
 
 def _resolve(schema: Any, reference: str, content: Any) -> None:
-    """Put a definition in the place of each reference to it, in a JSON schema."""
+    """Replace each reference to a definition by its content, in a JSON schema."""
     if isinstance(schema, dict):
         if schema.get("$ref") == reference:
             schema.pop("$ref")

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from rs_otl.spec import RGB, Band, ImageSpec
 
-# Centre wavelengths may differ so much, as a share, in bands that do for each other: from
-# Sentinel-2's near infrared to Landsat's, but not from one red-edge band to the next.
+# Largest relative difference between the centre wavelengths of bands that match: Sentinel-2's near
+# infrared matches Landsat's, but one red-edge band does not match the next.
 _NEAR = 0.04
 _NUMBERED = re.compile(r"(?:(?:sr|toa|boa)[ _-]?)?(?:b|band)[ _-]?0*(\d{1,2})(a?)")
 
 
 def _table(rows: str) -> tuple[Band, ...]:
-    """Read lines of name, common name, wavelength in micrometres, aliases; ``-`` is nothing."""
+    """Read lines of name, common name, wavelength in micrometres, aliases; ``-`` means none."""
     bands = []
     for row in rows.strip().splitlines():
         name, common, wavelength, *aliases = row.split()
@@ -99,7 +99,7 @@ SENSORS: dict[str, tuple[Band, ...]] = {
     "sentinel-1": _table("VV - -\nVH - -\nHH - -\nHV - -"),
     "naip": _table("red red 0.64\ngreen green 0.55\nblue blue 0.46\nnir nir 0.85"),
 }
-# How names of products begin, and which sensor took them.
+# Patterns in the names of products, and the sensor that took them.
 _PRODUCTS = (
     (r"s2[abc]_|msil[12][ac]|hls\.s30|(?:^|_)t\d\d[c-x][a-z]{2}_\d{8}t|sentinel-?2", "sentinel-2"),
     (r"l[co]0[89]_|hls\.l30|landsat-?[89]", "landsat-8"),
@@ -111,24 +111,24 @@ _COMMON = {band.common_name for bands in SENSORS.values() for band in bands} - {
 
 
 def sensor_of(text: str) -> str | None:
-    """Tell which sensor of the table took a product, by its name."""
+    """Return the sensor of the table that took a product, found by the product's name."""
     if text in SENSORS:
         return text
     return next((name for pattern, name in _PRODUCTS if re.search(pattern, text, re.I)), None)
 
 
 def described(names: Sequence[str], source: str = "") -> tuple[Band, ...]:
-    """Tell what is known of bands.
+    """Return what is known of bands.
 
     Args:
-        names: Their names.
-        source: What the file, product or data set is called, in which the sensor may be named.
+        names: Names of the bands.
+        source: Name of the file, product or data set, which may contain the sensor's name.
 
     Returns:
-        One for each name, with this name. Common name and wavelength are those of the sensor; where
-        no sensor is named, those on which all agree that have all of these names.
+        One band for each name, with this name. Common name and wavelength are those of the sensor.
+        Without a sensor, they are those on which all sensors agree that have all of these names.
     """
-    if set(names) == set(RGB):  # of any camera, and at other wavelengths in each
+    if set(names) == set(RGB):  # any camera has them, at wavelengths that differ
         return tuple(Band(name=name, common_name=name) for name in names)
     sensor = sensor_of(source)
     if sensor is None and any(re.fullmatch(r"(?i)b(0\d|8a)", name) for name in names):
@@ -147,7 +147,7 @@ def bands_of(spec: ImageSpec) -> tuple[Band, ...]:
 
 
 def typical_wavelength(band: Band) -> float | None:
-    """Return the centre of a band in micrometres: its own, or the mean of its common name's."""
+    """Return a band's wavelength in micrometres, or the mean over bands of its common name."""
     if band.wavelength or not band.common_name:
         return band.wavelength
     waves = [
@@ -176,11 +176,11 @@ def _agreed(name: str, bands: Sequence[Band]) -> Band:
 
 
 class Match(NamedTuple):
-    """Which of some bands are an encoder's.
+    """Where an encoder's bands are among other bands.
 
     Attributes:
-        positions: One for each of the encoder's; ``None`` where there is none.
-        words: How they were found where it was not by name, in a line.
+        positions: One for each of the encoder's bands; ``None`` for a missing band.
+        words: One line on bands that were not found by name, and how they were found.
     """
 
     positions: list[int | None]
@@ -188,10 +188,10 @@ class Match(NamedTuple):
 
 
 def match(wanted: Sequence[Band], given: Sequence[Band]) -> Match:
-    """Find bands by name, then alias, common name, and wavelength; each is taken once.
+    """Find bands by name, then alias, common name, and wavelength; use each given band once.
 
-    Bands of one name whose wavelengths are known to differ, such as band 5 of Landsat and of
-    Sentinel-2, do not match.
+    Bands with the same name do not match if their wavelengths are known to differ, such as band 5
+    of Landsat and of Sentinel-2.
 
     Args:
         wanted: Bands of an encoder.
@@ -243,6 +243,6 @@ def _distance(band: Band, other: Band) -> float:
 def _differ(band: Band, other: Band) -> bool:
     if band.wavelength and other.wavelength:
         return _distance(band, other) > _NEAR
-    # Of two cameras red is red, whatever its centre; nir08 is a kind of nir.
+    # Red is red in any camera, whatever its wavelength; nir08 is a kind of nir.
     first, second = band.common_name or "", other.common_name or ""
     return not (first.startswith(second) or second.startswith(first))

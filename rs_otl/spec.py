@@ -1,4 +1,4 @@
-"""What must be known of images, and of an encoder that was trained on them."""
+"""The description of images, and of an encoder that was trained on them."""
 
 import re
 import reprlib
@@ -25,7 +25,7 @@ PAPER_MEAN = (0.4914, 0.4822, 0.4465)
 PAPER_STD = (0.2023, 0.1994, 0.2010)
 
 
-# Beyond any imagery and any network, so that a damaged description cannot ask for all memory.
+# Larger than any image or network, so that a damaged description cannot ask for all memory.
 MAX_BANDS = 1024
 MAX_IMAGE_SIZE = 4096
 
@@ -37,7 +37,7 @@ def _printable(text: str) -> str:
 
 
 def made_printable(text: str) -> str:
-    """Replace what is no printable character, such as the rest of a name that is not UTF-8."""
+    """Replace characters that cannot be printed, such as those of a name that is not UTF-8."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -53,7 +53,7 @@ Pool = Literal["cls", "mean"]
 
 
 def band_names(count: int) -> tuple[str, ...]:
-    """Names of bands that nothing else names.
+    """Return names for bands that have none.
 
     Args:
         count: Number of bands.
@@ -75,18 +75,18 @@ class Quantity(StrEnum):
 
     @property
     def is_reflectance(self) -> bool:
-        """Whether it is reflectance, whose raw values are held x 10,000."""
+        """Whether it is reflectance, whose raw values are reflectance x 10,000."""
         return self in (Quantity.TOA, Quantity.SURFACE)
 
 
-# A raw value of each quantity but counts, whose depth says it.
+# Units of each quantity's raw values. Counts are missing: their units depend on the bit depth.
 UNITS = {
     Quantity.TOA: "top-of-atmosphere reflectance x 10,000",
     Quantity.SURFACE: "surface reflectance x 10,000",
     Quantity.RADIANCE: "radiance in W/(m2 sr um)",
     Quantity.DECIBELS: "backscatter in dB",
 }
-# What encoders of the catalogue's Sentinel-2 data set said before quantities had names.
+# Units of older encoders for the catalogue's Sentinel-2 data set, before quantities had names.
 _TOA_BEFORE = "Sentinel-2 L1C top-of-atmosphere reflectance x 10,000"
 
 
@@ -94,10 +94,10 @@ class Band(BaseModel):
     """A band of a sensor.
 
     Attributes:
-        name: What it is called.
-        aliases: What others call it.
-        common_name: What STAC's extension ``eo`` calls bands of its kind, such as ``"red"``.
-        wavelength: Centre in micrometres.
+        name: Its name.
+        aliases: Other names for it.
+        common_name: Its common name in STAC's extension ``eo``, such as ``"red"``.
+        wavelength: Centre wavelength in micrometres.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,14 +109,15 @@ class Band(BaseModel):
 
 
 class Values(BaseModel):
-    """What stored values stand for, where a file does not say it, or says it wrong.
+    """What stored values stand for, if a file does not say it or is wrong.
 
     Attributes:
-        scale: What stored values are multiplied with, above 0; ``None`` for what the file says.
-        offset: What is then added; likewise.
-        quantity: What the result measures. Reflectance is a fraction where values are
-            floating-point numbers or scaled, and x 10,000 in whole numbers as they are; counts are
-            the stored values.
+        scale: Factor that stored values are multiplied with, above 0; ``None`` for what the file
+            says.
+        offset: Number that is added after ``scale``; ``None`` for what the file says.
+        quantity: What the result measures. Reflectance is a fraction if values are floating-point
+            numbers or scaled, and a fraction x 10,000 if they are unscaled whole numbers. Counts
+            are the stored values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,21 +130,21 @@ class Values(BaseModel):
 class ImageSpec(BaseModel):
     """Bands, units and normalisation of a kind of image.
 
-    Images are float32 in [0, 1]: ``offset`` is taken from the raw value, the rest is divided by
-    ``scale`` and clipped. ``mean`` and ``std`` are of these scaled values, one for each band, and
-    are applied last.
+    Images are float32 in [0, 1]: ``offset`` is subtracted from the raw value, and the result is
+    divided by ``scale`` and clipped. ``mean`` and ``std`` are of these scaled values, one for each
+    band, and are applied last.
 
     Attributes:
         bands: Band names, in the order of the channels.
         units: What a raw value counts, in words, for example ``"8-bit counts"``.
-        scale: How much above ``offset`` the raw value lies that becomes 1.0.
+        scale: The raw value ``offset + scale`` becomes 1.0.
         resolution: Ground size of a pixel in metres, as text, since many sets mix several
             (``"0.5-8"``); ``None`` where unknown.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band, above 0.
         offset: The raw value that becomes 0.
         quantity: What a raw value measures.
-        known: What is known of each band beside its name; empty where nothing is.
+        known: What is known of each band besides its name; empty if nothing is known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -182,7 +183,7 @@ class ImageSpec(BaseModel):
         return self.offset, self.offset + self.scale
 
     def measures_as(self, units: str, quantity: Quantity) -> bool:
-        """Whether raw values of other images mean the same: one quantity, one depth of counts."""
+        """Whether other images' raw values mean the same: same quantity; for counts, same units."""
         if Quantity.COUNTS in (self.quantity, quantity):
             return self.quantity == quantity and self.units == units
         return self.quantity == quantity
@@ -191,8 +192,8 @@ class ImageSpec(BaseModel):
         """Say which options make raw values of other images mean the same as these.
 
         Args:
-            units: What their raw values count.
-            quantity: What they measure; ``None`` where nothing says it.
+            units: What raw values of the other images count.
+            quantity: What the other images measure; ``None`` if nothing says it.
         """
         wanted, low, high = self.quantity, *self.bounds
         if wanted is Quantity.COUNTS:
@@ -221,7 +222,7 @@ class ImageSpec(BaseModel):
 
 
 def load_size(image_size: int) -> int:
-    """Side of the square that an image is resized to before it is cropped.
+    """Return the side of the square that an image is resized to before it is cropped.
 
     The paper resizes to 256 pixels and crops 224 (section 4.3); other sizes keep that ratio.
 
@@ -235,7 +236,7 @@ def load_size(image_size: int) -> int:
 
 
 class EncoderConfig(BaseModel):
-    """What must be known of an encoder to use it, beside its weights.
+    """What must be known of an encoder to use it, besides its weights.
 
     Attributes:
         encoder: timm architecture.
@@ -253,7 +254,7 @@ class EncoderConfig(BaseModel):
     encoder: Name
     image_size: ImageSize
     spec: ImageSpec
-    # The name of a folder may hold anything.
+    # The name of a folder may contain any character.
     dataset: Annotated[str, BeforeValidator(_text_made_printable)]
     epochs: Annotated[int, Field(ge=0)] | None
     supervised: bool = False
@@ -264,15 +265,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], values: object, source: str) -> Model:
-    """Make a model of values that were read from outside.
+    """Check values that were read from outside, and make a model from them.
 
     Args:
-        model: The model.
+        model: Class of the model.
         values: What was read.
         source: The file, for the error.
 
     Raises:
-        InputError: If a value is not as expected: one printable line with file, key, value.
+        InputError: If a value is not as expected; one printable line with file, key and value.
     """
     try:
         return model.model_validate(values)

@@ -1,4 +1,4 @@
-"""Random views of overhead images, drawn for each image apart, on any device and any bands."""
+"""Random views of overhead images, drawn separately for each, on any device and any bands."""
 
 from rs_otl.augment.gallery import operations_gallery
 from rs_otl.augment.views import (

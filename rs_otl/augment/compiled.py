@@ -1,14 +1,14 @@
 """Views of 8-bit images on the CPU, compiled.
 
-A simple view is that of ``views.SimpleViews`` in float32, but for rounding, in two passes over
-its pixels: the mean that contrast needs lies between them.
+A simple view equals that of ``views.SimpleViews`` in float32, except for rounding. It takes two
+passes over its pixels, because contrast needs their mean.
 
 A strong view has PIL's arithmetic, to the bit: it stays 8-bit until it is normalised.
 Operations that map levels (autocontrast, equalize, solarize, posterize, contrast, brightness)
-are composed into one table a band, and the table is looked up in whatever next has to touch
-every pixel: a warp, a blend or the end.
-Warps stay one by one: each takes the nearest pixel, so one warp in place of two would show
-other pixels.
+are composed into one table per band. The table is applied in the next step that touches every
+pixel anyway: a warp, a blend or the end.
+Warps stay separate: each takes the nearest pixel, so one warp instead of two would show other
+pixels.
 """
 
 import math
@@ -61,8 +61,8 @@ def simple_views(
         grey: (n,), bool: which images lose their colour.
         size: Side of the views in pixels.
         weights: (C,), share of each band in grey.
-        mean: (C,), of each band in [0, 1].
-        std: (C,).
+        mean: (C,), mean of each band in [0, 1].
+        std: (C,), standard deviation of each band.
 
     Returns:
         (n, C, size, size), float32, normalised, in the channels-last layout.
@@ -101,8 +101,8 @@ def strong_views(
         holes: (n, 4), int64: left, top, right and lower edge.
         size: Side of the views in pixels.
         weights: (C,), share of each band in grey.
-        mean: (C,), of each band in [0, 1].
-        std: (C,).
+        mean: (C,), mean of each band in [0, 1].
+        std: (C,), standard deviation of each band.
 
     Returns:
         (n, C, size, size), float32, normalised, in the channels-last layout.
@@ -329,7 +329,7 @@ def _compose(table: Array, step: Array) -> None:
 
 @compiled(nogil=True)
 def _count(pixels: Array, counts: Array) -> None:
-    """Count the levels of each band; four counters, since one would wait for itself."""
+    """Count the levels of each band, in four counters: one would wait for its last addition."""
     part = np.empty((4, 256), np.int32)
     for band in range(pixels.shape[0]):
         part[:] = 0
@@ -391,7 +391,7 @@ def _threshold(kind: int, value: float, step: Array) -> None:
 
 @compiled(nogil=True)
 def _blend(other: Any, level: Any, factor: Any) -> Any:
-    # Cut, not rounded: as PIL.
+    # Cut, not rounded, as in PIL.
     mixed = np.float32(other) + np.float32(factor) * np.float32(level - other)
     return np.uint8(np.int32(mixed))
 
@@ -464,7 +464,7 @@ def _sharpen(pixels: Array, table: Array, factor: float, out: Array) -> None:
             for x in range(1, size - 1):
                 level = np.int32(row[x])
                 nearby = sums[x - 1] + sums[x] + sums[x + 1] + np.int32(4) * level
-                # (2 nearby + 13) // 26, which for sums of 8-bit levels is this.
+                # For sums of 8-bit levels this equals (2 nearby + 13) // 26.
                 smooth = (np.int32(2) * nearby + np.int32(13)) * np.int32(20165) >> np.int32(19)
                 to[x] = _blend(smooth, level, factor)
 
@@ -509,7 +509,7 @@ def _warp(pixels: Array, table: Array, kind: int, value: float, out: Array) -> N
     for y in range(size):
         u, v = column, line
         if rightdown == 0 and right == 65536:
-            # The row as a piece of another.
+            # The row is a piece of one row of the input.
             shift, source = u >> 16, v >> 16
             first, last = min(max(-shift, 0), size), max(min(size - shift, size), 0)
             if source < 0 or source >= size:

@@ -26,9 +26,9 @@ def operations_gallery(image: Tensor, size: int, rgb: bool) -> "Figure":
 
     Args:
         image: (C, S, S), float32 in [0, 1]. The first three bands are shown as red, green and
-            blue, of one or two bands the first in grey. Unless ``rgb``, all pictures are
-            brightened by one power (gamma) that shows the image's median as mid-grey, since
-            reflectances fill little of [0, 1].
+            blue; if there are one or two bands, the first is shown in grey. Unless ``rgb``, all
+            pictures are brightened by one power (gamma) that shows the image's median as
+            mid-grey, since reflectances fill little of [0, 1].
         size: Side of the views in pixels.
         rgb: Whether the bands are red, green and blue.
 

@@ -1,4 +1,4 @@
-"""Sampling an image elsewhere: crops, flips, turns and small warps as one matrix each.
+"""Crops, flips, turns and small warps of images, each as one matrix.
 
 A matrix (2, 3) takes a point of the output to the point of the input that it shows, both in
 [-1, 1] from the outer edge of the first pixel to the outer edge of the last, x to the right and
@@ -26,9 +26,9 @@ ORIENTATIONS = torch.stack([turn @ flip for turn in _TURNS for flip in (torch.ey
 def random_crops(n: int, orientations: int, areas: tuple[float, float] = CROP_AREA) -> Tensor:
     """Draw random resized crops, each shown in a random orientation.
 
-    The crop covers a share of the image's area, uniformly, at a ratio of width to height of
-    3/4 to 4/3, log-uniformly (section 4.3). One that does not fit is drawn again, at most ten
-    times, as in torchvision's ``RandomResizedCrop``.
+    The crop's share of the image's area is drawn uniformly, its ratio of width to height
+    log-uniformly from 3/4 to 4/3 (section 4.3). A crop that does not fit is drawn again, in at
+    most ten tries, as in torchvision's ``RandomResizedCrop``.
 
     Args:
         n: Number of crops.
@@ -50,7 +50,7 @@ def random_crops(n: int, orientations: int, areas: tuple[float, float] = CROP_AR
 
 
 def rotation(degrees: Tensor) -> Tensor:
-    """Matrices of ``PIL.Image.rotate``: about the centre, positive is counter-clockwise.
+    """Return matrices of ``PIL.Image.rotate``: about the centre, positive is counter-clockwise.
 
     Args:
         degrees: (n,), any; the paper draws -30 to 30.
@@ -64,7 +64,7 @@ def rotation(degrees: Tensor) -> Tensor:
 
 
 def shear_x(slope: Tensor) -> Tensor:
-    """Matrices that slide rows: a row shows what lies ``slope`` times its y further right.
+    """Return matrices that slide rows: a row shows what lies ``slope`` times its y further right.
 
     The upper edge stays in place, as with PIL's ``transform(size, AFFINE, (1, slope, 0, 0, 1,
     0))``, not the centre as in kornia.
@@ -80,7 +80,7 @@ def shear_x(slope: Tensor) -> Tensor:
 
 
 def shear_y(slope: Tensor) -> Tensor:
-    """Matrices that slide columns: a column shows what lies ``slope`` times its x further down.
+    """Return matrices that slide columns: each shows what lies ``slope`` times its x further down.
 
     The left edge stays in place; see ``shear_x``.
 
@@ -95,7 +95,7 @@ def shear_y(slope: Tensor) -> Tensor:
 
 
 def translation_x(share: Tensor) -> Tensor:
-    """Matrices that show what lies ``share`` of the width further right.
+    """Return matrices that show what lies ``share`` of the width further right.
 
     Args:
         share: (n,), of the width, not pixels; the paper draws -0.1 to 0.1.
@@ -108,7 +108,7 @@ def translation_x(share: Tensor) -> Tensor:
 
 
 def translation_y(share: Tensor) -> Tensor:
-    """Matrices that show what lies ``share`` of the height further down.
+    """Return matrices that show what lies ``share`` of the height further down.
 
     Args:
         share: (n,), of the height, not pixels; the paper draws -0.1 to 0.1.
@@ -136,9 +136,9 @@ def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Warp each image in place of itself, as PIL does by default: nearest pixel, 0 outside.
+    """Warp each image at its size, as PIL does by default: nearest pixel, 0 outside.
 
-    Nearest, so that several warps of one image do not blur it, and that it equals PIL.
+    Nearest pixels keep several warps from blurring an image, and make the result equal PIL's.
 
     Args:
         images: (n, C, S, S), float32.
@@ -152,7 +152,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _grid(matrices: Tensor, size: int) -> Tensor:
-    # As torch's affine_grid, whose matrix product over all points takes many times as long.
+    # Equals torch's affine_grid, whose matrix product over all points takes many times as long.
     place = (2 * torch.arange(size, device=matrices.device) + 1) / size - 1
     across = matrices[:, None, :, 0] * place[:, None]
     down = matrices[:, None, :, 1] * place[:, None] + matrices[:, None, :, 2]

@@ -1,9 +1,9 @@
 """The fourteen operations of the paper's strong augmentation, on batches of any bands.
 
-Images are (n, C, S, S), float32 in [0, 1], and so is every result; a value is one number an
+Images are (n, C, S, S), float32 in [0, 1], and so is every result; a value is one number for each
 image, (n,). PIL is the reference: an operation equals what ``PIL.ImageOps``,
 ``PIL.ImageEnhance`` or ``Image.transform`` does to an 8-bit image, within a grey level.
-kornia does what it does as PIL; the rest says why not.
+Operations that kornia does as PIL are kornia's; the others say why they are not.
 """
 
 import torch
@@ -46,7 +46,7 @@ def random_operations(n: int, steps: int) -> tuple[Tensor, Tensor]:
 
     Args:
         n: Number of images.
-        steps: Operations an image.
+        steps: Operations for each image.
 
     Returns:
         Kinds (n, steps), int64 positions in ``OPERATIONS``, and values (n, steps), float32,
@@ -62,8 +62,8 @@ def operate_mixed(images: Tensor, kinds: Tensor, values: Tensor, weights: Tensor
 
     Args:
         images: (n, C, S, S), float32 in [0, 1]. Overwritten.
-        kinds: Positions in ``OPERATIONS``, (n,), int64, on the CPU so that nothing waits for a
-            GPU to know who goes with whom.
+        kinds: Positions in ``OPERATIONS``, (n,), int64, on the CPU, so that grouping the images
+            does not wait for a GPU.
         values: (n,), float32, on the CPU.
         weights: See ``grey``.
 
@@ -126,8 +126,8 @@ def operate(name: str, images: Tensor, values: Tensor, weights: Tensor) -> Tenso
 def autocontrast(images: Tensor) -> Tensor:
     """Stretch each band of each image to 0..1; a flat band stays, as in ``ImageOps``.
 
-    Flat is what spans less than half an 8-bit level: rounding, not contrast. Own, because
-    ``kornia.enhance.normalize_min_max`` turns a flat band black and stretches rounding.
+    A flat band spans at most half an 8-bit level: rounding, not contrast. Not kornia's: its
+    ``normalize_min_max`` turns a flat band black and stretches rounding.
     """
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     span = high - low
@@ -140,7 +140,7 @@ def equalize(images: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """Invert what is as bright as the threshold or brighter, as ``ImageOps.solarize``.
+    """Invert pixels as bright as the threshold or brighter, as ``ImageOps.solarize``.
 
     Args:
         images: (n, C, S, S) in [0, 1].
@@ -163,7 +163,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 def color(images: Tensor, factor: Tensor, weights: Tensor) -> Tensor:
     """Blend with the grey image, as ``ImageEnhance.Color``.
 
-    Own, because kornia's ``adjust_saturation_with_gray_subtraction`` takes only RGB.
+    Not kornia's: its ``adjust_saturation_with_gray_subtraction`` takes only RGB.
 
     Args:
         images: (n, C, S, S) in [0, 1].
@@ -176,8 +176,8 @@ def color(images: Tensor, factor: Tensor, weights: Tensor) -> Tensor:
 def contrast(images: Tensor, factor: Tensor, weights: Tensor) -> Tensor:
     """Blend with the mean of the grey image, as ``ImageEnhance.Contrast``.
 
-    Own, because kornia's ``adjust_contrast`` scales towards black and its
-    ``adjust_contrast_with_mean_subtraction`` takes any three bands for RGB.
+    Not kornia's: its ``adjust_contrast`` scales towards black, and its
+    ``adjust_contrast_with_mean_subtraction`` treats any three bands as RGB.
 
     Args:
         images: (n, C, S, S) in [0, 1].
@@ -190,7 +190,7 @@ def contrast(images: Tensor, factor: Tensor, weights: Tensor) -> Tensor:
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with black, as ``ImageEnhance.Brightness``.
 
-    Own, because kornia's ``adjust_brightness`` adds to the image.
+    Not kornia's: its ``adjust_brightness`` adds to the image.
 
     Args:
         images: (n, C, S, S) in [0, 1].
@@ -202,8 +202,8 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the image smoothed over 3x3 pixels, as ``ImageEnhance.Sharpness``.
 
-    The centre weighs 5, its neighbours 1 each, and the outermost pixels stay. Own, because
-    ``kornia.enhance.sharpness`` convolves, at several times the cost of all other operations.
+    The centre weighs 5, its neighbours 1 each, and the outermost pixels stay. Not kornia's: its
+    ``sharpness`` convolves, at several times the cost of all other operations.
 
     Args:
         images: (n, C, S, S) in [0, 1], S at least 3.
@@ -217,7 +217,7 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def grey_weights(bands: int, rgb: bool) -> Tensor:
-    """Share of each band in grey.
+    """Return the share of each band in grey.
 
     Args:
         bands: Number of bands.
@@ -230,7 +230,7 @@ def grey_weights(bands: int, rgb: bool) -> Tensor:
 
 
 def grey(images: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over the bands.
+    """Return the weighted mean over the bands.
 
     Args:
         images: (n, C, S, S) in [0, 1].

@@ -23,7 +23,7 @@ from rs_otl.errors import InputError
 COLOR_FACTOR = (0.6, 1.4)
 GREY_PROBABILITY = 0.2
 STRONG_STEPS = 10
-# What a local view shows: less than most views of the whole do.
+# Share of an image that a local view shows: less than most other views show.
 LOCAL_AREA = (0.05, 0.3)
 HOLE_SIDE = 16
 
@@ -123,10 +123,10 @@ class _Views(nn.Module, Generic[Draw]):
 class SimpleViews(_Views[SimpleDraw]):
     """Resized crop, flips and quarter turns, colour, grey; then normalised.
 
-    Overhead imagery has no up, so all eight orientations are drawn alike, unless ``orientations``
-    says otherwise. Brightness, then contrast, then saturation change by factors in 0.6..1.4; a
-    fifth of the images become grey. All is float32, images of uint8 on the CPU going through
-    ``rs_otl.augment.compiled``.
+    Overhead imagery has no up, so all eight orientations are equally likely, unless
+    ``orientations`` says otherwise. Brightness, then contrast, then saturation change by factors
+    in 0.6..1.4; a fifth of the images become grey. All values are float32; uint8 images on the
+    CPU go through ``rs_otl.augment.compiled``.
 
     Args:
         size: Side of the views in pixels.
@@ -134,8 +134,8 @@ class SimpleViews(_Views[SimpleDraw]):
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue: grey is then their luminance, else the
             mean over the bands.
-        orientations: 8; 2 for images with an up, which are then only mirrored; 1 for those that
-            must not be, such as digits.
+        orientations: 8; 2 for images with an up, which are then only mirrored; 1 for images that
+            must not be mirrored, such as digits.
         areas: Smallest and largest share of the image that a view shows.
     """
 
@@ -187,7 +187,8 @@ class StrongViews(_Views[StrongDraw]):
 
     Images of uint8 on the CPU stay in 8 bits throughout, with PIL's arithmetic
     (``rs_otl.augment.compiled``); all others, and all on a GPU, are float32 throughout, so that
-    16-bit images keep their depth. A draw gives the same in both, to a grey level per operation.
+    16-bit images keep their depth. A draw gives the same view in both, to a grey level per
+    operation.
 
     The hole's side is 1 to 16 pixels, as in the paper, but never more than a quarter of the
     view. Its centre lies anywhere, so that a part may fall outside.
@@ -199,7 +200,7 @@ class StrongViews(_Views[StrongDraw]):
         rgb: Whether the bands are red, green and blue: grey is then their luminance, else the
             mean over the bands.
         operations: Operations drawn for each view, at least 1.
-        orientations: 2, 1 for images that must not be mirrored, or 8 with quarter turns.
+        orientations: 2; 1 for images that must not be mirrored; 8 for quarter turns too.
         areas: Smallest and largest share of the image that a view shows.
     """
 
@@ -264,7 +265,7 @@ def augmentation(
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
         rgb: Whether the bands are red, green and blue.
-        operations: Operations of a strong view; simple ones have none to count.
+        operations: Operations of a strong view; simple views ignore it.
         orientations: Orientations of a view: 1, 2 or 8; by default 8 for simple, 2 for strong
             views.
         local: Whether they are local views, which show a small part of the image.

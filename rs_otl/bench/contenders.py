@@ -1,4 +1,4 @@
-"""Other methods of learning without labels, their losses and heads from lightly.
+"""Other methods of learning without labels, with losses and heads from lightly.
 
 Each is trained by :class:`Contender`: the same encoder, views, images, optimiser and schedule as
 :class:`rs_otl.trainers.OTLTask`.
@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from rs_otl.trainers import OTLTask
 from rs_otl.trainers.encode import encode
 
-# How slowly an averaged network follows: 1 / (1 - it) steps, fewer than an epoch has.
+# An averaged network follows in about 1 / (1 - _MOMENTUM) steps, fewer than an epoch has.
 _MOMENTUM = 0.99
 _PROJECTION = 128
 _PROTOTYPES = 512
-# Images that MoCo remembers, at most, and of small sets no more than this share.
+# Most images that MoCo remembers, and the largest share of a small data set.
 _QUEUE, _QUEUE_SHARE = 4096, 0.5
 
 
@@ -39,9 +39,9 @@ class Batch(NamedTuple):
     """The views of a batch, normalised.
 
     Attributes:
-        views: Two, ``(B, C, size, size)``.
+        views: Two views, ``(B, C, size, size)``.
         local: Local views, ``(B, C, local_size, local_size)``; none if the method has none.
-        epoch: Of the training, from 0.
+        epoch: Epoch of the training, from 0.
     """
 
     views: list[Tensor]
@@ -67,7 +67,7 @@ class _Method(nn.Module):
 
 
 class SimCLR(_Method):
-    """Two views of an image among those of a batch (Chen et al., 2020)."""
+    """Finds the other view of an image among the views of a batch (Chen et al., 2020)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -80,7 +80,7 @@ class SimCLR(_Method):
 
 
 class VICReg(_Method):
-    """Views alike, features spread and uncorrelated (Bardes et al., 2022)."""
+    """Makes views alike, and features spread and uncorrelated (Bardes et al., 2022)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -93,7 +93,7 @@ class VICReg(_Method):
 
 
 class MoCo(_Method):
-    """A view among those of earlier batches, by an averaged network (He et al., 2020)."""
+    """Finds the other view, by an averaged network, among earlier batches (He et al., 2020)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -110,7 +110,7 @@ class MoCo(_Method):
 
 
 class BYOL(_Method):
-    """A view from the other, by an averaged network (Grill et al., 2020)."""
+    """Predicts the output of an averaged network for the other view (Grill et al., 2020)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -127,7 +127,7 @@ class BYOL(_Method):
 
 
 class SwAV(_Method):
-    """Balanced clusters of a batch, one view from the other's (Caron et al., 2020)."""
+    """Predicts the balanced clusters of the other view in a batch (Caron et al., 2020)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -149,7 +149,7 @@ class SwAV(_Method):
 
 
 class DINO(_Method):
-    """Outputs of an averaged network, centred and sharpened (Caron et al., 2021)."""
+    """Predicts an averaged network's outputs, centred and sharpened (Caron et al., 2021)."""
 
     def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
         super().__init__(encoder, features, images)
@@ -204,13 +204,13 @@ def _together(encoder: nn.Module, views: list[Tensor]) -> Tensor:
 
 
 class Contender(OTLTask):
-    """Another method under OTL's task: its views, optimiser, schedule and seeds.
+    """Another method trained as OTL's task is: with its views, optimiser, schedule and seeds.
 
     Args:
-        make_method: Makes the loss and its heads of the encoder, its number of features and that of
-            training images.
+        make_method: Makes the loss and its heads from the encoder, its number of features and the
+            number of training images.
         images: Number of training images.
-        settings: Of :class:`rs_otl.trainers.OTLTask`; what labels need has no effect.
+        settings: Settings of :class:`rs_otl.trainers.OTLTask`; settings of labels have no effect.
     """
 
     ignore = ("weights", "augmentations", "make_method")
@@ -229,7 +229,7 @@ class Contender(OTLTask):
             self.heads = self._make_method(self.encoder, self.features, self._images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the method's loss of a batch; no label of it is read."""
+        """Return the method's loss of a batch, without reading its labels."""
         images = batch["image"]
         views = self.make_views(self.augmentations, images, self.hparams["views"])
         local = self.hparams["local_views"]

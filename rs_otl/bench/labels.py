@@ -41,17 +41,17 @@ class LabelRow(NamedTuple):
     """What a method did.
 
     Attributes:
-        method: See :func:`rs_otl.clustering.balanced_labels`; ``argmax`` is no method but the
-            plain pass over the outputs that the others are compared with.
+        method: See :func:`rs_otl.clustering.balanced_labels`; ``argmax`` is not a method, but the
+            plain pass over the outputs that the methods are compared with.
         std: Standard deviation of the cluster sizes, in rows.
         least: Rows in the smallest cluster.
-        most: Rows in the largest.
-        score: Mean of the outputs chosen, the greater the better among the equally even.
+        most: Rows in the largest cluster.
+        score: Mean of the chosen outputs: of equally even methods, the one with more is better.
         iterations: Phases, steps or scalings.
-        seconds: Of the call, checks and the counts before translation included.
-        passes: These in plain passes.
-        memory: Most memory taken meanwhile beside the outputs, in MiB; ``None`` where it cannot
-            be told.
+        seconds: Seconds of the call, including checks and the counts before translation.
+        passes: ``seconds`` divided by the time of a plain pass.
+        memory: Most memory that the call takes in addition to the outputs, in MiB; ``None`` where
+            it cannot be measured.
     """
 
     method: str
@@ -69,12 +69,12 @@ def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int =
     """Draw outputs.
 
     Args:
-        kind: ``random``: independent normal numbers; or ``correlated``: of rank 16, with
-            clusters with different offsets, like those of a network that has begun to learn.
+        kind: ``random``: independent normal numbers; or ``correlated``: of rank 16, with a
+            different offset for each cluster, like outputs of a network that has begun to learn.
         rows: N.
         clusters: k.
         dtype: ``float32``, ``bf16`` or ``fp16``.
-        seed: Of the numbers.
+        seed: Seed of the numbers.
 
     Returns:
         ``(N, k)``.
@@ -104,7 +104,7 @@ def made_up_outputs(kind: str, rows: int, clusters: int, dtype: str, seed: int =
 def encoder_outputs(
     encoder: Encoder, dataset: str, clusters: int, root: Path | None = None
 ) -> Tensor:
-    """Return an encoder's outputs on real images, by a linear head as training begins with.
+    """Return an encoder's outputs on real images, from a linear head as at the start of training.
 
     Args:
         encoder: The encoder.
@@ -130,8 +130,8 @@ def bench_labels(
 
     Args:
         outputs: ``(N, k)``.
-        methods: Which.
-        rounds: Times that each is measured; the median is reported.
+        methods: Methods to compare.
+        rounds: Times that each method is measured; the median is reported.
 
     Returns:
         A row for the plain pass, and a row for every method.
@@ -179,13 +179,13 @@ def draw_labels(outputs: Tensor, folder: Path, run: Path | None = None) -> list[
     """Draw the paper's figures 4 to 7 from given outputs.
 
     ``decay.png``: std of the cluster sizes against the steps of the authors' loop, for several
-    decay rates beta, and where the exact solver ends. ``clusters.png``: the same for several k.
-    ``sinkhorn.png``: std against k, of translation and Sinkhorn-Knopp. ``epochs.png``, for a
-    run: std and the time that labels took in each of its epochs.
+    decay rates beta, and the std of the exact solver. ``clusters.png``: std against steps for
+    several k. ``sinkhorn.png``: std against k, of translation and Sinkhorn-Knopp. ``epochs.png``,
+    for a run: std and the time that labels took in each of its epochs.
 
     Args:
         outputs: ``(N, k)``.
-        folder: Where the pictures go; made if need be.
+        folder: Where the pictures go; created if needed.
         run: A run's directory, with its ``metrics.csv``.
 
     Returns:
@@ -269,11 +269,11 @@ def _row(
 
 
 class _PeakMemory:
-    """The most memory that this process takes, from now on, beside what it has."""
+    """The most memory that this process takes from now on, in addition to what it has now."""
 
     def __init__(self) -> None:
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             self._had: int | None = _status("VmRSS")
         except OSError:
             self._had = None  # not Linux

@@ -33,7 +33,7 @@ from rs_otl.trainers import OTLTask
 Model = TypeVar("Model", bound=BaseModel)
 Budget = Literal["passes", "time"]
 SHOTS = 5
-# Scores by which methods are compared, in the words of the table.
+# Scores by which methods are compared, with their names in the table.
 SCORES = {"knn": "kNN (k = 10)", "linear": "linear, standardised", "few_shot": f"{SHOTS}-shot"}
 
 
@@ -51,9 +51,9 @@ class Method:
     """How a method enters the race.
 
     Attributes:
-        module: Its loss and heads; ``None`` if a recipe of ours says it all.
-        recipe: What it sets otherwise than the recipe of the race: the rate that is usual for
-            batches of 64, and whether its authors use local views.
+        module: Its loss and heads; ``None`` for a method that a recipe describes in full.
+        recipe: Keys that differ from the recipe of the race: the rate that is usual for batches
+            of 64, and local views if its authors use them.
     """
 
     module: Callable[..., nn.Module] | None = None
@@ -79,11 +79,11 @@ class _Value(BaseModel):
 
 
 class Settings(_Value):
-    """What a race is of, in ``race.json``: results of another one are not mixed in.
+    """The settings of a race, in ``race.json``, so that no results of another race are mixed in.
 
     Attributes:
-        recipe: Of OTL.
-        also: Further data sets that all are judged on.
+        recipe: Recipe of OTL.
+        also: Further data sets that all methods are judged on.
         budget: See :func:`race`.
         sweep: See :func:`race`.
     """
@@ -98,8 +98,8 @@ class Preparation(_Value):
     """What was measured before a method's race, in ``METHOD.json``.
 
     Attributes:
-        knn: By rate, of encoders trained on a part of the training images, on the other part.
-        epoch_seconds: Of an epoch, if the budget is time.
+        knn: kNN accuracy by rate, trained on a part of the training images, tested on the rest.
+        epoch_seconds: Seconds of an epoch, if the budget is time.
     """
 
     knn: dict[str, float] = {}
@@ -107,18 +107,18 @@ class Preparation(_Value):
 
 
 class Result(_Value):
-    """What came of a method and a seed, in ``METHOD-SEED.json``.
+    """The result of a method and a seed, in ``METHOD-SEED.json``.
 
     Attributes:
-        method: Its name.
-        seed: Of weights, views and order.
+        method: Name of the method.
+        seed: Seed of weights, views and order.
         lr: Rate at the start.
         epochs: Passes over the training images.
-        seconds: Spent in training, scores not counted.
+        seconds: Seconds of training, without the scores.
         correct: Whether each test image was predicted correctly, by data set, then by ``"knn"``
             and ``"linear"``.
         few_shot: Accuracy of the nearest class mean of 5 images a class, by data set.
-        curve: Seconds of training and kNN on the test images, on the way.
+        curve: Seconds of training and kNN accuracy on the test images, several times in training.
     """
 
     method: str
@@ -151,20 +151,20 @@ def race(
 ) -> list[Result]:
     """Train encoders by several methods, and judge them on the same images.
 
-    All have the recipe's encoder, views, batches, images, optimiser and schedule; what a method
-    sets otherwise stands in :data:`METHODS`. What is finished is kept in ``out``, so that a race
-    that was stopped goes on.
+    All methods use the recipe's encoder, views, batches, images, optimiser and schedule;
+    :data:`METHODS` has what a method sets otherwise. Finished results are kept in ``out``, so
+    that a stopped race goes on.
 
     Args:
-        recipe: Of OTL; the training images of its division are trained on.
+        recipe: Recipe of OTL; all methods train on the training images of its division.
         methods: Names in :data:`METHODS`.
         out: Folder of the results.
         also: Further data sets to judge on, which no encoder has seen.
-        seeds: Of each method.
+        seeds: Number of seeds of each method.
         budget: ``"passes"``: all see the images ``recipe.epochs`` times; ``"time"``: all train as
-            long as OTL takes for that, by the time of an epoch of each.
+            long as OTL takes for that, by the measured time of an epoch of each method.
         sweep: Factors of each method's rate to try first, with seed 0 on four fifths of the
-            training images; the best by kNN on the last fifth is taken. No test image is seen.
+            training images; the best by kNN on the last fifth is taken. No test image is used.
         root: Where data sets lie.
         progress: Whether to show bars on stderr.
 
@@ -254,9 +254,9 @@ def _read(model: type[Model], path: Path) -> Model | None:
 
 
 def race_table(results: Sequence[Result], dataset: str) -> Table:
-    """Return the scores on a data set: mean over seeds, its 95 % interval, and against OTL.
+    """Return the scores on a data set: mean over seeds, 95 % interval, and difference from OTL.
 
-    The difference from OTL has the interval of the test images, drawn anew together for all seeds.
+    The interval of the difference is a bootstrap over the test images, see :func:`paired_seeds`.
     """
     table = Table(title=f"{dataset}: mean over seeds, ± half its 95 % interval")
     for column in ("method", "seeds", "epochs", "seconds", *SCORES.values(), "kNN less OTL's"):
@@ -285,12 +285,12 @@ def paired_seeds(
 ) -> tuple[float, float, float]:
     """Return the difference of two methods' mean accuracy, and its 95 % interval.
 
-    Test images are drawn anew, and with each image the predictions of all seeds.
+    The interval is a bootstrap over test images; an image brings the predictions of all seeds.
 
     Args:
         one: Results of a method, one for each seed.
-        other: Those of the other method.
-        dataset: Judged on.
+        other: Results of the other method.
+        dataset: Data set that both are judged on.
         score: ``"knn"`` or ``"linear"``.
     """
     difference = np.mean([run.correct[dataset][score] for run in one], axis=0) - np.mean(
@@ -349,12 +349,12 @@ def _by_method(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 class _Clock(Callback):
-    """Takes the seconds of each epoch, labels and steps, and scores on the way, not counted.
+    """Takes the seconds of each epoch, labels and steps, and scores in between, not counted.
 
     Args:
-        score: Of the encoder.
-        times: Scores in all, the last after training.
-        stop_after: Epochs, if fewer than the schedule has.
+        score: Scores an encoder.
+        times: Number of scores, the last after training.
+        stop_after: Stop after this many epochs, if the schedule has more.
     """
 
     def __init__(self, score: Callable[[nn.Module], float], times: int, stop_after: int) -> None:
@@ -367,7 +367,7 @@ class _Clock(Callback):
         self._began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop it."""
+        """Stop the clock, and score the encoder when it is time."""
         self.seconds.append(time.perf_counter() - self._began)
         done, epochs = len(self.seconds), trainer.max_epochs or 1
         if done * self.times // epochs > (done - 1) * self.times // epochs:
@@ -383,15 +383,15 @@ def _train(
     times: int = 0,
     stop_after: int = 2**31,
 ) -> tuple[Encoder, _Clock]:
-    """Train an encoder by a method, and return it and what the clock took.
+    """Train an encoder by a method, and return it with its clock.
 
     Args:
-        name: Of the method.
-        recipe: Its recipe.
+        name: Name of the method.
+        recipe: Recipe of the method.
         images: The data set.
-        division: Its training images are trained on; its test images give the scores on the way.
-        times: Scores on the way; 0 for none.
-        stop_after: Epochs, if fewer than the recipe's.
+        division: Its training images are trained on; its test images give the scores.
+        times: Number of scores during training; 0 for none.
+        stop_after: Stop after this many epochs, if the recipe has more.
     """
     config, _ = describe(recipe, images, None)
     count, module = len(division.train), METHODS[name].module
@@ -478,7 +478,7 @@ def _result(
 def _try(
     name: str, recipe: Recipe, factors: Sequence[float], images: CachedDataset, division: Division
 ) -> dict[str, float]:
-    """Return kNN on a fifth of the training images by rate, trained on the others."""
+    """Return kNN accuracy on a fifth of the training images, by rate, trained on the others."""
     shuffled = np.random.default_rng(0).permutation(division.train)
     fifth = len(shuffled) // 5
     inner = replace(division, train=np.sort(shuffled[fifth:]), test=np.sort(shuffled[:fifth]))

@@ -45,7 +45,7 @@ from rs_otl.recipe import Recipe
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
-# Typer exports it under no name that all its releases have.
+# Typer has no name for it that all its releases share.
 _UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
@@ -75,7 +75,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Say nothing but results and errors."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print only results and errors."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what libraries log."),
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(
@@ -92,13 +92,13 @@ def _options(
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on bad input, 1 on a fault of the program."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that it cannot encode is no error
+        if isinstance(stream, io.TextIOWrapper):  # escape characters that it cannot encode
             stream.reconfigure(errors="backslashreplace")
-    # Where there is no home it would say, in two lines, where it keeps its list of fonts.
+    # Without a home folder it would print two lines on where it keeps its list of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     _leave_out_absent_proj_data()
-    # Threads that wait for each other otherwise spin, and where other programs run they spin on
-    # the cores that the others of them need. Read when torch is imported.
+    # Otherwise threads spin while they wait, and next to other programs they spin on cores that the
+    # working threads need. The variable is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     try:
@@ -110,12 +110,12 @@ def main() -> None:
         _report_usage(error)
     except BrokenPipeError:
         _discard_output()
-        sys.exit(0)  # whatever read our output has closed it
+        sys.exit(0)  # the reader of our output has closed it
     except OSError as error:  # a full or read-only disk, a folder that cannot be entered
         _discard_output()
         _report(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
     except SystemExit as exit_:
-        if isinstance(exit_.__context__, BrokenPipeError):  # what Typer makes of it
+        if isinstance(exit_.__context__, BrokenPipeError):  # Typer turns it into an exit
             sys.exit(0)
         raise
     except Exception as error:
@@ -132,9 +132,9 @@ def main() -> None:
 
 
 def _leave_out_absent_proj_data() -> None:
-    """Let PROJ use the data that its package brings where variables point to none.
+    """Unset variables that point to no PROJ data, so that PROJ uses the data of its package.
 
-    It would print an error of its own for every CRS.
+    Otherwise PROJ would print an error for every CRS.
     """
     for name in ("PROJ_DATA", "PROJ_LIB"):
         folders = os.environ.get(name)
@@ -153,7 +153,7 @@ def _report(line: str, code: int) -> NoReturn:
 
 
 def _report_usage(error: Any) -> NoReturn:
-    """Report words that are no command line; without any, show the help."""
+    """Report a wrong command line; show the help if there are no words."""
     message = " ".join(error.format_message().split()).removesuffix(".")
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.ctx.get_help() if message else "", nl=bool(message))
@@ -166,13 +166,13 @@ def _report_usage(error: Any) -> NoReturn:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Tell by names: torch, whose errors two of them are, is not imported for every command."""
+    """Tell by the names of errors, so that torch is not imported for every command."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "CPUAllocator" in str(error)
 
 
 def _discard_output() -> None:
-    """Drop what stdout cannot take, which Python would try to write again at its end."""
+    """Drop output that stdout cannot take; Python would try to write it again at its end."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -99,7 +99,7 @@ def labels(
 
 @bench.command(cls=Command)
 def methods(
-    dataset: Annotated[str, typer.Argument(help="Data set with labels to train on and judge by.")],
+    dataset: Annotated[str, typer.Argument(help="Data set with labels, to train and judge on.")],
     methods: Annotated[
         str | None,
         typer.Option(help="Methods, separated by commas. Default: all.", show_default=False),
@@ -115,7 +115,8 @@ def methods(
         _Budget, typer.Option(help="Equal passes over the images, or equal time.")
     ] = _Budget.passes,
     sweep: Annotated[
-        str, typer.Option(help="Factors of each method's rate to try first, such as 0.5,1,2.")
+        str,
+        typer.Option(help="Factors of each method's learning rate to try first, such as 0.5,1,2."),
     ] = "",
     recipe: RecipeName = None,
     set_: Set = None,

@@ -12,7 +12,7 @@ from rs_otl.cli.options import Embeddings, Json, print_json
 def change(
     before: Embeddings,
     after: Annotated[
-        Path, typer.Argument(help="That of another date, with the same encoder and CRS.")
+        Path, typer.Argument(help="Embeddings of another date, with the same encoder and CRS.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="GeoTIFF of distances to write; must be new.")

@@ -49,7 +49,7 @@ def datasets(
 
 
 def _facts(entry: Entry, root: Path) -> dict[str, Any]:
-    """Everything known about a data set, ready for JSON."""
+    """Return everything known about a data set, ready for JSON."""
     layout = entry.layout(root)
     present = entry.present(root)
     images = sum(present.values())

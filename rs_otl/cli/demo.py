@@ -9,7 +9,7 @@ import typer
 from rs_otl.cli.options import Json
 
 _WRITTEN = ("scene.tif", "labels.geojson", "later.tif")
-# What people come for: a map from a few labels, and the page that shows it.
+# The main use: a map from a few labels, and the page that shows it.
 _COMMANDS = (
     "rs-otl embed {0}/scene.tif --encoder timm/tf_efficientnet_lite0 --image-size 64 --stride 16 "
     "-o {0}/embedding.tif",
@@ -34,7 +34,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a scene and a few labelled places on it, and say how to make a map of them."""
+    """Draw a scene with a few labelled places, and print the commands that map it."""
     import shlex
 
     from rs_otl.geo import demo as one

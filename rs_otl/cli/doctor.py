@@ -16,7 +16,7 @@ from rs_otl.errors import InputError, wants_bars
 from rs_otl.extras import install_command
 
 _CHECKPOINTS = (".ckpt", ".pth", ".pt", ".safetensors")
-# By which a folder is known as a run's, or as an encoder's.
+# Files that show that a folder is a run, or an encoder.
 _RUN, _ENCODER = ("recipe.yaml", "imagery.json", "checkpoints"), ("config.json", "encoder.pth")
 
 
@@ -59,7 +59,7 @@ def doctor(
 
 
 def _examined(path: Path, root: Path | None, problems: list[str]) -> dict[str, str]:
-    """Read all of a run or file."""
+    """Read a whole run or file, and describe it."""
     progress = wants_bars()
     expected = (
         "expected a run, an encoder, a checkpoint, a scene, a satellite's product, a STAC item or "
@@ -147,7 +147,7 @@ def _missing(extra: str) -> set[str]:
 
 
 def _requirements() -> Iterator[Requirement]:
-    """Give the requirements of rs-otl and of its extras."""
+    """Return the requirements of rs-otl and of its extras."""
     return map(Requirement, metadata.requires("rs-otl") or ())
 
 

@@ -33,7 +33,7 @@ from rs_otl.errors import InputError, complain, wants_bars
 if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.geo.planning import EmbedPlan
 
-# A scene or block that stays bad: all else is done.
+# Exit code: some scenes or blocks failed, all others are done.
 _SOME_FAILED = 3
 _NAMED = 10
 
@@ -268,7 +268,7 @@ def _parts(shard: str | None) -> tuple[int, int] | None:
 
 
 def _exit_by(failed: Mapping[str, str], what: str) -> None:
-    """Name what has failed, and end with a status of its own."""
+    """Print what has failed, and exit with a special code."""
     if not failed:
         return
     for reason in list(failed.values())[:_NAMED]:

@@ -19,7 +19,7 @@ def encoders(
     ] = Path(),
     as_json: Json = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print torchgeo's as a table for a page.")
+        bool, typer.Option("--markdown", help="Print torchgeo's encoders as a table for a page.")
     ] = False,
 ) -> None:
     """List the encoders that a command can take: runs, exports, timm's, torchgeo's."""

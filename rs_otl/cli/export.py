@@ -27,7 +27,7 @@ def export(
         typer.Option(
             min=16,
             max=4096,
-            help="Side of the images that it sees. Default: its own.",
+            help="Side of the images that the encoder sees. Default: its own.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""What a command lacks: said with the command that gets it, or fetched."""
+"""Fetch what a command lacks, or name the command that fetches it."""
 
 import contextlib
 import shlex
@@ -16,20 +16,20 @@ def fetch(entry: Entry, root: Path | None) -> None:
     """Fetch a data set, and say so on stderr."""
     folder = data_root(root)
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.redirect_stdout(sys.stderr):  # where torchvision says what it fetches
+    with contextlib.redirect_stdout(sys.stderr):  # torchvision prints what it fetches
         entry.open(folder, download=True)
 
 
 def ensure_images(
     dataset: str, root: Path | None, download: bool, encoders: Sequence[str] = ()
 ) -> None:
-    """See to the images of a data set of the catalogue that are not on this disk.
+    """Make sure that the images of a data set of the catalogue are on this disk.
 
-    They are fetched with ``download``, or if the user agrees on a terminal, once all ``encoders``
-    that they are for have been loaded.
+    Missing images are fetched with ``download``, or if the user agrees on a terminal. Before that,
+    all ``encoders`` that the images are for are loaded.
 
     Raises:
-        InputError: If they are neither there nor to be fetched; it has the command that fetches.
+        InputError: If images are missing and not fetched; the error says how to get them.
     """
     entry = CATALOGUE.get(base_name(dataset))
     if entry is None or not _lacks(entry, root):
@@ -54,12 +54,12 @@ def ensure_images(
 
 
 def ensure_source(source: str, target: str, root: Path | None, download: bool) -> None:
-    """See to an encoder to transfer that is the name of a data set without a finished run.
+    """Make sure that a data set that is named as the encoder to transfer has a finished run.
 
-    With ``download`` it is pretrained.
+    With ``download`` a missing run is made.
 
     Raises:
-        InputError: If there is none; it has the commands that make and transfer it.
+        InputError: If the run is missing; the error has the commands that make and transfer it.
     """
     entry = CATALOGUE.get(base_name(source))
     if entry is None or Path(source).exists():
@@ -96,7 +96,7 @@ def ensure_source(source: str, target: str, root: Path | None, download: bool) -
 
 
 def _lacks(entry: Entry, root: Path | None) -> bool:
-    """Whether there are no images of a data set, nor an archive of them that can be unpacked."""
+    """Whether a data set has neither images nor an archive that can be unpacked."""
     if not entry.folders:  # it is drawn
         return False
     if entry.is_present(data_root(root)):

@@ -90,7 +90,7 @@ class Command(TyperCommand):
 
     def __init__(self, name: str, **settings: Any) -> None:
         lines = "\n".join(f"  {example}" for example in EXAMPLES[name])
-        # A paragraph that begins so is not wrapped.
+        # A paragraph that begins with \b is not wrapped.
         settings |= {"rich_markup_mode": None, "epilog": f"\b\nExamples:\n{lines}"}
         super().__init__(name, **settings)
 

@@ -17,7 +17,7 @@ def index(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; must be new.")],
     as_json: Json = False,
 ) -> None:
-    """Index embeddings, so that `rs-otl search` finds among millions of tiles at once."""
+    """Index embeddings, so that `rs-otl search` searches millions of tiles at once."""
     from rs_otl.geo import index as run
 
     done = run(embeddings, output, progress=sys.stderr.isatty())

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from rs_otl.datasets.remote import dataset_name
 
-# Options of a command that its --resume does not take, since the run has them: those with a value,
-# and those without.
+# Options to leave out with --resume, since the run has them: those with a value, and those without.
 _WITH_VALUE = (
     *("--recipe", "--set", "--init", "--division", "--cache"),
     *("--bands", "--scale", "--offset", "--units"),
 )
 _WITHOUT = ("--supervised", "--finetune")
-# Those without a value that may stand before the data set.
+# Options without a value that may come before the data set.
 _FLAGS = (*_WITHOUT, "--download", "--resume", "--json")
 _RESUMED = ("pretrain", "transfer", "embed")
 

@@ -62,7 +62,7 @@ def map_(
     classifier: Annotated[
         Path | None,
         typer.Option(
-            help="Instead of labels, what --save-classifier has kept.", show_default=False
+            help="File that --save-classifier wrote, instead of labels.", show_default=False
         ),
     ] = None,
     save_classifier: Annotated[
@@ -150,7 +150,7 @@ def map_(
     for path in (save_classifier, areas, tested_labels):
         if path is not None:
             typer.echo(f"written  {path}")
-    if encoder is None and len(done.maps) == 1:  # of a GeoTIFF of embeddings
+    if encoder is None and len(done.maps) == 1:  # made from embeddings
         page = output.with_suffix(".html")
         print_next("view", scenes[0], "--map", done.maps[0].path, "-o", page)
 

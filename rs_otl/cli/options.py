@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # importing it takes seconds
     from rs_otl.evaluation import EvaluationReport
     from rs_otl.runs.planning import Plan
 
-# Line width where the output is no terminal.
+# Line width if the output is not a terminal.
 _PIPE_WIDTH = 200
 
 Root = Annotated[
@@ -106,7 +106,7 @@ def overridden(
 
 
 def check_devices(devices: str) -> None:
-    """Refuse a number of devices that is none."""
+    """Refuse what is neither a number of devices nor ``auto``."""
     if devices != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", devices):
         raise InputError(f"--devices {devices}: expected a number or auto")
 
@@ -211,7 +211,7 @@ Bands = Annotated[
     str | None,
     typer.Option(
         metavar="BAND,...",
-        help="The scene's bands that are the encoder's, by number from 1 or name, in its order. "
+        help="The scene's bands for the encoder, by number from 1 or name, in the encoder's order. "
         "Default: matched by name.",
         show_default=False,
     ),
@@ -221,34 +221,37 @@ FolderBands = Annotated[
     typer.Option(
         "--bands",
         metavar="BAND,...",
-        help="Bands of a folder's images to use, by number from 1 or name, in this order; names of "
-        "all bands where files have none. Default: all.",
+        help="Bands of a folder's images to use, by number from 1 or name, in this order; where "
+        "files name no bands, names for all of them. Default: all.",
         show_default=False,
     ),
 ]
 Scale = Annotated[
     float | None,
     typer.Option(
-        help="What stored values are multiplied with. Default: what files say.", show_default=False
+        help="Factor that stored values are multiplied with. Default: what files say.",
+        show_default=False,
     ),
 ]
 Offset = Annotated[
     float | None,
-    typer.Option(help="What is then added. Default: what files say.", show_default=False),
+    typer.Option(
+        help="Number that is added after --scale. Default: what files say.", show_default=False
+    ),
 ]
 Units = Annotated[
     Quantity | None,
     typer.Option(
-        help="What the result measures: counts (stored values as they are), toa or surface (top-of-"
-        "atmosphere or surface reflectance), radiance, or db (backscatter). Default: what files "
-        "say.",
+        help="What values measure after --scale and --offset: counts (stored values as they are), "
+        "toa or surface (top-of-atmosphere or surface reflectance), radiance, or db (backscatter). "
+        "Default: what files say.",
         show_default=False,
     ),
 ]
 Nodata = Annotated[
     float | None,
     typer.Option(
-        help="Value that means there is no data where all bands have it, beside what the scene "
+        help="Value that means there is no data where all bands have it, besides what the scene "
         "says.",
         show_default=False,
     ),
@@ -279,7 +282,7 @@ Precision = Annotated[
 def given_values(
     scale: float | None, offset: float | None, units: Quantity | None
 ) -> "Values | None":
-    """Return what options say that stored values stand for; ``None`` if they say nothing."""
+    """Return what the options say about stored values; ``None`` if they say nothing."""
     given = {"scale": scale, "offset": offset, "quantity": units}
     if all(value is None for value in given.values()):
         return None
@@ -287,7 +290,7 @@ def given_values(
 
 
 def with_assets(scenes: list[str], asset: str | None) -> list[str]:
-    """Return scenes with the names of the assets to take, as what opens them reads these."""
+    """Add the names of the assets to take to each scene, as the readers of scenes expect."""
     return scenes if asset is None else [f"{scene}#asset={asset}" for scene in scenes]
 
 
@@ -297,7 +300,7 @@ def listed(names: str | None) -> list[str] | None:
 
 
 def console() -> Console:
-    """Return a console for tables on stdout, whose texts are not read as rich's markup."""
+    """Return a console for tables on stdout that does not read texts as rich's markup."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False)
 

@@ -34,7 +34,7 @@ def pretrain(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="Data set of the catalogue, a folder of images, one of GeoTIFF scenes, or a STAC "
+            help="Data set of the catalogue, a folder of images or of GeoTIFF scenes, or a STAC "
             "catalog, item collection or search, on this disk or at https://."
         ),
     ],
@@ -72,7 +72,8 @@ def pretrain(
     cache: Annotated[
         str | None,
         typer.Option(
-            help="Where decoded images are kept: auto, ram, gpu, disk or none; else as the recipe.",
+            help="Where decoded images are kept: auto, ram, gpu, disk or none. Default: as the "
+            "recipe.",
             show_default=False,
         ),
     ] = None,
@@ -131,7 +132,7 @@ def pretrain(
     if dry_run:
         print_plan(plan(chosen, root, out, accelerator), as_json)
         return
-    if download or not resume:  # whether there is a run to resume is seen to first
+    if download or not resume:  # with --resume, run() first checks that there is a run
         ensure_images(chosen.dataset, root, download)
 
     directory = run(

@@ -21,7 +21,9 @@ def reproduce(
     list_: Annotated[
         bool,
         typer.Option(
-            "--list", "--dry-run", help="Show what there is, what it needs, and about how long."
+            "--list",
+            "--dry-run",
+            help="Show what can be reproduced, what it needs, and about how long it takes.",
         ),
     ] = False,
     scale: Annotated[

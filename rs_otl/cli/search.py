@@ -52,7 +52,7 @@ def search(
     unlike: Annotated[
         list[str] | None,
         typer.Option(
-            help="What hits must not look like, as --query; may be given several times.",
+            help="What hits must not look like, given as for --query; may be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def search(
         typer.Option(
             "--datetime",
             metavar="DATE[/DATE]",
-            help="When scenes with hits were taken, such as 2024-05/2024-08 or 2024-05-01/..; for "
+            help="Only scenes taken at this time, such as 2024-05/2024-08 or 2024-05-01/..; for "
             "archives, indexes of them, and STAC items.",
             show_default=False,
         ),
@@ -96,7 +96,7 @@ def search(
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find the places of scenes that look most like some, or like images."""
+    """Find the places of scenes that look most like given places or images."""
     from rs_otl.geo import search as run
 
     hits = run(

@@ -25,7 +25,9 @@ def view(
     ] = None,
     class_map: Annotated[
         Path | None,
-        typer.Option("--map", help="The GeoTIFF that `rs-otl map` made of it.", show_default=False),
+        typer.Option(
+            "--map", help="The GeoTIFF that `rs-otl map` made of the scene.", show_default=False
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -37,15 +39,15 @@ def view(
         typer.Option(
             "--output",
             "-o",
-            help="Page to write; must be new. Default: the embeddings' name with .html; of a "
-            "scene of an archive, here.",
+            help="Page to write; must be new. Default: the embeddings' name with .html; for "
+            "a scene of an archive, in the current folder.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Write a page to look at a scene and its map, find similar places, and label by clicks.
 
-    It needs no network. The labels that it saves are those of `rs-otl map --labels`.
+    It needs no network. `rs-otl map --labels` reads the labels that it saves.
     """
     from rs_otl.geo import view as run
 

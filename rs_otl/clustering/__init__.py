@@ -1,4 +1,4 @@
-"""Outputs (N, k) → evenly filled pseudo-labels."""
+"""Turn outputs (N, k) into pseudo-labels that fill the clusters evenly."""
 
 from rs_otl.clustering.discriminativeness import Discriminativeness, discriminativeness
 from rs_otl.clustering.kmeans import cluster_directions

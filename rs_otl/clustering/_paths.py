@@ -1,10 +1,10 @@
 """Compiled shortest paths from clusters with too many rows to clusters with too few.
 
-The clusters are nodes. A row in cluster j could move to l at the cost of its slack, by how much
-``output - translation`` of l falls behind that of j. One more node, the pool, stands for the
-rows by which N exceeds what the clusters must hold: a cluster with ``spare`` set holds one of
-them. All slacks are at least 0 at any moment, so that a translation that ends with every
-cluster filled is optimal (complementary slackness).
+The clusters are nodes of a graph. A row in cluster j can move to cluster l at the cost of its
+slack: how far ``output - translation`` of l is below that of j. One more node, the pool, stands
+for the rows beyond the clusters' minimum sizes: a cluster with ``spare`` set holds one of these
+rows. All slacks stay at least 0, so the translation is optimal once every cluster is filled
+(complementary slackness).
 """
 
 import numpy as np
@@ -39,19 +39,19 @@ def even_out(
         translation: ``(k + 1,)``, the pool last.
         excess: Rows too many ``(k + 1,)``; it sums to 0.
         spare: Whether a cluster holds a row of the pool ``(k,)``.
-        pooled: Whether there is a pool, which any cluster may take a row of.
+        pooled: Whether there is a pool, from which any cluster may take one row.
         starts: Where the entries of each contested row start ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Outputs of the entries ``(E,)``.
-        chosen: Place of the entry that each row is in ``(A,)``.
-        limit: Stop when the translation has changed by more: entries left out may count.
-        share: Above 0, at most 1.
-        most: Phases after which it ends as it is.
-        closed: A difference that is none.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry ``(E,)``.
+        chosen: Position of the entry that each row is assigned to ``(A,)``.
+        limit: Stop when the translation has changed by more: entries left out could then count.
+        share: Share of the missing rows that a phase looks for, above 0, at most 1.
+        most: Stop after this many phases.
+        closed: Differences up to this count as 0.
 
     Returns:
-        Phases, and by how much the translation has changed at most. The excess is not 0 if the
-        limit was passed, phases ran out, or no path was found.
+        The number of phases, and an upper bound on the change of the translation. Some excess is
+        left if the limit was passed, phases ran out, or no path was found.
     """
     k = len(spare)
     nodes = k + 1
@@ -134,7 +134,7 @@ def even_out(
             source = node
             while via_node[source] >= 0:
                 before = via_node[source]
-                # A row may be the nearest to several clusters; it can move to one.
+                # A row may be the nearest to several clusters, but it can move to only one.
                 if used[source] or (
                     before < k and source < k and clusters[chosen[via_row[source]]] != before
                 ):
@@ -159,7 +159,7 @@ def even_out(
         for node in range(nodes):
             remaining -= min(excess[node], 0)
         if 8 * (lacking - remaining) < lacking:
-            # Many rows are alike: one path each would take too many phases.
+            # Many rows are alike: one path for each row would take too many phases.
             spread_tied(translation, excess, starts, clusters, values, chosen, closed)
     return phases, moved_by
 
@@ -174,19 +174,19 @@ def spread_tied(
     chosen: NDArray[np.int64],
     closed: float,
 ) -> None:
-    """Give rows that are tied to the cluster with the most room, changing arguments in place.
+    """Move tied rows to the clusters with the most room, changing arguments in place.
 
-    It costs one pass over the entries, where :func:`even_out` needs a path for each row: with rows
-    that are all alike, nearly every row would need one.
+    This takes one pass over the entries. :func:`even_out` needs a path for each row that moves:
+    nearly every row, if all rows are alike.
 
     Args:
         translation: ``(k + 1,)``, the pool last.
         excess: Rows too many ``(k + 1,)``.
         starts: Where the entries of each contested row start ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Outputs of the entries ``(E,)``.
-        chosen: Place of the entry that each row is in ``(A,)``.
-        closed: A difference that is none.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry ``(E,)``.
+        chosen: Position of the entry that each row is assigned to ``(A,)``.
+        closed: Differences up to this count as 0.
     """
     for row in range(len(chosen)):
         at = chosen[row]
@@ -204,11 +204,11 @@ def spread_tied(
 def rows_by_cluster(
     clusters: NDArray[np.int32], chosen: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort rows by the cluster that they are in.
+    """Sort rows by their cluster.
 
     Args:
-        clusters: Of the entries ``(E,)``.
-        chosen: Place of the entry that each row is in ``(A,)``.
+        clusters: Cluster of each entry ``(E,)``.
+        chosen: Position of the entry that each row is assigned to ``(A,)``.
         k: Number of clusters.
 
     Returns:

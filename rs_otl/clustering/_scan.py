@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 
 from rs_otl.compiling import compiled
 
-# Outputs tested at once: a maximum over so many is a handful of vector instructions.
+# Outputs tested at once: a maximum over this many takes a handful of vector instructions.
 _BLOCK = 32
-# Parts that rows are split into, so that threads that are held up do not hold up the others.
+# Rows are split into this many parts, so that a slow thread does not delay the others.
 PARTS = 32
 
-# Outputs are checked to be finite before, so that comparisons may be made in any order.
+# Outputs have been checked to be finite, so that comparisons may run in any order.
 _ORDER = {"nnan", "nsz", "reassoc"}
 
 
@@ -29,23 +29,23 @@ def scan(
     values: NDArray,
     filled: NDArray[np.int64],
 ) -> None:
-    """Find the best cluster of each row, and those within reach of it.
+    """Find the best cluster of each row, and the clusters within reach of it.
 
     Args:
         outputs: ``(n, k)`` float32 or float64, C-contiguous.
         translation: ``(k,)``.
         rounded: The translation in the outputs' precision.
-        reach: How far behind the best an output after translation may be, with a margin for
-            the rounding of outputs to their precision: what is decided here is decided in
-            float64, this precision only leaves out what is too far.
-        width: Most clusters kept of a row.
-        first: Number of the first row among those of all processes.
+        reach: How far behind the best an output may be after translation, with a margin for
+            rounding in the outputs' precision. That precision only leaves out clusters that are
+            too far behind; the arg-max is decided in float64.
+        width: Most clusters kept for a row.
+        first: Position of the first row among the rows of all processes.
         labels: Filled with the arg-max ``(n,)``.
-        sizes: Filled with the number of clusters kept of each row ``(n,)``, 0 if it is one.
+        sizes: Filled with the number of clusters kept for each row ``(n,)``, 0 instead of 1.
         clusters: Filled, part by part, with the kept clusters of the rows that have several,
             ``(n * width,)``: part p begins at its first row times ``width``.
-        values: Filled with their outputs, likewise.
-        filled: Filled with the number kept in each part ``(PARTS,)``.
+        values: Filled with the outputs of these clusters, in the same places.
+        filled: Filled with the number of clusters kept in each part ``(PARTS,)``.
     """
     n, k = outputs.shape
     blocks = k // _BLOCK
@@ -92,8 +92,8 @@ def scan(
                         if other < low:
                             low, worst = other, j
                     if value == low:
-                        # Of equal ones, each with the same chance: rows that are alike keep
-                        # different clusters, so that they can be spread over all of them.
+                        # Equal outputs have the same chance to be kept: rows that are alike keep
+                        # different clusters, so that they can be spread over all clusters.
                         equal += 1
                         j = _random(first + row, i) % (width + equal)
                         if (
@@ -129,20 +129,20 @@ def soft_counts(
     counts: NDArray[np.float64],
     slopes: NDArray[np.float64],
 ) -> None:
-    """Count rows that are shared among the clusters within reach.
+    """Count rows, each shared among the clusters within its reach.
 
-    A cluster's share of a row falls with how far it is behind the row's best, d, as
-    ``max(0, 1 - d / (8 temperature)) ** 8``: nearly ``exp(-d / temperature)``, which would be
-    softmax, but of a few multiplications.
+    A cluster's share of a row falls with its distance d behind the row's best, as
+    ``max(0, 1 - d / (8 temperature)) ** 8``. This is nearly ``exp(-d / temperature)``, the
+    softmax, but takes only a few multiplications.
 
     Args:
         starts: Where each row's entries start, ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Their outputs ``(E,)``.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry ``(E,)``.
         translation: ``(k,)``.
         temperature: Above 0, in units of the outputs.
         counts: Filled with soft counts, ``(PARTS, k)``.
-        slopes: Filled with how fast these fall as the translation rises by the temperature.
+        slopes: Filled with how much these fall as the translation rises by the temperature.
     """
     rows = len(starts) - 1
     for part in prange(PARTS):
@@ -178,7 +178,7 @@ def dense_soft_counts(
     temperature: float,
     counts: NDArray[np.float64],
 ) -> None:
-    """Count rows that are shared among all clusters, by the same shares.
+    """Count rows, each shared among all clusters by the shares of :func:`soft_counts`.
 
     Args:
         outputs: ``(M, k)``.
@@ -223,22 +223,22 @@ def contested(
 ) -> tuple[
     NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]
 ]:
-    """Keep what is within ``limit`` of each row's best, and rows where that is several.
+    """Keep the entries within ``limit`` of each row's best, for rows with several of them.
 
     Args:
         starts: Where each row's entries start, ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Their outputs ``(E,)``.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry ``(E,)``.
         translation: ``(k,)``.
-        labels: Cluster of each row ``(A,)``, brought up to date: a row stays unless another
+        labels: Cluster of each row ``(A,)``, updated in place: a row stays unless another
             cluster is better by more than ``closed``.
-        limit: How far behind the best.
-        closed: A difference that is none.
+        limit: How far behind the best an entry may be.
+        closed: Differences up to this count as 0.
 
     Returns:
         The rows kept, as positions ``(B,)``; where their entries start ``(B + 1,)``; clusters
-        and outputs of the entries ``(F,)``; and the place of the entry that each row is in
-        ``(B,)``.
+        and outputs of the entries ``(F,)``; and the position of the entry that each row is
+        assigned to ``(B,)``.
     """
     rows = len(starts) - 1
     least = np.empty(rows)

@@ -20,9 +20,9 @@ def tightest_edges(
     Args:
         translation: ``(k,)``.
         starts: Where the entries of each contested row start ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Outputs of the entries ``(E,)``.
-        chosen: Place of the entry that each row is in ``(A,)``.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry ``(E,)``.
+        chosen: Position of the entry that each row is assigned to ``(A,)``.
 
     Returns:
         Where the edges of each cluster begin ``(k + 1,)``, where they lead ``(F,)``, and their
@@ -78,7 +78,7 @@ def open_ties(
         to: Where they lead ``(F,)``.
         slacks: ``(F,)``, at least 0 but for rounding.
         gap: Gap to begin with, above 0.
-        closed: Slack that is none, the rounding of float64.
+        closed: Slack up to this, the rounding of float64, counts as 0.
         bound: Largest change of an entry of the translation.
     """
     k = len(translation)
@@ -105,7 +105,7 @@ def open_ties(
                         shift[own], before[own], via[own] = least, other, e
                         lowest = min(lowest, least)
                         again = True
-            # Whether the shifts feed on themselves.
+            # Look for a cycle among the shifts.
             seen[:] = -1
             for first in range(k):
                 node = first

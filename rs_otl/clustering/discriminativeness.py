@@ -1,4 +1,4 @@
-"""How many pairs of rows labels tell apart."""
+"""Count the pairs of rows that labels tell apart."""
 
 from dataclasses import dataclass
 

@@ -13,20 +13,20 @@ from rs_otl.clustering._scan import PARTS, scan
 
 # Outputs read at once: 2 MiB of float32.
 _CHUNK = 1 << 19
-# Beyond these, differences of float32 could overflow or vanish: float64 then.
+# Beyond these magnitudes float32 differences could overflow or vanish: float64 is used there.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Arg-max of every row after translation, and what comes near it.
+    """The arg-max of every row after translation, and the clusters that come near it.
 
     Attributes:
         labels: Arg-max, in float64, of each row ``(N,)`` int32.
         rows: Rows that have several clusters within reach ``(A,)``.
-        starts: Where the entries of each of these start ``(A + 1,)``.
-        clusters: ``(E,)``.
-        values: Outputs, untranslated ``(E,)``.
+        starts: Where the entries of each of these rows start ``(A + 1,)``.
+        clusters: Cluster of each entry ``(E,)``.
+        values: Output of each entry, untranslated ``(E,)``.
     """
 
     labels: NDArray[np.int32]
@@ -51,11 +51,11 @@ def near_entries(
         outputs: ``(N, k)`` floating point; halves are widened a chunk at a time.
         translation: ``(k,)``.
         reach: How far behind the best an entry may be after translation.
-        width: Most entries kept of a row, the best of those within reach; of equal ones the
-            compiled pass keeps different ones for different rows.
+        width: Most entries kept for a row: the best within reach. Of equal entries the compiled
+            pass keeps different ones for different rows.
         magnitude: Largest absolute output.
         compiled: Whether to use the compiled pass; by default for outputs in main memory.
-        first: Number of the first row among those of all processes.
+        first: Position of the first row among the rows of all processes.
     """
     k = outputs.shape[1]
     largest = magnitude + float(np.abs(translation).max())
@@ -134,7 +134,7 @@ def _plain(
     width: int,
     first: int,
 ) -> _Part:
-    """Do the same with torch alone, on any device; tests compare the two."""
+    """Do the same as :func:`_compiled` with torch alone, on any device; tests compare the two."""
     device = chunk.device
     shift = torch.from_numpy(rounded).to(device)
     behind, clusters = (chunk - shift).topk(width, dim=1)

@@ -6,19 +6,19 @@ from torch import Tensor
 
 from rs_otl.errors import InputError
 
-# Lloyd's iterations move little after so many, and the centres are trained on anyway.
+# Lloyd's iterations move little after this many, and training changes the centres anyway.
 _ITERATIONS = 20
 
 
 def cluster_directions(directions: Tensor, clusters: int, seed: int = 0) -> Tensor:
     """Find k directions among N by spherical k-means.
 
-    With as many clusters as rows, every row is its own.
+    With as many clusters as rows, every row is its own cluster.
 
     Args:
         directions: Rows of length 1, ``(N, D)`` float32.
         clusters: Number k of clusters, 2 to N.
-        seed: Of the rows that it begins with.
+        seed: Seed of the choice of the first directions.
 
     Returns:
         Directions of length 1, ``(k, D)`` float32. A cluster that lost all its rows keeps the

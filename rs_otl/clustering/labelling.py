@@ -16,9 +16,9 @@ class Labelling:
         translation: ``(k,)``, such that the labels are ``(outputs - translation).argmax(1)``, but
             for ``ties``; ``None`` where labels have no such form.
         iterations: Iterations that it took.
-        ties: Rows whose label is as good as the arg-max, but another one.
-        stds: Standard deviation of the cluster sizes after each iteration, the first before
-            any ``(iterations + 1,)``; empty where none are made on the way.
+        ties: Rows whose label is as good as the arg-max, but differs from it.
+        stds: Standard deviation of the cluster sizes before the first iteration and after each,
+            ``(iterations + 1,)``; empty for methods that do not compute it.
     """
 
     labels: Tensor

@@ -19,23 +19,23 @@ from rs_otl.clustering.targets import whole_sizes
 from rs_otl.clustering.translation import solve
 from rs_otl.errors import InputError
 
-# Devices that have no float64, which the labels are exact in: labels are made on the CPU there.
+# Devices without float64, which exact labels need: their labels are made on the CPU.
 _WITHOUT_FLOAT64 = ("mps",)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Outputs to be labelled, checked.
+    """Outputs to label, already checked.
 
     Attributes:
         outputs: Finite ``(n, k)`` floating point: the rows of this process.
         targets: Rows wanted in each cluster ``(k,)`` float64, on the outputs' device, summing to
             the rows of all processes: N / k in each, or whole numbers.
-        low: Least output of all processes.
-        high: Greatest.
+        low: Smallest output of all processes.
+        high: Largest output of all processes.
         rows: The rows of all processes.
         decay: See :func:`balanced_labels`.
-        sharpness: Likewise.
+        sharpness: See :func:`balanced_labels`.
     """
 
     outputs: Tensor
@@ -63,19 +63,19 @@ class BalancedLabels:
         labels: Cluster of each row of this process, ``(n,)`` int64, on the outputs' device.
         translation: The shift T of equation 10, ``(k,)``, on the outputs' device, or on the CPU
             for an Apple GPU, which has no float64: the labels are
-            ``(outputs - translation).argmax(1)``, except for ``ties``. In float64 by
-            ``"translation"`` and ``"sinkhorn"``, in the outputs' precision, at least float32, by
-            ``"translation-paper"``; ``None`` where labels have no such form.
+            ``(outputs - translation).argmax(1)``, except for ``ties``. It is float64 for
+            ``"translation"`` and ``"sinkhorn"``; in the outputs' precision, at least float32, for
+            ``"translation-paper"``; ``None`` for methods without a translation.
         counts: Rows in each cluster, of all processes, ``(k,)`` int64, on the outputs' device.
         std: Standard deviation of ``counts`` about their targets, in rows.
         initial_std: The same before any translation.
         initial_empty: Clusters without a row before any translation.
         ties: Rows, of all processes, that no shift decides: their label is as good as the arg-max
             after translation, up to rounding, and was chosen so that the clusters are even. 0 for
-            outputs in general position, and by the methods other than ``"translation"``.
-        iterations: Phases of shortest paths, translations tried, or scalings.
-        stds: Standard deviation before and after each iteration of ``"translation-paper"``;
-            empty for the other methods.
+            outputs in general position, and for the methods other than ``"translation"``.
+        iterations: Phases of shortest paths, translations tried, or scalings, by method.
+        stds: Standard deviation before the first iteration of ``"translation-paper"`` and after
+            each; empty for the other methods.
     """
 
     labels: Tensor
@@ -109,22 +109,22 @@ def balanced_labels(
             whole numbers by largest remainder. ``None`` means N / k in each.
         method: One of :data:`METHODS`:
 
-            - ``"translation"``: exactly even, every cluster at floor or ceil of N / k, and of all
-              such labels those with the greatest sum of chosen outputs, also in half precision
-              and with rows that are alike.
+            - ``"translation"``: exactly even, floor or ceil of N / k rows in every cluster. Of all
+              even labels it finds the ones with the greatest sum of chosen outputs, also in half
+              precision and with rows that are alike.
             - ``"translation-paper"``: the paper's Algorithm 1 in its authors' working form.
-            - ``"sinkhorn"``: Sinkhorn-Knopp, SeLa's; not quite even.
-            - ``"kmeans"``: spherical k-means of the centred rows, as DeepCluster does; not even.
-              Without targets, and in one process.
-            - ``"instance"``: every row its own cluster, with k = N.
+            - ``"sinkhorn"``: Sinkhorn-Knopp, as in SeLa; not quite even.
+            - ``"kmeans"``: spherical k-means of the centred rows, as in DeepCluster; not even.
+              It takes no targets, and works in one process only.
+            - ``"instance"``: every row is its own cluster, with k = N.
         decay: The rate beta by which the paper's step shrinks when it has overshot, above 1.
         sharpness: SeLa's lambda, above 0.
-        group: Processes of torch.distributed that hold the rows, each a part (of any size), in
-            the order of their ranks; every one must call, and gets the labels of its rows,
-            those that one process with all rows would get. ``None`` for this process alone.
+        group: The processes of torch.distributed that hold the rows, each a part of any size, in
+            the order of their ranks. Every process must call, and gets the labels of its rows:
+            the same as if one process had all rows. ``None`` for this process alone.
 
     Returns:
-        The labels with the translation that makes them and the counts that they give.
+        The labels, the translation that makes them, and the resulting counts.
 
     Raises:
         InputError: If a shape, dtype or value is not as above, or an output is not finite.
@@ -199,7 +199,7 @@ METHODS: dict[str, Callable[[Problem], Labelling]] = {
     "instance": _instance,
 }
 
-# Those whose clusters have the sizes that they come to have.
+# Methods that cannot aim at given cluster sizes.
 UNTARGETED = ("kmeans", "instance")
 
 
@@ -245,7 +245,7 @@ def _checked(
 
 
 def _range(outputs: Tensor, rows: Rows) -> tuple[float, float]:
-    """Return the least and the greatest output of all processes; NaN if there is one."""
+    """Return the smallest and largest output of all processes; NaN if any output is NaN."""
     if len(outputs):
         low, high = (float(bound) for bound in torch.aminmax(outputs))
     else:

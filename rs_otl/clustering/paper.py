@@ -7,8 +7,8 @@ from torch import Tensor
 from rs_otl.clustering.labelling import Labelling
 from rs_otl.clustering.processes import Rows
 
-# The paper's bound alpha_0 on the step (section 4), and the authors' patience with a std
-# that no longer moves.
+# The paper's bound alpha_0 on the step (section 4), and the number of iterations with an
+# unchanged std after which the authors stop.
 SMALLEST_STEP = 1e-15
 PATIENCE = 10
 
@@ -38,14 +38,14 @@ def translate_by_steps(
     Args:
         outputs: ``(n, k)`` floating point, finite: the rows of this process.
         targets: ``(k,)`` float64 on the same device, summing to the rows of all processes.
-        low: Least output of all processes.
-        high: Greatest.
-        decay: The rate beta, above 1; divides the step after one that overshot.
+        low: Smallest output of all processes.
+        high: Largest output of all processes.
+        decay: The rate beta, above 1, by which the step is divided after it overshot.
         rows: The rows of all processes.
 
     Returns:
-        The best translation on the way, in the outputs' precision, but at least float32, since
-        half precision would lose small shifts; and its labels.
+        The best translation found, in the outputs' precision, but at least float32, since half
+        precision would lose small shifts; and its labels.
     """
     dtype = torch.promote_types(outputs.dtype, torch.float32)
     translation = torch.zeros_like(targets)
@@ -87,7 +87,7 @@ def _std(indicator: Tensor) -> float:
 
 
 def _largest_std(targets: Tensor) -> float:
-    """Standard deviation when every row falls into the cluster that wants the fewest."""
+    """Return the standard deviation when every row is in the cluster with the smallest target."""
     worst = -targets
     worst[targets.argmin()] += targets.sum()
     return _std(worst)

@@ -17,7 +17,7 @@ class Rows:
     Args:
         number: Rows of this process, 0 or more.
         group: Processes of torch.distributed; ``None`` for this one.
-        device: Where their backend communicates.
+        device: Device to communicate on, if the backend is NCCL.
     """
 
     def __init__(self, number: int, group: Group, device: torch.device) -> None:
@@ -45,7 +45,7 @@ class Rows:
         return self.summed(torch.from_numpy(array)).numpy()
 
     def any(self, truth: bool) -> bool:
-        """Return whether it is true in any process."""
+        """Return whether ``truth`` holds in any process."""
         return bool(self.highest(torch.tensor(int(truth))))
 
     def _reduced(self, numbers: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:

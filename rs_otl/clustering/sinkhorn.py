@@ -8,12 +8,13 @@ from torch import Tensor
 from rs_otl.clustering.labelling import Labelling
 from rs_otl.clustering.processes import Rows
 
-# SeLa's: the plan is good enough when the scales of the clusters change by less in sum.
+# As in SeLa: the plan is good enough once the clusters' scales change by no more in sum.
 _TOLERANCE = 0.1
 _MOST_ITERATIONS = 1000
-# Sharpness to begin with, by the spread of the outputs, and iterations until it is doubled.
+# The sharpness begins at _FIRST divided by the spread of the outputs. It doubles once the plan is
+# good enough, and at the latest every _PATIENCE iterations.
 _FIRST, _PATIENCE = 10.0, 20
-# Share of its due that a cluster gets at least: one that gets nothing comes nearer in steps.
+# Smallest share of its goal that a step assumes of a cluster: an empty cluster needs several steps.
 _LEAST = 1e-12
 _BLOCK_NUMBERS = 1 << 20
 
@@ -25,14 +26,14 @@ def sinkhorn_labels(
 
     (Asano et al., Self-labelling via simultaneous clustering and representation learning, ICLR
     2020.) The scales are kept as logarithms, so that no sharpness over- or underflows. The
-    arg-max of the plan is that of ``outputs - t``, t being the negative logarithm of a cluster's
-    scale divided by the sharpness: a translation too, but of a blurred problem, so that clusters
-    are even for the plan and not for its arg-max.
+    arg-max of the plan is that of ``outputs - t``, where t is the negative logarithm of a
+    cluster's scale divided by the sharpness. This is a translation too, but of a blurred problem:
+    the plan fills the clusters evenly, its arg-max does not.
 
     Args:
         outputs: ``(n, k)`` floating point, finite: the rows of this process.
         targets: Rows wanted in each cluster ``(k,)`` float64, on the same device.
-        spread: Greatest output less the least.
+        spread: Largest output minus the smallest.
         sharpness: SeLa's lambda, above 0.
         rows: The rows of all processes.
 
@@ -42,10 +43,10 @@ def sinkhorn_labels(
     number, clusters = outputs.shape
     dtype = torch.promote_types(outputs.dtype, torch.float32)
     block = max(1, _BLOCK_NUMBERS // clusters)
-    # A cluster that wants no row would need a scale of 0: one that a row in a thousand misses.
+    # A target of 0 would need a scale of 0: every cluster wants at least a thousandth of a row.
     goal = targets.clamp_min(1e-3)
     translation = torch.zeros_like(targets)
-    # Sharpened by and by: where a plan is sharp from the start, its scales hardly move.
+    # Raise the sharpness step by step: if the plan is sharp from the start, its scales hardly move.
     current = min(sharpness, _FIRST / spread) if spread else sharpness
     iterations, change = 0, math.inf
     while iterations < _MOST_ITERATIONS:
@@ -55,7 +56,7 @@ def sinkhorn_labels(
             current = min(sharpness, 2 * current)
         sums = torch.zeros_like(targets)
         for chunk in outputs.split(block):
-            # Against the row's best, where float32 is exact enough whatever the sharpness.
+            # Relative to the row's best, float32 is exact enough at any sharpness.
             plan = chunk.to(dtype) - translation.to(dtype)
             plan -= plan.amax(1, keepdim=True)
             plan.mul_(current).exp_()

@@ -1,4 +1,4 @@
-"""How many rows each cluster shall have."""
+"""How many rows each cluster should have."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def target_sizes(text: str, rows: int, clusters: int) -> Tensor | None:
         clusters: Number of clusters k.
 
     Returns:
-        ``None`` for even ones, else whole sizes that sum to N, ``(k,)`` int64.
+        ``None`` for even sizes, else whole sizes that sum to N, ``(k,)`` int64.
 
     Raises:
         InputError: If the text is none of these.
@@ -48,8 +48,8 @@ def power_law(rows: int, clusters: int, exponent: float, first: int = 1) -> Tens
         rows: Number of rows N.
         clusters: Number of clusters k.
         exponent: x of the equation, at least 0; 0 is even. The paper has 0, 2, 4, 6, 8 and 10.
-        first: The first i: 1 as in the equation, or 0 as in the authors' code, of which table 4
-            gives the standard deviations. (Its fifth for CIFAR-10, 654.3 again, should be 762.6.)
+        first: The first i: 1 as in the equation, or 0 as in the authors' code. Table 4 gives the
+            standard deviations for 0. (Its fifth for CIFAR-10 repeats 654.3; it should be 762.6.)
 
     Returns:
         Whole sizes that sum to N, ascending, ``(k,)`` int64.
@@ -59,7 +59,7 @@ def power_law(rows: int, clusters: int, exponent: float, first: int = 1) -> Tens
     """
     if exponent < 0:
         raise InputError(f"exponent = {exponent}: expected at least 0")
-    # Of i / k, which has the same ratios and does not overflow.
+    # Powers of i / k have the same ratios as powers of i, and do not overflow.
     places = torch.arange(first, clusters + first, dtype=torch.float64)
     weights = (places / clusters) ** exponent
     return whole_sizes(rows * weights / weights.sum())
@@ -72,8 +72,8 @@ def whole_sizes(sizes: Tensor) -> Tensor:
         sizes: ``(k,)``, at least 0, summing to a whole number but for rounding.
 
     Returns:
-        Each rounded down or up ``(k,)`` int64; up where the remainder is largest, the later of
-        equal ones first, so that ascending sizes stay so.
+        The sizes, each rounded down or up, ``(k,)`` int64. The ones with the largest remainders
+        are rounded up, the later of equal ones first, so that ascending sizes stay ascending.
     """
     exact = sizes.double()
     whole = (exact + 1e-9).floor()

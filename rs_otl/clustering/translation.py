@@ -16,13 +16,13 @@ Five steps, each on less of the matrix than the one before:
 1. A sample of rows, shared softly among all clusters, gives a first t (Sinkhorn's steps).
 2. One pass over the matrix keeps, for each row, the few clusters near its best: its entries.
 3. More soft steps on the entries alone bring the sizes to within a percent; first on an eighth
-   of the rows, so that the pass over all begins near the end.
+   of the rows, so that the pass over all rows begins near the solution.
 4. Shortest paths from clusters with too many rows to those with too few finish exactly.
-5. Rows moved last stand on ties; t is changed within the range that leaves all labels optimal
-   until each is decided clearly, where that is possible.
+5. The rows moved last are on ties. t is changed, within the range that keeps all labels optimal,
+   until every row has a clear best cluster, where that is possible.
 
-A last pass checks complementary slackness over the whole matrix; if a row has a better cluster
-that was not among its entries, it begins again at 2, from a t that is nearly right.
+A last pass checks complementary slackness over the whole matrix. If a row has a better cluster
+that was not among its entries, the steps from 2 on are repeated, from a t that is nearly right.
 """
 
 import math
@@ -41,27 +41,27 @@ from rs_otl.clustering._ties import open_ties, tightest_edges
 from rs_otl.clustering.entries import Entries, near_entries
 from rs_otl.clustering.processes import Rows
 
-# Matrices of so few numbers, and so few rows, are solved whole: each row too many takes a path.
+# Matrices of at most this many numbers, and rows, are solved whole: each row too many takes a path.
 _SMALL, _FEW = 1 << 16, 1 << 10
-# Entries kept of a row at most, and how many clusters shall be near its best on average.
+# Most entries kept for a row, and how many clusters should be near its best on average.
 _WIDTH, _NEAR = 12, 5
-# The entries of every so many rows are brought near even before those of all.
+# The first soft steps on entries use one row in this many.
 _PART = 8
 # Temperatures of the sample's steps, in standard deviations of the outputs.
 _FALLING = (1.0, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12, 0.06)
-# Steps on the entries, and their temperature in reaches.
+# Soft steps on the entries, and their temperature as a share of the reach.
 _STEPS, _TEMPERATURE = 12, 0.05
-# What of the reach is looked at first for paths: most rows are decided by far more.
+# Share of the reach in which paths are looked for first: the best of most rows is far more ahead.
 _NARROW = 0.15
-# What of the reach the passes that check look at.
+# Share of the reach that the checking passes use.
 _CHECKED = 0.3
-# Share of what clusters lack that a phase of shortest paths goes out for.
+# Share of the missing rows that a phase of shortest paths looks for.
 _SHARE = 0.5
-# Passes over the matrix after which it ends with the best labels so far.
+# After this many passes over the matrix, the best labels so far are returned.
 _MOST_PASSES = 20
-# Slack that is none, and what rounding adds to it in all steps together, in magnitudes.
+# Slack that counts as 0, and what rounding adds to it in all steps, as shares of the magnitude.
 _CLOSED, _ROUNDING = 1e-13, 1e-12
-# Phases of shortest paths at a time, or one a cluster: rows without ties need far fewer.
+# Most phases of shortest paths at a time, or k if that is more: rows without ties need far fewer.
 _MOST_PHASES = 200
 
 
@@ -72,8 +72,8 @@ class Solution:
     Attributes:
         translation: ``(k,)`` float64.
         labels: Cluster of each row of this process ``(n,)`` int32.
-        ties: Rows of all processes that the assignment decides: they are as good, up to rounding,
-            in the cluster that is the arg-max after translation.
+        ties: Rows of all processes that the assignment decides: up to rounding, the arg-max after
+            translation is as good a cluster for them.
         phases: Phases of shortest paths.
         passes: Passes over the matrix.
     """
@@ -91,16 +91,16 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
     Args:
         outputs: Finite, ``(n, k)`` floating point: the rows of this process.
         targets: Rows wanted in each cluster ``(k,)``, summing to the N rows of all processes:
-            whole numbers, or N / k in each, which becomes floor or ceil of it.
+            whole numbers, or N / k in each, which is rounded down or up.
         magnitude: Largest absolute output of all processes.
         rows: The rows of all processes.
 
     Returns:
         The assignment, and the translation at which every row is in its best cluster.
     """
-    # As many threads as torch may use. Numba's first call sets OpenMP's threads for the whole
-    # process, including torch's: set back, since their number decides the last bits of sums,
-    # and a resumed run would differ from an uninterrupted one.
+    # Use as many threads as torch may. Numba's first call sets OpenMP's number of threads for the
+    # whole process, including torch's. It is set back, because it decides the last bits of sums:
+    # a resumed run would otherwise differ from an uninterrupted one.
     threads = torch.get_num_threads()
     most_threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     set_num_threads(min(threads, most_threads))
@@ -150,14 +150,14 @@ def solve(outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows:
         assigned = finish.labels()
         phases += finish.phases
         if even and passes == 1:
-            # From now on only what stands near a tie can have been missed.
+            # From now on, only entries near a tie can have been missed.
             reach *= _CHECKED
         elif not even or passes % 4 == 0:
             reach, width = 2 * reach, min(k, 2 * width)
 
 
 def _evened(solution: Solution, targets: NDArray[np.float64], rows: Rows) -> Solution:
-    """Make the clusters even whatever the sum: for outputs that the steps did not get even.
+    """Make the clusters even at any cost in the sum, for outputs that the steps did not get even.
 
     The last rows of clusters with too many, in the order of all processes, go to the clusters with
     too few.
@@ -167,7 +167,7 @@ def _evened(solution: Solution, targets: NDArray[np.float64], rows: Rows) -> Sol
     counts = _counts(labels, k)
     total = rows.total_of(counts)
     sizes = np.floor(targets + 1e-9).astype(np.int64)
-    # The rows left over stay where they are, as far as they can.
+    # The clusters with the most rows too many may keep one more, so that few rows move.
     spare = np.argsort(-(total - sizes), kind="stable")[: rows.total - int(sizes.sum())]
     sizes[spare] += 1
     per_process = rows.gathered(counts).reshape(-1, k)
@@ -205,10 +205,10 @@ def _behind(
 def _sampled(
     outputs: Tensor, targets: NDArray[np.float64], magnitude: float, rows: Rows
 ) -> tuple[NDArray[np.float64], float]:
-    """Return a first translation from a sample of rows, and how far other clusters are near."""
+    """Return a first translation and a first reach, both from a sample of rows."""
     k = len(targets)
     size = max(min(max(2 * k, 1024), rows.total // 16), min(64, rows.total))
-    # Evenly spaced, but not in step with a period of the data's.
+    # Evenly spaced with random offsets, so as not to follow a period in the data.
     spaced = (np.arange(size) + np.random.default_rng(0).random(size)) * rows.total / size
     places = spaced.astype(np.int64) - rows.own.start
     places = places[(places >= 0) & (places < len(outputs))]
@@ -218,7 +218,7 @@ def _sampled(
     lowest = -rows.highest(torch.cat([-sample.double(), none]).amax(0))
     if torch.equal(highest, lowest):  # all rows are alike: exactly tied after this shift
         return highest.numpy().copy(), 0.0
-    # Of magnitude 1, whatever the outputs' is, float32 is enough for a first guess.
+    # Scaled to magnitude 1, float32 is enough for a first guess.
     wide = torch.promote_types(sample.dtype, torch.float32)
     sample = sample.to(wide).div_(magnitude or 1.0).float()
     mean = rows.summed(sample.sum(0, dtype=torch.float64)) / size
@@ -253,7 +253,7 @@ def _soften(
     counts, slopes = np.empty((PARTS, k)), np.empty((PARTS, k))
     single = _counts(entries.labels, k) - _counts(entries.labels[entries.rows], k)
     temperature = _TEMPERATURE * reach
-    # Further away other rows would count than those whose entries are known.
+    # Further away, rows whose entries are not known would count.
     low, high = translation - reach, translation + reach
     for _ in range(_STEPS):
         soft_counts(
@@ -275,8 +275,8 @@ def _counts(labels: NDArray[np.int32], k: int) -> NDArray[np.int64]:
 class _Finish:
     """Evens the clusters out on entries, and opens the ties that this leaves.
 
-    Every process has the entries near the best of its rows; the few that are contested are
-    gathered from all, so that every process finds the same paths.
+    Every process has the entries of its own rows. The few contested rows are gathered from all
+    processes, so that every process finds the same paths.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class _Finish:
         self.phases = 0
 
     def _contest(self, limit: float) -> None:
-        """Look at the rows whose best is less than ``limit`` ahead, of all processes."""
+        """Gather the rows of all processes whose best is less than ``limit`` ahead."""
         e = self.entries
         self.limit = limit
         self.places, starts, clusters, values, chosen = contested(
@@ -323,7 +323,7 @@ class _Finish:
 
         Returns:
             Whether all clusters are even. If not, the translation has moved as far as the
-            entries are known, or they hold no further path.
+            entries are known, the entries hold no further path, or phases ran out.
         """
         k = len(self.targets)
         base = np.floor(self.targets + 1e-9).astype(np.int64)
@@ -364,7 +364,7 @@ class _Finish:
                 return False
 
     def open_ties(self, magnitude: float) -> None:
-        """Change the translation so that every row has a clear best, where one can have it."""
+        """Change the translation so that every row has a clear best, where that is possible."""
         limit = self.limit
         self._contest(limit)
         edges, to, slacks = tightest_edges(

@@ -1,4 +1,4 @@
-"""Data sets: torchgeo's kind of classes, a cache over any of them, divisions, batches.
+"""Data sets: classes like torchgeo's, a cache for any of them, divisions and batches.
 
 Names are imported when first used, so that the catalogue can be listed without torch.
 """

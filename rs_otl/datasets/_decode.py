@@ -1,4 +1,4 @@
-"""From an image file to an array, and from an array to the square that is cached."""
+"""Decode image files to arrays, and resize arrays to the squares that are cached."""
 
 import contextlib
 import hashlib
@@ -35,8 +35,8 @@ from rs_otl.spec import RGB, Quantity, Values
 # memory.
 LARGEST = 256 * 2**20
 
-# Larger images (in pixels) are refused from their header: reading one, even at a coarser step,
-# takes all of it. So are JPEG files that claim more pixels than their bytes can say.
+# Larger images (in pixels) are refused by their header: even a coarser step reads all of the file.
+# JPEG files that claim more pixels than their bytes can hold are refused too.
 MOST_PIXELS = 2**29
 _JPEG_PIXELS_PER_BYTE = 1024
 _PILLOW_READS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -50,13 +50,13 @@ FAILURES = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before the pixels are decoded.
+    """What a file says about its image before the pixels are decoded.
 
     Attributes:
-        descriptions: What the file calls each band; ``None`` where it does not.
+        descriptions: Name of each band in the file; ``None`` for a band without a name.
         colours: Colour interpretation of each band as rasterio names it.
-        dtype: Of the pixels.
-        quantity: What they measure; ``None`` where nothing says it.
+        dtype: Type of the pixel values.
+        quantity: What the values measure; ``None`` if unknown.
     """
 
     descriptions: tuple[str | None, ...]
@@ -90,7 +90,7 @@ class Header:
 
 @contextmanager
 def quiet_reading() -> Iterator[None]:
-    """Silence warnings that point at no defect; enter it once, around all decoding threads.
+    """Silence warnings that point at no defect; use it once, around all decoding threads.
 
     ``warnings.catch_warnings`` is not thread-safe.
     """
@@ -103,14 +103,14 @@ def quiet_reading() -> Iterator[None]:
 
 
 def read_header(path: Path, values: Values | None = None) -> Header:
-    """Read what a file says of its image.
+    """Read the header of an image file.
 
     Args:
         path: The file.
         values: What stored values stand for, where the user knows better.
 
     Raises:
-        UnreadableError: The file is empty, missing or no image.
+        UnreadableError: The file is empty, missing or not an image.
     """
     with _name_failures(path), _open(path, values) as source:
         if isinstance(source, Image.Image):
@@ -126,13 +126,14 @@ def read_header(path: Path, values: Values | None = None) -> Header:
 def decode(path: Path, keep_alpha: bool = False, values: Values | None = None) -> NDArray[Any]:
     """Decode an image file.
 
-    simplejpeg reads JPEG (Pillow's pixels in half its time); Pillow reads the JPEG that simplejpeg
-    does not, and 8-bit PNG, WebP and BMP; rasterio reads the rest. Alpha is dropped, palettes
-    are resolved, scale and offset of the file applied, and in images of more than 8 bits nodata
-    values become 0. An image of more than ``LARGEST`` bytes is read at a coarser step.
+    simplejpeg reads JPEG (the same pixels as Pillow in half the time). Pillow reads JPEG files
+    that simplejpeg does not read, and 8-bit PNG, WebP and BMP. rasterio reads the rest. Alpha is
+    dropped, palettes become colours, the file's scale and offset are applied, and in images of
+    more than 8 bits nodata values become 0. An image of more than ``LARGEST`` bytes is read at a
+    coarser step.
 
     Args:
-        path: The file. Its format is taken from its first bytes, whatever its name ends in.
+        path: The file. Its first bytes decide the format, not its suffix.
         keep_alpha: Whether to keep the alpha band of TIFFs.
         values: What stored values stand for, where the user knows better.
 
@@ -140,7 +141,7 @@ def decode(path: Path, keep_alpha: bool = False, values: Values | None = None) -
         (C, H, W), uint8, uint16 or float32, raw values.
 
     Raises:
-        UnreadableError: The file is empty, truncated, missing, too large or no image.
+        UnreadableError: The file is empty, truncated, missing, too large or not an image.
     """
     jpeg = _decode_jpeg(path) if values is None else None
     if jpeg is not None:
@@ -153,7 +154,7 @@ def decode(path: Path, keep_alpha: bool = False, values: Values | None = None) -
 
 
 def load(path: str | Path, keep_alpha: bool = False, values: Values | None = None) -> NDArray[Any]:
-    """Load an image file as torchgeo's data sets want it: see :func:`decode`.
+    """Load an image file in the shape that torchgeo's data sets expect; see :func:`decode`.
 
     Returns:
         (H, W, C), uint8, uint16 or float32, raw values.
@@ -162,7 +163,7 @@ def load(path: str | Path, keep_alpha: bool = False, values: Values | None = Non
 
 
 def _decode_jpeg(path: Path) -> NDArray[Any] | None:
-    """Decode a grey or YCbCr JPEG file; ``None`` for any other."""
+    """Decode a grey or YCbCr JPEG file; ``None`` for any other file."""
     try:
         with path.open("rb") as file:
             if file.read(3) != b"\xff\xd8\xff":
@@ -174,7 +175,7 @@ def _decode_jpeg(path: Path) -> NDArray[Any] | None:
             return None
         pixels = simplejpeg.decode_jpeg(data, "Gray" if colours == "Gray" else "RGB")
     except (OSError, ValueError):
-        return None  # Pillow may read it, or says what is wrong
+        return None  # Pillow may read it, or say what is wrong
     return np.asarray(pixels.transpose(2, 0, 1))
 
 
@@ -186,12 +187,12 @@ def pixel_hash(pixels: NDArray[Any]) -> int:
 
 
 def match_bands(pixels: NDArray[Any], count: int, path: str | Path) -> NDArray[Any]:
-    """Repeat an 8-bit grey image where images have three bands.
+    """Repeat the band of an 8-bit grey image if the data set has three bands.
 
     Args:
         pixels: (C, H, W).
-        count: Number of bands that images have.
-        path: Of the image, for the error.
+        count: Number of bands of the data set.
+        path: Path of the image, for the error.
 
     Returns:
         (count, H, W).
@@ -211,16 +212,15 @@ def match_bands(pixels: NDArray[Any], count: int, path: str | Path) -> NDArray[A
 def to_square(
     pixels: NDArray[Any], size: int, is_16bit: bool, scale: float, offset: float = 0
 ) -> NDArray[Any]:
-    """Resize to a square and scale to full range, as the cache holds it.
+    """Resize an image to a square and scale it to full range, as in the cache.
 
     Args:
         pixels: (C, H, W), raw values as from :func:`decode`.
         size: Side of the square in pixels.
         is_16bit: Whether to store 16 bits instead of 8.
-        scale: How much above ``offset`` the raw value of an image of more than 8 bits lies that
-            becomes full range; values above it or below ``offset`` are clipped. 8-bit values have
-            their full range at 255.
-        offset: Raw value of such an image that becomes 0.
+        scale: In images of more than 8 bits ``offset + scale`` becomes full range; values above it
+            or below ``offset`` are clipped. In 8-bit images 255 becomes full range.
+        offset: Raw value that becomes 0 in images of more than 8 bits.
 
     Returns:
         (C, size, size), uint8 or, if ``is_16bit``, uint16; 0 to the type's maximum.
@@ -250,7 +250,7 @@ def _resize(pixels: NDArray[Any], size: int) -> NDArray[Any]:
 
 @contextmanager
 def _name_failures(path: Path) -> Iterator[None]:
-    """Turn every way in which decoding fails into :class:`UnreadableError`."""
+    """Turn all known errors of decoding into :class:`UnreadableError`."""
     try:
         yield
     except UnreadableError:
@@ -262,7 +262,7 @@ def _name_failures(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, values: Values | None) -> Image.Image | rasterio.DatasetReader:
-    """Open a file with Pillow if it reads all bits of it, else with rasterio."""
+    """Open a file with Pillow if Pillow reads all its bits, else with rasterio."""
     (driver, *_), start = drivers_of(path)
     sixteen_bit_png = driver == "PNG" and start[24:25] == b"\x10"
     if driver in _PILLOW_READS and not sixteen_bit_png and values is None:
@@ -288,7 +288,7 @@ def _eight_bit_mode(image: Image.Image) -> str:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey or RGB without alpha."""
+    """Convert an image to grey or RGB without alpha."""
     if image.mode in ("P", "PA"):
         # Pillow warns when a palette with transparent entries goes to RGB directly.
         image = image.convert("RGBA")

@@ -20,16 +20,16 @@ def allocate(
 
     Args:
         cache: ``ram``, ``disk``, ``auto`` or ``none``; see :class:`rs_otl.datasets.CachedDataset`.
-        shape: Of the array.
-        dtype: Of the array.
-        budget: Memory in bytes that it may take.
+        shape: Shape of the array.
+        dtype: Type of its values.
+        budget: Bytes of memory that the array may take.
         folder: Where a file is made; it has no name, and disappears with the process.
 
     Returns:
-        The array, or ``None`` if images are not to be kept.
+        The array, or ``None`` if images are not kept.
 
     Raises:
-        InputError: The disk that was asked for has no room, or ``cache`` is another word.
+        InputError: The disk that was asked for has no room, or ``cache`` has another value.
     """
     if cache not in ("ram", "disk", "auto", "none"):
         raise InputError(f"cache = {cache!r}: expected auto, ram, disk or none")

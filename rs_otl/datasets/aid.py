@@ -7,12 +7,12 @@ class AID(CatalogueDataset):
     """AID: 10,000 aerial scenes of 30 classes, 220 to 420 in each, from Google Earth.
 
     Files are ``AID/<Class>/<class>_N.jpg``, N from 1, unpadded. A sample is
-    ``{"image": float32 (3, 600, 600) in 0..255, "label": int64 scalar}``; copies that others have
-    scaled down keep their size.
+    ``{"image": float32 (3, 600, 600) in 0..255, "label": int64 scalar}``; scaled-down copies keep
+    their size.
     """
 
     entry_name = "aid"
-    # What torchgeo-bench fetches, pinned.
+    # The archive that torchgeo-bench downloads, at a fixed revision.
     url = (
         "https://huggingface.co/datasets/isaaccorley/aid/resolve/"
         "e6767964e40f567a18eac6e6ca5fce397e4ce411/"

@@ -1,4 +1,4 @@
-"""What a band is called, whether alpha is imagery, and which raw value becomes 1.0."""
+"""The names of bands, whether alpha is imagery, and which raw value becomes 1.0."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ _PERCENTILE = 99.9
 _NEGATIVE_SHARE = 0.01
 # A mask is 0 or full nearly everywhere.
 _ALPHA_SHARE = 0.05
-# A soft mask fades from pixel to pixel: half of its values in between lie this near to the mean of
-# their neighbours, as a share of the greatest. Imagery has texture.
+# A soft mask fades from pixel to pixel: half of its values between 0 and full differ from the mean
+# of their neighbours by at most this share of the greatest value. Imagery has texture.
 _FADING = 1.5 / 255
-# What refuses values said to be decibels of which none lies below 0.
+# The advice of errors about values that are said to be decibels but never lie below 0.
 NO_DECIBELS = (
     "expected 10 log10 of the power, of which some lies below 0; of a band of power itself "
     "`gdal_calc.py -A IN.tif --outfile OUT.tif --type Float32 --calc '10*log10(A)'` makes it"
@@ -38,14 +38,14 @@ class ImageInfo:
         bands: Band names.
         units: What a raw value counts.
         is_16bit: Whether images are kept as 16 bits instead of 8.
-        scale: How much above ``offset`` the raw value lies that becomes 1.0 in images of more than
-            8 bits. In 8-bit images it is always 255.
+        scale: In images of more than 8 bits ``offset + scale`` becomes 1.0. In 8-bit images it is
+            always 255.
         resolution: Ground size of a pixel in metres, as text.
-        mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
-        std: Published standard deviation likewise.
+        mean: Published mean of each band in [0, 1]; ``None`` to estimate it.
+        std: Published standard deviation of each band, as for ``mean``.
         offset: Raw value that becomes 0 in images of more than 8 bits.
         quantity: What a raw value measures.
-        known: What is known of each band beside its name.
+        known: What is known about each band besides its name.
     """
 
     bands: tuple[str, ...]
@@ -76,7 +76,7 @@ class ImageInfo:
         return replace(info, is_16bit=True, scale=spec.scale, offset=spec.offset)
 
     def spec(self) -> ImageSpec:
-        """Return the same as a specification, with mean 0 and deviation 1 where none are known."""
+        """Return a specification, with mean 0 and standard deviation 1 if none are known."""
         return ImageSpec(
             bands=self.bands,
             units=self.units,
@@ -96,19 +96,19 @@ def name_bands(
     """Name the bands of an image.
 
     Args:
-        descriptions: What the file calls each band, if anything.
-        colours: Its colour interpretation of each band, for example ``"red"``.
+        descriptions: Name of each band in the file, if any.
+        colours: The file's colour interpretation of each band, for example ``"red"``.
 
     Returns:
-        The descriptions in lower case if every band has one of its own; else the colours if they
-        are red, green and blue; else red, green, blue for three bands and ``band-N`` for other
-        counts. And whether the file itself names them.
+        The names, and whether the file itself gives them. The names are the descriptions in lower
+        case if every band has a different one; else the colours if they are red, green and blue;
+        else red, green, blue for three bands and ``band-N`` for other counts.
     """
     # GDAL's driver for Sentinel-2 says "B4, central wavelength 665 nm".
     names = tuple(
         (name or "").strip().lower().partition(", central wavelength")[0] for name in descriptions
     )
-    # What is no line of text, or too long for one, names nothing.
+    # A description that is too long, or is not one line of text, is not a name.
     if all(0 < len(name) <= 200 and name.isprintable() for name in names) and (
         len(set(names)) == len(names)
     ):
@@ -126,17 +126,17 @@ def choose_bands(
     """Find the bands that a user names with ``--bands``.
 
     Args:
-        wanted: Numbers from 1, names, aliases or common names. Bands that nothing names are named
-            so, if there are as many.
-        known: The bands that there are.
-        named: Whether the file names them.
-        source: What they are of, for the error.
+        wanted: Numbers from 1, names, aliases or common names. If the file does not name its
+            bands and has as many as are wanted, they get the wanted names.
+        known: The bands of the file.
+        named: Whether the file names its bands.
+        source: What the bands belong to, for the error.
 
     Returns:
-        Their positions and names.
+        Positions and names of the wanted bands.
 
     Raises:
-        InputError: There is no such band, or one is named twice.
+        InputError: There is no such band, or a band is named twice.
     """
     if not named and len(wanted) == len(known) and not any(name.isdigit() for name in wanted):
         missing = [name for name in wanted if match(described([name]), known).positions == [None]]
@@ -175,14 +175,14 @@ def rgb_positions(bands: Sequence[str]) -> list[int] | None:
 def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
     """Whether a band that a file marks as alpha is imagery.
 
-    GDAL marks the fourth of four 8-bit bands so, which as often is near infrared.
+    GDAL marks the fourth of four 8-bit bands as alpha, but as often it is near infrared.
 
     Args:
-        name: What the file calls the band, if anything: a name of its own makes it imagery.
-        samples: The band in some images, (h, w), without pixels left out. Without a name it is
-            imagery if more than a twentieth of the values lie between 0 and the image's greatest,
-            and these do not fade from one pixel to the next: a mask is nearly everywhere either,
-            and a soft one fades.
+        name: Name of the band in the file, if any. Any name but alpha and mask makes it imagery.
+        samples: The band in some images, (h, w), at every pixel. A band without a name is imagery
+            if more than a twentieth of the values lie between 0 and the image's greatest value,
+            and do not fade from one pixel to the next. A mask is 0 or full nearly everywhere, and
+            a soft mask fades.
     """
     if name:
         return name.strip().lower() not in ALPHA_NAMES
@@ -202,19 +202,19 @@ def alpha_is_imagery(name: str | None, samples: Iterable[NDArray[Any]]) -> bool:
 def value_range(
     samples: Iterable[NDArray[Any]], source: object, quantity: Quantity = Quantity.COUNTS
 ) -> tuple[float, float]:
-    """Return the raw values that become 0 and 1, unmoved by a few extreme pixels.
+    """Return the raw values that become 0 and 1; a few extreme pixels do not move them.
 
     Args:
         samples: Pixels of some images, at least one.
-        source: What they are of, for the error.
-        quantity: What they measure.
+        source: What the images belong to, for the error.
+        quantity: What the values measure.
 
     Returns:
-        0 and the 99.9th percentile; of decibels, and of reflectance of which more than a hundredth
-        lies below 0, the 0.1th and the 99.9th.
+        0 and the 99.9th percentile. The 0.1th and the 99.9th percentile for decibels, and for
+        reflectance and radiance if more than a hundredth of the values lie below 0.
 
     Raises:
-        InputError: More than a hundredth of counts lies below 0, or nothing of decibels.
+        InputError: More than a hundredth of the counts lie below 0, or no decibels do.
     """
     values = np.concatenate([sample.ravel() for sample in samples])
     negative = float((values < 0).mean())

@@ -1,4 +1,4 @@
-"""What the data sets here have in common: torchgeo's classification data sets, and more."""
+"""The base classes of the data sets, built on torchgeo's classification data set."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ class LeftOut:
 
 
 class ImageDataset(NonGeoClassificationDataset):
-    """Images with what an encoder must know of them.
+    """Images, with what an encoder must know about them.
 
     A sample is ``{"image": float32 (C, H, W), raw values, "label": int64 scalar}``; without
     classes it has no label. ``loader`` reads one image, (H, W, C), for samples and for
@@ -53,7 +53,7 @@ class ImageDataset(NonGeoClassificationDataset):
         classes: Class names in the order of the labels; empty without labels.
         left_out: Files known to be unusable before they are decoded, and why.
         missing: What a partial copy lacks; ``None`` if nothing, or unknown.
-        note: How folders were understood, in one line, where it is not plain to see.
+        note: How folders were understood, in one line, where it is not obvious.
         in_test: Whether each image is one of the official test images; ``None`` where there are
             none, and the data set is divided at random.
     """
@@ -77,27 +77,28 @@ class ImageDataset(NonGeoClassificationDataset):
         note: str | None = None,
         in_test: Sequence[bool] | None = None,
     ) -> None:
-        """Take over what was listed.
+        """Store the images that were listed.
 
         Args:
             root: Folder that ``paths`` are relative to; empty where there are no files.
             name: What the data set is called.
-            info: What its images are.
-            paths: Of the images, relative to ``root``, sorted.
-            labels: Of the images; ``None`` without classes.
+            info: Bands, units, scale and published statistics.
+            paths: Paths of the images, relative to ``root``, sorted.
+            labels: Labels of the images; ``None`` without classes.
             classes: Class names in the order of the labels.
-            split: ``"train"`` or ``"test"`` for one side of the official division, or else of the
-                paper's first random one (:func:`rs_otl.datasets.divide`), which decodes each image
-                once to keep identical ones on one side; ``None`` for all images.
+            split: ``"train"`` or ``"test"`` for one side of the official division. If there is
+                none, of the paper's first random division (:func:`rs_otl.datasets.divide`), which
+                decodes each image once to keep identical images on one side. ``None`` for all
+                images.
             transforms: Takes a sample and returns a changed one.
             loader: Takes a path joined to ``root`` and returns (H, W, C), raw values.
             left_out: Files that cannot be used, and why.
             missing: What a partial copy lacks.
-            note: How folders were understood, where it is not plain to see.
+            note: How folders were understood, where it is not obvious.
             in_test: Which images are official test images; ``None`` without any.
 
         Raises:
-            InputError: ``split`` is another word, or no image can be decoded to be divided.
+            InputError: ``split`` has another value, or no image can be decoded to divide them.
         """
         if split not in (None, "train", "test"):
             raise InputError(
@@ -122,11 +123,11 @@ class ImageDataset(NonGeoClassificationDataset):
             self._keep_split(split)
 
     def find_classes(self, directory: Root) -> tuple[list[str], dict[str, int]]:
-        """Give the classes, whatever folders there are."""
+        """Return the classes that were given; the folders are not looked at."""
         return self._classes, {name: label for label, name in enumerate(self._classes)}
 
     def make_dataset(self, *args: Any, **kwargs: Any) -> list[tuple[str, int]]:
-        """Give the images that were listed, classes without images included."""
+        """Return the images that were listed; a class may have none."""
         return self._listed
 
     def __getitem__(self, index: int) -> Sample:
@@ -154,7 +155,7 @@ class ImageDataset(NonGeoClassificationDataset):
         return torch.from_numpy(match_bands(image.numpy(), bands, self.samples[index][0])), label
 
     def _keep_split(self, split: str) -> None:
-        """Keep one side of the official division, or else of the paper's first random one."""
+        """Keep one side of the official division, or else of the first random division."""
         if self.in_test is not None:
             self.keep(np.flatnonzero(self.in_test == (split == "test")))
             return
@@ -166,7 +167,7 @@ class ImageDataset(NonGeoClassificationDataset):
         self.keep(dataset.indices[getattr(divide(dataset), split)])
 
     def keep(self, positions: Sequence[int] | NDArray[np.int64]) -> None:
-        """Forget all images but those at some positions."""
+        """Keep only the images at some positions."""
         self.paths = [self.paths[i] for i in positions]
         self.samples = self.imgs = [self.samples[i] for i in positions]
         self.targets = [self.targets[i] for i in positions]
@@ -177,8 +178,8 @@ class ImageDataset(NonGeoClassificationDataset):
         """Draw a sample.
 
         Args:
-            sample: As the data set gives it; may hold a ``prediction``.
-            show_titles: Whether to write the class above it.
+            sample: A sample of the data set; it may hold a ``prediction``.
+            show_titles: Whether to write the class above the image.
             suptitle: Title of the figure.
 
         Returns:
@@ -213,12 +214,12 @@ class ImageDataset(NonGeoClassificationDataset):
 class CatalogueDataset(ImageDataset):
     """A data set of the catalogue, unpacked below a root.
 
-    The labels are the official ones, whatever folders are missing. Subclasses name their entry;
-    those of torchgeo's classes can be downloaded.
+    The labels are the official ones, even if folders are missing. Subclasses name their entry; if
+    the entry has ``downloads``, the data set can be downloaded.
     """
 
     entry_name: ClassVar[str]
-    # Names of archives beside ``filename`` that are unpacked where they lie below the root.
+    # Names of other archives than ``filename`` that are unpacked if they lie below the root.
     other_archives: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -229,20 +230,20 @@ class CatalogueDataset(ImageDataset):
         download: bool = False,
         checksum: bool = True,
     ) -> None:
-        """Open what is there.
+        """Open the images on disk.
 
         Args:
             root: Folder that holds the data sets.
-            split: ``"train"`` or ``"test"`` of the paper's first random division, or the official
-                one of CIFAR, SVHN and ImageNet; ``None`` for all images.
+            split: ``"train"`` or ``"test"`` of the paper's first random division, or of the
+                official division of CIFAR, SVHN and ImageNet; ``None`` for all images.
             transforms: Takes a sample and returns a changed one.
-            download: Fetch the archive if neither it nor the images are below ``root``.
-            checksum: Verify the archive that is fetched.
+            download: Download the archive if neither it nor the images are below ``root``.
+            checksum: Verify the downloaded archive.
 
         Raises:
-            DatasetNotFoundError: It is not below ``root``, and ``download`` is false or it
-                cannot be downloaded.
-            InputError: ``split`` is another word.
+            DatasetNotFoundError: The data set is not below ``root``, and ``download`` is false or
+                it cannot be downloaded.
+            InputError: ``split`` has another value.
         """
         self._open(root, split, transforms, download, checksum)
 
@@ -257,7 +258,7 @@ class CatalogueDataset(ImageDataset):
         bands: Sequence[str] | None = None,
     ) -> None:
         entry = CATALOGUE[self.entry_name]
-        # What DatasetNotFoundError reads.
+        # DatasetNotFoundError reads this.
         self.root = root
         if entry.downloads:
             self.download, self.checksum = download, checksum
@@ -265,7 +266,7 @@ class CatalogueDataset(ImageDataset):
         layout = entry.layout(Path(root))
         if layout is None:
             error = DatasetNotFoundError(self)
-            if not entry.downloads:  # torchgeo's own words are for what can be downloaded
+            if not entry.downloads:  # torchgeo's message is for data sets with a download
                 error.args = (entry.not_found(Path(root)),)
             raise error
         found = [
@@ -302,8 +303,8 @@ class CatalogueDataset(ImageDataset):
 
     @classmethod
     def address(cls) -> str:
-        """Where the archive of one that can be downloaded is."""
-        # Some of torchgeo's classes have the file in the address, others put it there.
+        """Return the address of the archive, for a class that can be downloaded."""
+        # The address ends in the name of the file in some of torchgeo's classes, not in others.
         return cls.url if cls.url.endswith(cls.filename) else cls.url + cls.filename
 
     @classmethod
@@ -313,9 +314,9 @@ class CatalogueDataset(ImageDataset):
         return next((root / name for name in names if (root / name).is_file()), None)
 
     def _fetch(self) -> None:
-        """Unpack or download the archive where the images are not there yet.
+        """Download or unpack the archive if the images are not there yet.
 
-        Both are done aside and moved into place once they are whole.
+        Both happen in a temporary folder; complete files are then moved into place.
         """
         root = Path(self.root)
         layout = CATALOGUE[self.entry_name].layout(root)
@@ -336,7 +337,7 @@ class CatalogueDataset(ImageDataset):
             _move(unpacked, root)
 
     def _fault(self, archive: Path) -> str | None:
-        """Say what is wrong with an archive; ``None`` if it is the one that is expected."""
+        """Say what is wrong with an archive; ``None`` if it is the expected one."""
         # From version 0.9 on torchgeo verifies by SHA-256.
         kind = "sha256" if hasattr(self, "sha256") else "md5"
         with archive.open("rb") as file:
@@ -352,7 +353,7 @@ class CatalogueDataset(ImageDataset):
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move what is not there yet into a folder."""
+    """Move into a folder what it does not hold yet."""
     for path in source.iterdir():
         there = target / path.name
         if not there.exists():

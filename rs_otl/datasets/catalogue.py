@@ -1,6 +1,6 @@
 """What data sets there are, what they hold, and how to get them.
 
-Nothing here imports torch or torchgeo, so a listing is quick; :meth:`Entry.open` does.
+This module does not import torch or torchgeo, so a listing is quick; :meth:`Entry.open` does.
 """
 
 import difflib
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 _NO_LICENCE = "none stated; research use"
 
-# Copies under other names are looked for so deep below a folder of the data set's name, and in
-# so many folders.
+# Copies under other names are looked for at most so many levels below a folder with the data set's
+# name, and in at most so many folders.
 _LEVELS = 8
 _FOLDERS = 2_000
-# Without such a name, a folder must hold this share of the classes and nearly nothing else.
+# A folder without the data set's name must hold this share of the classes and little else.
 _SHARE = 0.8
-# Classes whose missing images are told one by one.
+# At most so many classes with missing images are listed.
 _NAMED = 5
 
 
@@ -46,8 +46,8 @@ class Layout:
     """Where the images of a copy lie.
 
     Attributes:
-        folder: What their paths are relative to.
-        classes: Class name to its folders, of the classes that are there.
+        folder: Folder that the paths of images are relative to.
+        classes: Class name to its folders, for the classes on disk.
         note: What was matched, in one line, where it is not the official layout.
     """
 
@@ -71,23 +71,23 @@ class Entry:
         scale: The raw value that becomes 1.0.
         quantity: What a raw value measures.
         resolution: Ground size of a pixel in metres, as text.
-        licence: As its authors state it.
+        licence: Licence, as its authors state it.
         citation: The paper to cite.
         folders: Where its class folders may lie below the data root; the first is official.
-        known_as: How names of folders with copies begin, in lower case, letters and digits alone.
-        suffixes: Of its files, where another data set has the same classes.
-        files: What lies in the folders.
+        known_as: What names of folders with copies start with: lower-case letters and digits only.
+        suffixes: Suffixes of its files, if another data set has the same classes.
+        files: Pattern of the files in ``folders``.
         obtain: How to get it, in one line.
         dataset: Name of its class in ``rs_otl.datasets``.
-        downloads: Size of its archive as text, where that class knows a stable address and a
-            checksum; else empty.
-        mean: Published mean of each band in [0, 1]; ``None`` to have it estimated.
-        std: Published standard deviation likewise.
-        splits: Folders of its official training and test images; ``None`` where it is divided at
+        downloads: Size of its archive as text, if the class knows a stable address and a checksum;
+            else empty.
+        mean: Published mean of each band in [0, 1]; ``None`` to estimate it.
+        std: Published standard deviation of each band, as for ``mean``.
+        splits: Folders of its official training and test images; ``None`` if it is divided at
             random.
         packed: Files below the data root that hold all its images, as its authors publish them.
         training: Official number of training images, where there are ``splits``.
-        total: Official number of images, where ``counts`` does not say.
+        total: Official number of images, where ``counts`` does not give it.
     """
 
     name: str
@@ -148,12 +148,12 @@ class Entry:
     def layout(self, root: Path) -> Layout | None:
         """Find the class folders below ``root``, under their official names or those of copies.
 
-        Upper and lower case, spaces, hyphens and underscores in names of classes do not count;
+        Upper and lower case, spaces, hyphens and underscores in names of classes do not matter;
         copies may be nested deeper, or divided into ``train`` and ``test``.
 
         Returns:
-            ``None`` if there are none. For a data set with official splits, the folder that holds
-            them; without class folders where it is packed into files.
+            ``None`` if there are none. For a data set with official splits, ``folder`` holds the
+            splits or the packed files; ``classes`` is empty for packed files.
         """
         if self.splits is not None:
             return self._split_layout(root)
@@ -185,21 +185,21 @@ class Entry:
         return {name: _count(classes.get(name, ())) for name in self.counts}
 
     def is_present(self, root: Path) -> bool:
-        """Whether there is an image of it below ``root``."""
+        """Whether an image of the data set is below ``root``."""
         if self.packed_in(root) is not None:
             return True
         layout = self.layout(root)
         return layout is not None and any(_count(paths) for paths in layout.classes.values())
 
     def packed_in(self, root: Path) -> Path | None:
-        """Find the folder that the files with all its images are relative to, if they are there."""
+        """Find the folder that ``packed`` is relative to; ``None`` unless all files are there."""
         for folder in (root, *(root / name for name in self.folders)):
             if self.packed and all((folder / name).is_file() for name in self.packed):
                 return folder
         return None
 
     def _split_layout(self, root: Path) -> Layout | None:
-        """Find the folder of its official splits, or of the files that hold all images."""
+        """Find the folder of the official splits, or of the packed files."""
         if (folder := self.packed_in(root)) is not None:
             return Layout((folder / self.packed[0]).parent, {})
         called = [path for path in sub_folders(root) if self._is_called(path.name)]
@@ -221,7 +221,7 @@ class Entry:
         return {name: paths for name, paths in ours.items() if paths}
 
     def _copy(self, root: Path) -> Layout | None:
-        """Find a copy under another name; of several, an undivided one of most images."""
+        """Find a copy under another name: of several, an undivided one with the most images."""
         groups: defaultdict[tuple[str, ...], list[Path]] = defaultdict(list)
         for folder in self._class_parents(root):
             parts = folder.relative_to(root).parts
@@ -283,7 +283,7 @@ class Entry:
         return normalised(name).startswith(self.known_as)
 
     def _has_files(self, classes: Mapping[str, Sequence[Path]]) -> bool:
-        """Whether the first class with images has some of this data set's kind."""
+        """Whether the first class with images has one with a suffix of this data set."""
         for folders in classes.values():
             paths = [path for folder in folders for path in find_images(folder).paths]
             if paths:
@@ -297,8 +297,8 @@ class Entry:
             present: Class name to number of images on disk.
 
         Returns:
-            For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``, with a
-            few classes of many; ``None`` if nothing is missing.
+            For example ``"2,398 of 2,400 images: agriculture lacks 1, pond lacks 1"``; of many
+            classes a few are named. ``None`` if nothing is missing.
         """
         if self.total:
             there = sum(present.values())
@@ -320,14 +320,14 @@ class Entry:
 
         Args:
             root: Folder that holds the data sets.
-            download: Fetch what is missing, checksum verified, where ``downloads`` is true.
+            download: Download what is missing and verify its checksum; needs ``downloads``.
 
         Returns:
-            A torchgeo data set of all images on disk, with the official labels also where
-            classes are missing.
+            A torchgeo data set of all images on disk, with the official labels even if classes
+            are missing.
 
         Raises:
-            InputError: It is not below ``root``; the message says how to get it.
+            InputError: The data set is not below ``root``; the message says how to get it.
         """
         if download and not self.downloads:
             raise InputError(f"{self.name} cannot be downloaded automatically. {self.obtain}")
@@ -365,13 +365,13 @@ class Entry:
         return found
 
     def not_found(self, root: Path) -> str:
-        """Say in one line that it is not below ``root``, what was looked for, how to get it."""
+        """Say in one line that nothing is below ``root``, what is expected, and how to get it."""
         looked = " or ".join(str(root / folder) for folder in self.folders)
         return f"no images of {self.title} in {looked}, expected {self.files}. {self.obtain}"
 
 
 def base_name(name: str) -> str:
-    """Return the name of the data set that a name with a selection is of: ``cifar10@100``."""
+    """Return a catalogue name without its selection: ``cifar10`` for ``cifar10@100``."""
     base = name.partition("@")[0]
     return base if base in CATALOGUE else name
 
@@ -755,10 +755,10 @@ CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def entry_named(name: str) -> Entry:
-    """Look a data set up.
+    """Look up a data set.
 
     Raises:
-        InputError: There is none of that name; the message has the nearest.
+        InputError: No data set has that name; the message has the nearest name.
     """
     name = base_name(name)
     if name not in CATALOGUE:

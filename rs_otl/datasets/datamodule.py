@@ -24,39 +24,39 @@ class OTLDataModule(BaseDataModule):
     """The training images of a random division, and its test images to validate on.
 
     A training batch is ``{"image": (B, C, S, S), "index": int64 (B,)}``: images of 8 bits as
-    uint8, deeper ones as float32 in [0, 1], not normalised; ``index`` is the position in the
-    training set. With ``supervised`` it also has ``label``, int64 ``(B,)``; otherwise no label of
-    a training image is read. Validation batches have ``image``, ``index`` and ``label``; without
-    labels there are none.
+    uint8, images of more bits as float32 in [0, 1], not normalised; ``index`` is the position in
+    the training set. With ``supervised`` it also has ``label``, int64 ``(B,)``; otherwise no label
+    of a training image is read. Validation batches have ``image``, ``index`` and ``label``; a data
+    set without labels has no validation batches.
 
-    The order of an epoch depends on ``seed`` and the epoch alone, so that a resumed run sees what
-    it would have seen. Each of several processes has its part of the same order.
+    The order of an epoch depends only on ``seed`` and the epoch, so a resumed run sees the same
+    batches. Each of several processes has its part of the same order.
 
     Args:
         dataset: Data set of the catalogue, ``torchgeo/NAME``, a folder of images or of scenes; or
-            one that is loaded.
+            a loaded data set.
         root: Where data sets lie; see :func:`rs_otl.datasets.data_root`.
-        size: Side of the views in pixels, as the task's. Images are a little larger, see
-            :func:`rs_otl.spec.load_size`. A loaded data set has its size.
-        batch_size: Images in a batch of each process. What is left over at the end of a training
-            epoch is dropped.
-        orders: Orders of the training images, shuffled apart, that a batch is put together from,
-            ``batch_size`` images of each in turn: a batch of ``orders x batch_size``, an image
-            once from each order in an epoch. With several the last, smaller batch is kept, as in
-            the authors' code. For ``OTLTask(views_apart=True)``.
-        num_workers: Processes that decode; none are used for images that are cached.
+        size: Side of the views in pixels, the same as for the task. Images are a little larger,
+            see :func:`rs_otl.spec.load_size`. A loaded data set keeps its size.
+        batch_size: Images in a batch of each process. Images left over at the end of a training
+            epoch are dropped.
+        orders: Number of orders of the training images, shuffled separately. A batch takes
+            ``batch_size`` images from each order in turn, ``orders x batch_size`` in all; an epoch
+            takes every image once from each order. With several orders the last, smaller batch is
+            kept, as in the authors' code. For ``OTLTask(views_apart=True)``.
+        num_workers: Processes that decode; cached images need none.
         division: Number of the random 80/20 division, or a division.
         keep_duplicates_together: Keep identical images on one side of the division.
         supervised: Whether training batches have labels.
         cache: Where decoded images are kept: ``"ram"``, ``"disk"``, ``"none"``, ``"auto"``, see
-            :func:`rs_otl.datasets.load_dataset`; or ``"gpu"``, on the device that trains, where
+            :func:`rs_otl.datasets.load_dataset`; or ``"gpu"``: on the training device, where
             batches are put together.
         seed: Seed of the order.
 
     Attributes:
         images: The loaded data set, once set up.
-        mean: Mean of each band in [0, 1], ``(C,)``, once set up; for the task to normalise by.
-        std: Standard deviation of each band, likewise.
+        mean: Mean of each band in [0, 1], ``(C,)``, once set up; the task normalises with it.
+        std: Standard deviation of each band, ``(C,)``, once set up.
         train_dataset: The training images.
         val_dataset: The test images of the division, or ``None`` without labels.
     """
@@ -130,7 +130,7 @@ class OTLDataModule(BaseDataModule):
         if self.trainer is not None:
             processes, rank = self.trainer.world_size, self.trainer.global_rank
         dataset = cast(_Part, self.train_dataset)
-        # The sampler adds the epoch to its seed: epochs of different seeds must not be alike.
+        # The sampler adds the epoch to its seed: epoch 1 of seed 0 would be epoch 0 of seed 1.
         seeds = np.random.SeedSequence(self.seed).generate_state(self.orders)
         samplers: list[DistributedSampler[Sample]] = [
             DistributedSampler(dataset, processes, rank, seed=int(seed), drop_last=True)
@@ -161,9 +161,9 @@ class OTLDataModule(BaseDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
-        """Add the images to a batch that has come to the device without them.
+        """Add the images to a batch that came to the device without them.
 
-        Nothing is normalised here: the task does that after its views.
+        Nothing is normalised here: the task normalises after its views.
         """
         if "image" in batch:
             return batch
@@ -174,7 +174,7 @@ class OTLDataModule(BaseDataModule):
 
 
 class _OrdersApart(Sampler[int]):
-    """Several orders of the same images in turn, ``batch_size`` images of each.
+    """Take ``batch_size`` images from each of several orders of the same images in turn.
 
     A single image left over at the end of the orders is dropped: batch normalisation would fail.
     """
@@ -200,10 +200,10 @@ class _OrdersApart(Sampler[int]):
 
 
 class IndexedDataset(Dataset[Any]):
-    """Any data set of dictionaries, with ``index``, the sample's position, added to each.
+    """Any data set of dictionaries, with the position of each sample added as ``index``.
 
-    :class:`rs_otl.trainers.OTLTask` keeps labels by it. An ``index`` that samples have already,
-    such as one from the data set that this is a subset of, is replaced.
+    :class:`rs_otl.trainers.OTLTask` keeps labels by ``index``. An ``index`` that samples already
+    have is replaced, for example that of the full data set if this is a subset.
 
     Args:
         dataset: A data set of samples by position, such as torchgeo's non-geo ones.
@@ -222,7 +222,7 @@ class IndexedDataset(Dataset[Any]):
 
 
 class _Part(Dataset[Sample]):
-    """Some of the images, by their position among these; labels are read only if wanted."""
+    """Some of the images; ``index`` is the position among them. Labels are read only if wanted."""
 
     def __init__(
         self,
@@ -251,12 +251,12 @@ class _Part(Dataset[Sample]):
 
 
 def _collated(batch: Any) -> Sample:
-    """Pass on what ``__getitems__`` has collated; not a lambda, so that workers can have it."""
+    """Return what ``__getitems__`` has collated; workers cannot receive a lambda."""
     return batch
 
 
 def without_labels(name: str) -> InputError:
-    """Return what refuses images without labels that are to be trained with."""
+    """Return the error for images that have no labels to train with."""
     return InputError(
         f"{name} has no labels to train with: expected a sub-folder of images for each class"
     )

@@ -1,6 +1,6 @@
 """The paper's protocol: random divisions of a data set, 80 % to train on and 20 % to test on.
 
-Data sets with official test images (CIFAR, SVHN, ImageNet) are divided by these.
+Data sets with official test images (CIFAR, SVHN, ImageNet) have the official division.
 """
 
 import itertools
@@ -23,7 +23,7 @@ class Duplicates:
     Attributes:
         groups: Paths of each group of two images or more.
         conflicts: Pairs of paths with identical pixels and different labels.
-        leaks: Test images with an identical training image, 0 where nothing is divided.
+        leaks: Number of test images with an identical training image; 0 without a division.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -36,10 +36,10 @@ class Division:
     """A division, random or official.
 
     Attributes:
-        number: Which one; the same number of the same images is the same division.
+        number: Number of the division; the same number divides the same images in the same way.
         train: Positions to train on, sorted, int64.
         test: Positions to test on, sorted, int64; disjoint from ``train``.
-        duplicates: Identical images, within a side and across.
+        duplicates: Identical images, within a side and across sides.
     """
 
     number: int
@@ -56,12 +56,12 @@ def divide(
 ) -> Division:
     """Divide images at random, as section 4.3 of the paper does, into training and test images.
 
-    Labels play no part in it. A data set with official test images has that one division,
-    whatever the other arguments.
+    Labels are not used. A data set with official test images has only the official division; the
+    other arguments then change nothing.
 
     Args:
         dataset: N images.
-        number: Which division, from 1; the paper reports 1 to 5.
+        number: Number of the division, from 1; the paper reports 1 to 5.
         keep_duplicates_together: Whether identical images stay on one side. The test side may
             then be smaller than asked for, by less than the largest group of identical images.
         test_fraction: Share of the images to test on, in (0, 1); rounded, at least one image.
@@ -113,7 +113,7 @@ def _division(
 
 
 def find_duplicates(dataset: CachedDataset) -> Duplicates:
-    """Find images whose pixels are identical before resizing, and labels that contradict."""
+    """Find images whose pixels are identical before resizing, and those with different labels."""
     return _report(dataset, _identical(dataset.hashes), np.zeros(len(dataset), bool))
 
 
@@ -144,7 +144,7 @@ def _report(dataset: CachedDataset, alike: list[list[int]], test: NDArray[np.boo
 
 
 def too_few(name: str, different: int, left_out: Sequence[LeftOut] = ()) -> InputError:
-    """Return what refuses images that cannot be divided, with the first that was left out."""
+    """Return the error for too few images to divide; it names the first image left out."""
     others = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
     return InputError(
         f"{name}: {different:,} different images{others}, expected at least two to divide; of "

@@ -32,18 +32,18 @@ class EuroSAT(CatalogueDataset, datasets.EuroSAT):
         download: bool = False,
         checksum: bool = True,
     ) -> None:
-        """Open what is there.
+        """Open the images on disk.
 
         Args:
             root: Folder that holds the data sets.
-            split: As of :class:`rs_otl.datasets.base.CatalogueDataset`.
+            split: See :class:`rs_otl.datasets.base.CatalogueDataset`.
             bands: Names of the bands to read, in the order wanted.
             transforms: Takes a sample and returns a changed one.
-            download: Fetch the archive if neither it nor the images are below ``root``.
-            checksum: Verify the archive that is fetched.
+            download: Download the archive if neither it nor the images are below ``root``.
+            checksum: Verify the downloaded archive.
 
         Raises:
-            DatasetNotFoundError: It is not below ``root`` and ``download`` is false.
+            DatasetNotFoundError: The data set is not below ``root`` and ``download`` is false.
             ValueError: There is no band of that name.
         """
         self._validate_bands(bands)
@@ -57,12 +57,12 @@ class EuroSAT(CatalogueDataset, datasets.EuroSAT):
 class EuroSATRGB(CatalogueDataset):
     """EuroSAT in the RGB JPEGs of its paper, ``2750/<Class>/<Class>_N.jpg``.
 
-    torchgeo's class reads the 13-band TIFFs alone. A sample is
+    torchgeo's class reads only the 13-band TIFFs. A sample is
     ``{"image": float32 (3, 64, 64) in 0..255, "label": int64 scalar}``.
     """
 
     entry_name = "eurosat"
-    # What torchvision's class of these JPEGs fetches.
+    # The archive that torchvision's class of these JPEGs downloads.
     url = (
         "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
         "c877bcd43f099cd0196738f714544e355477f3fd/"

@@ -1,4 +1,4 @@
-"""Which files below a folder are images, and what the names of folders tell."""
+"""Which files below a folder are images, and what the names of folders say."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2")
 
-# Files by which a folder is known as one that this program has written: a run, scores, an encoder.
+# Files that mark a folder as written by this program: a run, scores, an encoder.
 _OWN = (
     {"recipe.yaml", "metrics.csv"},
     {"recipe.yaml", "imagery.json"},
@@ -17,7 +17,7 @@ _OWN = (
     {"config.json", "model.safetensors"},
 )
 _NO_FILE = "is no file but a pipe, a socket or a device"
-# Folders of images are called so whatever they show.
+# Names of folders that do not say what the images show.
 _PLAIN = {"image", "images", "img", "imgs", "jpg", "png", "tif", "data", "dataset", "set", "rgb"}
 _SPLITS = {
     *("train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"),
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
     Attributes:
         paths: Images.
-        others: What has the name of an image or leads to some, yet is passed over, and why.
+        others: Files with the name of an image, and folders, that are skipped, and why.
     """
 
     paths: list[Path]
@@ -51,9 +51,9 @@ class Found(NamedTuple):
 def find_images(folder: Path) -> Found:
     """Find the image files below a folder.
 
-    Only regular files are images: whatever opens a pipe waits. Each folder is read once, by its
-    own name rather than by a link's, so loops end; so is each file. Hidden files and folders are
-    passed over, and folders that this program has written.
+    Only regular files are images: opening a pipe would block. Each folder and each file is read
+    once, by its own name rather than a link's, so loops end. Hidden files and folders are skipped,
+    and folders that this program has written.
     """
     found = Found([], [])
     read: set[tuple[int, int]] = set()
@@ -94,7 +94,7 @@ def find_images(folder: Path) -> Found:
     for path in links:
         try:
             status = path.stat()
-        except OSError:  # leads nowhere, which is said when it is read
+        except OSError:  # a broken link, which is reported when it is read
             found.paths.append(path)
             continue
         if not stat.S_ISREG(status.st_mode):
@@ -107,9 +107,9 @@ def find_images(folder: Path) -> Found:
 
 
 def sub_folders(folder: Path) -> list[Path]:
-    """List the folders right below one, sorted, but hidden ones and what this program has written.
+    """List the sub-folders of a folder, sorted, without hidden ones.
 
-    A folder that cannot be listed has none.
+    A folder that cannot be listed, or that this program has written, has none.
     """
     try:
         with os.scandir(folder) as listing:
@@ -131,7 +131,7 @@ def normalised(name: str) -> str:
 
 
 def is_a_split(name: str) -> bool:
-    """Whether a folder is called after splits, such as ``train``, ``test2`` or ``val_images``."""
+    """Whether a folder is named after splits, such as ``train``, ``test2`` or ``val_images``."""
     words = set(re.findall(r"[a-z]+", name.lower()))
     return bool(words & _SPLITS) and words <= _SPLITS | _PLAIN
 
@@ -142,7 +142,7 @@ def is_plain(name: str) -> bool:
 
 
 def says_when_or_where(name: str) -> bool:
-    """Whether a folder is called after a date, a tile, or a satellite's product."""
+    """Whether a folder is named after a date, a tile, or a satellite's product."""
     return _TAKEN.fullmatch(name) is not None
 
 

@@ -36,11 +36,11 @@ from rs_otl.spec import RGB, UNITS, Band, Quantity, Values
 
 EXPECTED = f"images ({', '.join(SUFFIXES)}), in one sub-folder for each class or all together"
 
-# Files that images are passed on in.
+# Archives and array files that may hold images.
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z", ".parquet", ".h5", ".npz", ".npy")
-# Names that a line of text lists.
+# Number of names that a message lists.
 _LISTED = 4
-# Images, and pixels of each, that decide the scale of 16-bit images.
+# Numbers of images, and of pixels in each, that decide the scale of 16-bit images.
 _SAMPLED_IMAGES = 64
 _SAMPLED_PIXELS = 65_536
 
@@ -52,10 +52,10 @@ class Listing:
     Attributes:
         paths: Paths relative to the folder, with forward slashes.
         classes: Names of the class folders, sorted; ``None`` for a folder without classes.
-        labels: (N,) int64, position of each image's class in ``classes``; ``None`` likewise.
-        outside: Images in no class folder, where most are in one.
-        others: What looks like an image and is none, or is there a second time.
-        note: How the sub-folders were understood, in one line, where it is not plain to see.
+        labels: (N,) int64, position of each image's class in ``classes``; ``None`` without classes.
+        outside: Images in no class folder, if most images are in one.
+        others: Files that look like images and are skipped, and why.
+        note: How the sub-folders were understood, in one line, where it is not obvious.
     """
 
     paths: list[str]
@@ -91,16 +91,16 @@ class ImageFolder(ImageDataset):
             split: ``"train"`` or ``"test"`` of the paper's first random division; ``None`` for
                 all images.
             transforms: Takes a sample and returns a changed one.
-            download: Ignored, as is ``checksum``: a folder is what it is.
+            download: Ignored: a folder cannot be downloaded.
             checksum: Ignored.
             progress: Whether to show progress on stderr.
             values: What stored values stand for, where files do not say it, or say it wrong.
-            bands: The bands wanted, in this order, by name or number from 1; names of all bands
-                where files have none.
+            bands: The bands wanted, in this order, by name or number from 1; or names for all
+                bands where files have none.
 
         Raises:
             InputError: There is no such folder, or no image in it that can be read; or ``split``
-                is another word.
+                has another value.
         """
         folder = Path(root)
         listing = list_folder(folder)
@@ -133,16 +133,16 @@ class ImageFolder(ImageDataset):
 def list_folder(folder: Path) -> Listing:
     """Find the images of a folder and the classes that its sub-folders stand for.
 
-    With images in two sub-folders or more, each is a class of all images anywhere below it. A
-    single sub-folder is looked into instead; so are those called after splits (``train``,
-    ``test``), which are put together, and after dates, tiles or products. If more images lie in
-    the folder itself than below it, there are no labels.
+    If two or more sub-folders hold images, each sub-folder is a class of all images below it. A
+    single sub-folder is not a class: the folders below it are looked at instead. The same holds
+    for folders named after splits (``train``, ``test``), which are read together, and after dates,
+    tiles or products. If more images lie in the folder itself than below it, there are no labels.
 
     Args:
         folder: Where to look; see :func:`rs_otl.datasets.files.find_images`.
 
     Returns:
-        What there is.
+        The images and their classes.
 
     Raises:
         InputError: There is no such folder, or no image in it.
@@ -178,11 +178,11 @@ def _class_level(paths: Sequence[Sequence[str]]) -> tuple[int | None, list[str],
     """Find which of the folders in the paths of images are classes.
 
     Args:
-        paths: Of images, in parts.
+        paths: Paths of images, split into parts.
 
     Returns:
-        Position of the class in a path, ``None`` without classes; how paths of images begin that
-        are not to be read; and what is worth saying of it.
+        Position of the class in a path, ``None`` without classes; what the paths of images that
+        are not read start with; and remarks for the user.
     """
     unread: list[str] = []
     remarks: list[str] = []
@@ -241,13 +241,13 @@ def describe_folder(
         values: What stored values stand for, where the user knows better.
 
     Returns:
-        The bands that most images have, the depth of most of those, and the 99.9th percentile of
-        a sample of their 16-bit ones as scale; whether what TIFFs mark as alpha is imagery; and
-        how many images have other bands, in one line, if any do.
+        The bands of most images, the depth of most images with these bands, and as scale the
+        99.9th percentile of a sample of their 16-bit images; whether the band that TIFFs mark as
+        alpha is imagery; and how many images have other numbers of bands, in one line, if any do.
 
     Raises:
-        InputError: Not one file can be read, values lie below 0, or some images hold counts and
-            others fractions.
+        InputError: No file can be read, values lie below 0, or some images hold counts and others
+            fractions.
     """
     headers: dict[str, Header] = {}
     for path in paths:
@@ -302,7 +302,7 @@ def _other_bands(
 ) -> str | None:
     """Say how many images have another number of bands than ``count``, if any do."""
     left = {number: images for number, images in counts.items() if number != count}
-    if count == len(RGB) and not deep_grey:  # 8-bit grey images pass for red, green and blue
+    if count == len(RGB) and not deep_grey:  # 8-bit grey images are used as RGB
         left.pop(1, None)
     if not left:
         return None

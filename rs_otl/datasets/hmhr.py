@@ -8,7 +8,7 @@ class HMHR(CatalogueDataset):
 
     Files are ``HMHR/RS Image Dataset/<Class>/<Class>NN.jpg``. A sample is
     ``{"image": float32 (3, 256, 256) in 0..255, "label": int64 scalar}``. There are 37 groups of
-    identical files, four pairs of which have different labels: see
+    identical files; four pairs in these groups have different labels: see
     :func:`rs_otl.datasets.divide`.
     """
 

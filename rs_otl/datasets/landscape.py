@@ -14,7 +14,7 @@ LANDSCAPE = ("fields", "forest", "industrial", "meadow", "residential", "water")
 Array = NDArray[Any]
 Random = np.random.Generator
 
-# Reflectance in red, green, blue and near infrared, about as field spectrometers have it.
+# Reflectance in red, green, blue and near infrared, about as field spectrometers measure it.
 _SPECTRA = {
     "tree": (0.09, 0.15, 0.08, 0.42),
     "grass": (0.20, 0.27, 0.14, 0.46),
@@ -44,7 +44,7 @@ def draw_scene(path: str) -> NDArray[np.uint8]:
     """Draw a scene.
 
     Args:
-        path: ``<class>/<number>``; the same path gives the same scene, another number another.
+        path: ``<class>/<number>``; each path gives one scene, always the same.
 
     Returns:
         (4, 64, 64) uint8: red, green, blue, near infrared.
@@ -56,7 +56,7 @@ def draw_scene(path: str) -> NDArray[np.uint8]:
 
 
 def draw_landscape(side: int = 1024, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Draw a scene of many land covers, and say what is where.
+    """Draw a scene of many land covers, and return the cover of each pixel.
 
     Args:
         side: Height and width in pixels.
@@ -75,17 +75,17 @@ def draw_landscape(side: int = 1024, seed: int = 0) -> tuple[NDArray[np.uint8], 
 def draw_two_dates(
     side: int = 768, seed: int = 0
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.intp]]]:
-    """Draw a landscape at two dates, in the light of each.
+    """Draw a landscape at two dates, each in its light.
 
-    Houses stand on what was a meadow, and fields where forest was; the ground of all else is the
-    same.
+    At the second date, houses stand on a part of a meadow and fields on a part of a forest; the
+    ground of the rest is the same.
 
     Args:
         side: Height and width in pixels.
         seed: Another seed draws another place.
 
     Returns:
-        Of both dates the pixels and the cover, as of :func:`draw_landscape`.
+        The pixels of both dates, and the covers of both, as :func:`draw_landscape` returns them.
     """
     rng = np.random.default_rng(seed)
     cover, bends = _parcelled(rng, side)
@@ -121,7 +121,7 @@ def _parcelled(rng: Random, side: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def _covered(rng: Random, covers: Sequence[NDArray[np.intp]]) -> list[Array]:
-    """Draw a landscape's ground once, and show of it what each of some covers has."""
+    """Draw each kind of ground once, and put it where each map of covers has it."""
     side = len(covers[0])
     scenes = [np.zeros((4, side, side)) for _ in covers]
     for kind, name in enumerate(LANDSCAPE):
@@ -135,7 +135,7 @@ def _covered(rng: Random, covers: Sequence[NDArray[np.intp]]) -> list[Array]:
 
 
 def _ground(rng: Random, side: int = SIDE) -> tuple[Array, Array]:
-    """Coordinates of the pixels on the ground, turned and scaled at random, a square each."""
+    """Return ground coordinates of a square of pixels, turned and scaled at random."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     angle, scale = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.45)
     shift = rng.uniform(500, 900, 2)  # keeps cell numbers positive
@@ -145,7 +145,7 @@ def _ground(rng: Random, side: int = SIDE) -> tuple[Array, Array]:
 
 
 def _photographed(rng: Random, ground: Array) -> NDArray[np.uint8]:
-    """Light, season, haze and noise of the camera over (4, height, width) reflectances."""
+    """Add light, season, haze and camera noise to (4, height, width) reflectances."""
     ground = ground * rng.lognormal(0, 0.05, (4, 1, 1)) * rng.lognormal(0, 0.16)
     ground = ground * (1 + 0.06 * _noise(rng, ground[0], 1.6))
     haze = rng.uniform(0, 0.2) * np.array([0.8, 0.9, 1.0, 0.3])[:, None, None]
@@ -179,17 +179,17 @@ def _material(rng: Random, *names: str) -> Array:
 
 
 def _over(below: Array, above: Array, cover: Array) -> Array:
-    """Lay one ground over another where ``cover`` (64, 64), 0 to 1, says."""
+    """Lay one ground over another by ``cover``, (height, width), 0 to 1."""
     return below + (above - below) * cover
 
 
 def _inside(distance: Array) -> Array:
-    """Cover of what lies at negative distance, in pixels, its edge one pixel soft."""
+    """Return 1 where the distance in pixels is negative, else 0, with an edge one pixel soft."""
     return np.clip(0.5 - distance, 0, 1)
 
 
 def _cells(u: Array, v: Array, du: float, dv: float) -> tuple[Array, Array, Array, Array]:
-    """Cut the ground into cells: numbers of each pixel's cell, and place from its centre."""
+    """Cut the ground into cells: numbers of each pixel's cell, and offset from its centre."""
     i, j = np.floor(u / du), np.floor(v / dv)
     return i.astype(int) % 64, j.astype(int) % 64, u - (i + 0.5) * du, v - (j + 0.5) * dv
 
@@ -226,7 +226,7 @@ def _wooded(rng: Random, ground: Array, crowns: Array) -> Array:
 
 
 def _land(rng: Random, u: Array, v: Array) -> Array:
-    """Open country to run things through: patches of two grounds and, often, some trees."""
+    """Open country as background: patches of two grounds and, often, some trees."""
     patches = _inside(4 * (_noise(rng, u, 1.5) - rng.normal(0, 0.7)))
     land = _over(_material(rng, *_LAND), _material(rng, *_LAND), patches)
     land = land * (1 + rng.uniform(0.03, 0.12) * _noise(rng, u, rng.uniform(0.4, 1.2)))
@@ -272,7 +272,7 @@ def _bare(rng: Random, u: Array, v: Array) -> Array:
 
 
 def _forest(rng: Random, u: Array, v: Array) -> Array:
-    """Crowns of all sizes, closed but for clearings."""
+    """Crowns of all sizes, closed except for clearings."""
     floor = _material(rng, "grass", "dark soil", "tree") * (0.7 + 0.1 * _noise(rng, u, 0.8))
     forest = _wooded(rng, floor * 0.7, _trees(rng, u, v, rng.uniform(3, 5), 0.5, 1.0))
     forest = _wooded(rng, forest, _trees(rng, u, v, rng.uniform(5, 9), 0.5, rng.uniform(0.3, 0.9)))
@@ -293,7 +293,7 @@ def _orchard(rng: Random, u: Array, v: Array) -> Array:
 
 
 def _meadow(rng: Random, u: Array, v: Array) -> Array:
-    """Grass in mottles, a path now and then, single trees."""
+    """Mottled grass, sometimes a path, and single trees."""
     second = _material(rng, "grass", "grass", "straw", "crop")
     meadow = _over(_material(rng, "grass"), second, _inside(1.5 * _noise(rng, u, 1.4)))
     meadow = meadow * (1 + rng.uniform(0.05, 0.16) * _noise(rng, u, rng.uniform(0.3, 1.3)))
@@ -314,7 +314,7 @@ def _course(rng: Random, u: Array, v: Array, bends: float) -> Array:
 
 
 def _river(rng: Random, u: Array, v: Array) -> Array:
-    """A winding water, its banks bare or wooded."""
+    """A winding river with bare or wooded banks."""
     distance = np.abs(_course(rng, u, v, rng.uniform(0.5, 1.3)) + 0.8 * _noise(rng, u, 1.6))
     width = rng.uniform(2.5, 9)
     bank = _material(rng, "sand", "tree", "grass", "soil")
@@ -400,7 +400,7 @@ def _residential(rng: Random, u: Array, v: Array) -> Array:
 
 
 def _industrial(rng: Random, u: Array, v: Array) -> Array:
-    """Halls and yards, parked cars between."""
+    """Halls and yards, with parked cars between them."""
     yard = _material(rng, "asphalt", "concrete", "soil", "grass")
     second = _material(rng, "asphalt", "concrete", "grass")
     yard = _over(yard, second, _inside(3 * _noise(rng, u, 1.7)))
@@ -419,7 +419,7 @@ def _open_water(rng: Random, u: Array) -> Array:
 
 
 def _water(rng: Random, u: Array, v: Array) -> Array:
-    """Open water, its shore at the edge of the picture or beyond."""
+    """Open water, with a shore at the edge of the picture or beyond."""
     water = _open_water(rng, u)
     depth = v - v.mean() + 4 * _noise(rng, u, 1.8) + rng.uniform(5, 45)
     beach = _material(rng, "sand", "rock", "grass", "tree")

@@ -1,4 +1,4 @@
-"""Rasters that lie on one grid as one scene: the files of a folder, or of a tile index."""
+"""Several rasters on one grid as one scene: the files of a folder, or of a tile index."""
 
 import os
 from collections.abc import Sequence
@@ -44,8 +44,8 @@ class Mosaic:
 
     Attributes:
         name: The folder or index.
-        files: Paths, or addresses; where several cover a pixel the last that has data counts.
-        may_overlap: Whether several may.
+        files: Paths, or addresses; where several cover a pixel, the last with data counts.
+        may_overlap: Whether several files may cover a pixel.
     """
 
     name: str
@@ -68,7 +68,7 @@ class _Part(NamedTuple):
 
 
 def mosaic_of_folder(folder: Path) -> Mosaic | None:
-    """List the rasters of a folder and those below; ``None`` where there are none."""
+    """List the rasters of a folder and its sub-folders; ``None`` if there are none."""
     found = find_images(folder).paths
     files = sorted(str(path) for path in found if path.suffix.lower() in _RASTERS)
     return Mosaic(str(folder), tuple(files), may_overlap=False) if files else None
@@ -105,15 +105,15 @@ def mosaic_of_index(path: Path) -> Mosaic:
 def open_mosaic(mosaic: Mosaic, opened: ExitStack) -> rasterio.DatasetReader:
     """Open the files as one raster, on their grid; nothing is interpolated.
 
-    Pixels that no file covers are without data.
+    Pixels that no file covers have no data.
 
     Args:
         mosaic: The files.
-        opened: Closes it.
+        opened: Closes the raster.
 
     Raises:
-        InputError: A file cannot be opened; they differ in bands, type, CRS, pixels or what their
-            values stand for; or they overlap.
+        InputError: A file cannot be opened; the files differ in bands, type, CRS, pixels or what
+            their values stand for; or they overlap.
     """
     parts = [_part(mosaic, path) for path in mosaic.files]
     first = parts[0]
@@ -197,7 +197,7 @@ def _box(mosaic: Mosaic, part: _Part, first: _Part) -> tuple[int, int, int, int]
     both = f"{mosaic.name}: {first.name} and {part.name}"
     each = "expected parts of one scene; name the files to take each as a scene of its own"
     for what, value in part.alike.items():
-        if repr(value) != repr(first.alike[what]):  # nodata that is no number equals none
+        if repr(value) != repr(first.alike[what]):  # NaN does not equal itself
             raise InputError(f"{both} differ in {what}; {each}")
     across, down = part.transform.a / first.transform.a, part.transform.e / first.transform.e
     width, height = part.size
@@ -232,7 +232,7 @@ def _band(first: _Part, number: int, inside: str) -> str:
 
 
 def _said(first: _Part, number: int) -> str:
-    """Write what files say of a band."""
+    """Write what the files say about a band."""
     said = ""
     for key, tag, nothing in (
         ("bands", "Description", None),
@@ -247,7 +247,7 @@ def _said(first: _Part, number: int) -> str:
 
 
 def _source(part: _Part, place: np.ndarray, band: str, nodata: float | None) -> str:
-    """Write a file as the source of a band; what is without data leaves what lies below."""
+    """Write a file as the source of a band; its pixels without data show the files below."""
     width, height = part.size
     kind, more = "SimpleSource", ""
     if nodata is not None:

@@ -21,16 +21,16 @@ class PatternNet(CatalogueDataset, datasets.PatternNet):
         checksum: bool = True,
         split: str | None = None,
     ) -> None:
-        """Open what is there; ``split`` comes last, since torchgeo's class has none.
+        """Open the images on disk; ``split`` comes last, since torchgeo's class has none.
 
         Args:
             root: Folder that holds the data sets.
             transforms: Takes a sample and returns a changed one.
-            download: Fetch the archive if neither it nor the images are below ``root``.
-            checksum: Verify the archive that is fetched.
-            split: As of :class:`rs_otl.datasets.base.CatalogueDataset`.
+            download: Download the archive if neither it nor the images are below ``root``.
+            checksum: Verify the downloaded archive.
+            split: See :class:`rs_otl.datasets.base.CatalogueDataset`.
 
         Raises:
-            DatasetNotFoundError: It is not below ``root`` and ``download`` is false.
+            DatasetNotFoundError: The data set is not below ``root`` and ``download`` is false.
         """
         super().__init__(root, split, transforms, download, checksum)

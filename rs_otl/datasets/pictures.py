@@ -14,15 +14,15 @@ from rs_otl.datasets.base import CatalogueDataset, ImageDataset, Loader, Root, T
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.errors import InputError
 
-# Of a split: images (N, H, W, 3) and labels.
+# Images (N, H, W, 3) and labels of a split.
 Packed = tuple[NDArray[np.uint8], Sequence[int]]
 
 
 class _Pictures(CatalogueDataset):
     """Images in the files that their authors publish, or as image files in folders of classes.
 
-    Published files are read by torchvision's class, which verifies their checksums first: those
-    of CIFAR are pickles, and none is unpickled that is not the official one.
+    torchvision's class reads published files and verifies their checksums first. The files of
+    CIFAR are pickles: only the official ones are unpickled.
     """
 
     def _open(
@@ -71,11 +71,11 @@ class _Pictures(CatalogueDataset):
         )
 
     def _fetch(self) -> None:
-        """Leave that to torchvision."""
+        """Do nothing: torchvision downloads and unpacks."""
 
     @classmethod
     def archive(cls, root: Path) -> Path | None:
-        """Return nothing: torchvision unpacks what it fetches, and nothing else."""
+        """Return ``None``: torchvision unpacks only what it downloads."""
 
     def _packed(self, folder: Path, split: str, download: bool) -> Packed:
         raise NotImplementedError
@@ -92,7 +92,7 @@ class CIFAR10(_Pictures):
 
     @classmethod
     def address(cls) -> str:
-        """Where the archive is."""
+        """Return the address of the archive."""
         return cls._torchvision.url
 
     def _packed(self, folder: Path, split: str, download: bool) -> Packed:
@@ -120,7 +120,7 @@ class SVHN(_Pictures):
 
     @classmethod
     def address(cls) -> str:
-        """Where the file of training images is."""
+        """Return the address of the file of training images."""
         return datasets.SVHN.split_list["train"][0]
 
     def _packed(self, folder: Path, split: str, download: bool) -> Packed:
@@ -129,10 +129,10 @@ class SVHN(_Pictures):
 
 
 class ImageNet(CatalogueDataset):
-    """ImageNet (ILSVRC 2012): 1,281,167 photographs of 1,000 kinds of things, 50,000 to test on.
+    """ImageNet (ILSVRC 2012): 1,000 kinds of things, 1,281,167 photographs and 50,000 to test on.
 
     Files are ``train/<nNNNNNNNN>/*.JPEG`` and ``val/<nNNNNNNNN>/*.JPEG``, as
-    ``torchvision.datasets.ImageNet`` unpacks them; the latter are the test images. A sample is
+    ``torchvision.datasets.ImageNet`` unpacks them; ``val`` has the test images. A sample is
     ``{"image": float32 (3, H, W) in 0..255, "label": int64 scalar}``.
     """
 

@@ -13,11 +13,11 @@ from rasterio.vrt import WarpedVRT
 from rs_otl.datasets.raster import RASTER_ERRORS
 from rs_otl.errors import InputError
 
-# Points that an affine transform meets so well, in pixels, are met without resampling.
+# If an affine transform meets all points this well, in pixels, nothing is resampled.
 _NEAR = 0.5
-# Points lie in a line where their spread across it is so small a part of that along it.
+# Points lie in a line if their spread across it is at most this share of their spread along it.
 _LINE = 1e-6
-# A raster that grows more by warping was placed by points that contradict each other.
+# If warping makes a raster larger by more than this, its points contradict each other.
 _MOST_GROWTH = 16
 _SPLINE_POINTS = 500
 _WGS84 = CRS.from_epsg(4326)
@@ -27,10 +27,10 @@ class Placement(NamedTuple):
     """Where a raster lies.
 
     Attributes:
-        dataset: What its pixels are read from: itself, or a virtual one that is warped.
+        dataset: What its pixels are read from: the raster itself, or a warped virtual raster.
         crs: ``None`` where there is none.
         transform: From (column, row) to (x, y).
-        words: How it was placed, where it is not by the file's transform.
+        words: How points or RPCs placed it; ``None`` if they did not.
     """
 
     dataset: Any
@@ -42,19 +42,19 @@ class Placement(NamedTuple):
 def placed(dataset: rasterio.DatasetReader, name: str, palette: bool) -> Placement:
     """Find out where an open raster lies.
 
-    A file without a transform is placed by its ground control points: by the affine transform
-    through them if it meets all to half a pixel, else warped by them. Without points it is warped
-    by its RPCs, at the height that these are centred on. Geographic coordinates become UTM, in
-    which pixels are square.
+    A file without a transform is placed by its ground control points: by an affine transform if
+    that meets all points to half a pixel, else by warping. Without points it is warped by its
+    RPCs, at the height on which the RPCs are centred. Geographic coordinates become UTM, in which
+    pixels are square.
 
     Args:
-        dataset: The raster; what is warped reads from it.
+        dataset: The raster; a warped raster reads from it.
         name: What it is called in errors.
         palette: Whether its values are those of a palette, which cannot be averaged.
 
     Raises:
         InputError: It has fewer than three points, points in a line or with coordinates that are
-            no numbers, or a transform that gives all pixels one place.
+            not numbers, or a transform that gives all pixels one place.
     """
     transform = dataset.transform
     if transform != Affine.identity():
@@ -133,7 +133,7 @@ def _warped(
 ) -> Placement:
     alpha = [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
     resampling = Resampling.nearest if palette else Resampling.bilinear
-    # What lies outside the raster is without data.
+    # Pixels outside the raster have no data.
     if dataset.nodata is None and not alpha:
         options["add_alpha"] = True
     try:

@@ -1,9 +1,8 @@
-"""Satellite products: a file for each band, or units in files beside.
+"""Satellite products: a file for each band, or a raster with its units in another file.
 
 Sentinel-2 (a SAFE folder or its zip, or loose JP2s), Landsat's Collection 2, HLS, Sentinel-1 as a
-file for each polarisation, PlanetScope, and anything else with a band's number or colour in the
-names of its files. A product opens as one raster: a virtual one of GDAL, on the grid of the finest
-band.
+file for each polarisation, PlanetScope, and other products with a band's number or colour in the
+names of the files. A product opens as one virtual raster of GDAL, on the grid of the finest band.
 """
 
 import json
@@ -52,21 +51,21 @@ _BAND = re.compile(
         (?=[_.-]|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
-# The folders of a Sentinel-2 product by resolution, and what its files' names end in.
+# The resolution in names of a Sentinel-2 product: of its folders, or at the end of its files.
 _RESOLUTION = re.compile(r"(?:^|(?<=[_/]))R?(10|20|60)m(?=/|$)")
 _PLANET = re.compile(r"_(?:AnalyticMS|ortho_analytic)_?(?:\w*?_)?(SR)?(?:_|\.|$)", re.IGNORECASE)
-# Landsat's thermal bands are no reflectance, and its panchromatic one has other pixels.
+# Landsat's thermal bands are not reflectance, and its panchromatic band has other pixels.
 NOT_OF_LANDSAT = ("pan", "lwir11", "lwir12", "lwir")
-# The order in which the metadata of Sentinel-2 count its bands.
+# The order in which the metadata of Sentinel-2 number its bands.
 _COUNTED = (*(f"B{n:02}" for n in range(1, 9)), "B8A", *(f"B{n:02}" for n in range(9, 13)))
-# Fixed for surface reflectance of Landsat's Collection 2.
+# Scale and offset, fixed for surface reflectance of Landsat's Collection 2.
 _LANDSAT_SURFACE = (2.75e-5, -0.2)
 _LARGEST_TEXT = 64 * 2**20
 _ABOVE = 5
 _LISTED = 4
-# Of a folder that is asked for as a product; a SAFE folder has about a hundred.
+# Files looked at in a folder that is opened as a product; a SAFE folder has about a hundred.
 _MOST_FILES = 100_000
-# Edges of bands may differ so much, in pixels, by rounding.
+# By rounding, edges of bands may differ by so many pixels.
 _NEARLY = 1e-3
 DATA_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
@@ -83,9 +82,9 @@ class File:
     """A band of a product: where it is, and what its stored values stand for.
 
     Attributes:
-        band: What it is called.
-        path: As GDAL reads it.
-        index: Of the band in the file, from 1.
+        band: Name of the band.
+        path: Path, as GDAL reads it.
+        index: Number of the band in the file, from 1.
         scale: What stored values are multiplied with; ``None`` for what the file says.
         offset: What is then added.
     """
@@ -106,12 +105,12 @@ class Product:
         sensor: Text in which the sensor is named.
         files: Its bands.
         quantity: What values measure; reflectance is x 10,000 where ``files`` have a scale.
-        nodata: Stored value without data, where files do not say one.
+        nodata: Stored value that means no data, where files do not name one.
         sources: Files on this disk that it is read from.
-        known: What is known of each band beside its name; empty for what the sensor says.
+        known: What is known about each band besides its name; empty for what the sensor says.
         remote: Whether files lie on a server.
         whole: Whether all bands of each file are among ``files``.
-        lacking: What says how stored values are scaled and is not there; empty if nothing is.
+        lacking: Missing file that says how stored values are scaled; empty if none is missing.
     """
 
     name: str
@@ -127,7 +126,7 @@ class Product:
 
 
 class _Folder:
-    """The files of a folder and those below, or of a zip."""
+    """The files of a folder and its sub-folders, or of a zip."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,7 +139,7 @@ class _Folder:
                 raise UnreadableError(path, f"no whole zip ({error}); get it again") from None
         else:
             found = (Path(root) / name for root, _, files in os.walk(path) for name in files)
-            # Whatever opens a pipe waits.
+            # Opening a pipe would block.
             regular = (file for file in islice(found, _MOST_FILES) if file.is_file())
             self.names = sorted(file.relative_to(path).as_posix() for file in regular)
 
@@ -150,7 +149,7 @@ class _Folder:
         return gdal_name(self.path / name)
 
     def text(self, pattern: str) -> str | None:
-        """Read the metadata whose name matches, here or, in a folder, above it."""
+        """Read the metadata file whose name matches: in the zip, or in the folder or above it."""
         name = next((name for name in self.names if re.search(pattern, name)), None)
         if self.zip:
             if name is None:
@@ -176,11 +175,11 @@ def product_at(path: Path) -> Product | None:
     """Find the product that a path stands for.
 
     Args:
-        path: A folder, a zip, a product's ``MTD_...xml`` or ``..._MTL.txt``, a name with ``*`` in
-            place of the band, or a file that says its units elsewhere.
+        path: A folder, a zip, a product's ``MTD_...xml`` or ``..._MTL.txt``, a name with ``*``
+            instead of the band, or a raster whose units are in another file.
 
     Returns:
-        ``None`` if it is a plain file.
+        The product; ``None`` if the path is that of a plain file.
 
     Raises:
         InputError: It is a folder or zip without a product, or with several.
@@ -224,20 +223,20 @@ def product_at(path: Path) -> Product | None:
 
 
 def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
-    """Find the products of which each band is a file, where most images of a folder are such.
+    """Find the products with a file for each band, if most images of a folder are such files.
 
-    They would pass for scenes of a single band each.
+    Otherwise every file would be a scene of a single band.
 
     Args:
         folder: The folder.
-        paths: Of its images, relative to it.
+        paths: Paths of its images, relative to it.
 
     Returns:
-        What :func:`product_at` knows the products by, relative to the folder, sorted.
+        Names of the products for :func:`product_at`, relative to the folder, sorted.
     """
     products = {key: bands for key, bands in _grouped(paths).items() if len(bands) > 1}
     starts = tuple({re.sub(r"B?\*[^*]*$", "", key) for key in products})
-    # Quality, angles and previews belong to them.
+    # Files of quality, angles and previews belong to products too.
     parts = sum(_plain(path).startswith(starts) for path in paths)
     if not products or parts * 2 <= len(paths):
         return []
@@ -248,9 +247,9 @@ def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
 
 
 def zipped_products(folder: Path) -> list[str]:
-    """List the zips of satellites' products in a folder, by name, that are not unpacked beside.
+    """List the zipped satellite products of a folder, by name, unless unpacked beside the zip.
 
-    A damaged one counts if its name is a product's: who reads it says what is wrong with it.
+    A damaged zip counts if it has the name of a product: reading it says what is wrong with it.
     """
     found = []
     for path in sorted(folder.glob("*.zip")):
@@ -304,7 +303,7 @@ def _have_one_band(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Product:
-    """Put a product together from its files and what its metadata say."""
+    """Put a product together from its files and its metadata."""
     first = next(iter(bands.values()))[0]
     text = f"{folder.path.resolve()}/{first}"
     sensor = sensor_of(PurePosixPath(first).name) or sensor_of(text)
@@ -345,7 +344,7 @@ def _sentinel_2(folder: _Folder, files: dict[str, File], first: str) -> _Known:
     found = re.search(pattern, text)
     root = re.search(r"<([\w:.-]+)[\s>]", text)
     whole = root is not None and text.rstrip().endswith(f"</{root[1]}>")
-    if not (whole and found and float(found[1])):  # what has been added might be missing
+    if not (whole and found and float(found[1])):  # offsets might be missing
         raise UnreadableError(
             folder.path,
             f"its MTD_MSIL{'2A' if surface or '2A' in first else '1C'}.xml is damaged, which says "
@@ -374,7 +373,7 @@ def _two_digits(band: str) -> str:
 
 
 def _landsat(folder: _Folder, files: dict[str, File], first: str, table: Sequence[Band]) -> _Known:
-    """Leave out what is no reflectance; scale the rest by MTL, or as all of Collection 2 is."""
+    """Leave out bands without reflectance; scale the rest by MTL, or by Collection 2's factors."""
     common = {band.name: band.common_name for band in table}
     plain = {band: re.sub(r"^B0*", "B", band) for band in files}
     files = {
@@ -470,7 +469,7 @@ def _opened(product: Product, path: str) -> rasterio.DatasetReader:
 
 
 def _header(product: Product, file: File) -> _Header:
-    """Read what a band's file says of it."""
+    """Read what a band's file says about it."""
     try:
         with quiet_georeference(), _opened(product, file.path) as source:
             said = sum(other.path == file.path for other in product.files)
@@ -510,7 +509,7 @@ def _header(product: Product, file: File) -> _Header:
 def _with_stac(
     folder: _Folder, files: dict[str, File], chosen: Mapping[str, str]
 ) -> dict[str, File]:
-    """Scale files of a band each as a STAC item in their folder says."""
+    """Scale the files of bands as a STAC item in their folder says."""
     names = {PurePosixPath(path).name: band for band, path in chosen.items()}
     for item in sorted(folder.path.glob("*.json")):
         for name, (said, *_) in _stac(item, list(names)).items():
@@ -521,7 +520,7 @@ def _with_stac(
 
 
 class StacBand(BaseModel):
-    """A band of an asset, in version 1.1 of STAC or in the extensions eo and raster before."""
+    """A band of an asset, in STAC 1.1 or in the extensions eo and raster of earlier versions."""
 
     name: str | None = None
     common_name: str | None = Field(
@@ -545,10 +544,10 @@ class _Item(BaseModel):
 
 
 def _stac(path: Path, names: Sequence[str]) -> dict[str, list[StacBand]]:
-    """Read what a STAC item says of the bands of files, by the names of these.
+    """Read what a STAC item says about the bands of files, by the names of the files.
 
     Raises:
-        UnreadableError: It is an item, and what it says of a band is none.
+        UnreadableError: It is an item, but what it says about a band is not valid.
     """
     try:
         with path.open("rb") as file:
@@ -564,15 +563,15 @@ def _stac(path: Path, names: Sequence[str]) -> dict[str, list[StacBand]]:
 
 
 def bands_said(asset: Mapping[str, Any], item: str | Path, name: str) -> list[StacBand]:
-    """Read what a STAC item says of the bands of one of its assets; nothing where it says none.
+    """Read what a STAC item says about the bands of an asset; an empty list if it says nothing.
 
     Args:
         asset: The asset, with ``bands``, or ``eo:bands`` and ``raster:bands``.
         item: What the item is called in errors.
-        name: Likewise, of the asset.
+        name: What the asset is called in errors.
 
     Raises:
-        UnreadableError: It says what no band has, or of several numbers of bands.
+        UnreadableError: What it says is not valid, or its lists have different lengths.
     """
     parts = [asset[key] for key in ("bands", "eo:bands", "raster:bands") if asset.get(key)]
     try:
@@ -585,7 +584,7 @@ def bands_said(asset: Mapping[str, Any], item: str | Path, name: str) -> list[St
 
 
 def _beside(path: Path) -> Product | None:
-    """Describe a raster by the STAC item of its name beside it, where that tells its bands."""
+    """Describe a raster by the STAC item beside it of the same name, if it tells the bands."""
     item = path.with_suffix(".json")
     if path.suffix.lower() not in _SUFFIXES or not item.is_file():
         return None
@@ -613,12 +612,12 @@ def _beside(path: Path) -> Product | None:
 def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
     """Open a product as one raster, on the grid of its finest band.
 
-    Pixels of coarser bands are repeated; nothing is interpolated. The raster covers what all bands
-    do, and says what each is called, and its scale and offset.
+    Pixels of coarser bands are repeated; nothing is interpolated. The raster covers the area that
+    all bands cover, and gives the name, scale and offset of each band.
 
     Args:
         product: The product.
-        opened: Closes it.
+        opened: Closes the raster.
 
     Raises:
         InputError: A band cannot be opened, has several bands, or lies in another CRS.

@@ -1,6 +1,6 @@
 """Opening any raster, and what its stored values stand for.
 
-Images and scenes are read through here, so that the same file means the same to both.
+Images and scenes are both read through this module, so the same file means the same to both.
 """
 
 import atexit
@@ -52,22 +52,22 @@ _DRIVERS: dict[bytes, tuple[str, ...]] = {
     b"\x89HDF": ("netCDF", "HDF5", "HDF5Image"),
     b"<VRTDataset": ("VRT",),
 }
-# Of files whose first bytes say nothing; they read the file itself, or one beside it.
+# Drivers of files whose first bytes say nothing; they read the file itself, or one beside it.
 _OTHER_DRIVERS = (
     *("AAIGrid", "BT", "DTED", "EHdr", "ENVI", "ERS", "GIF", "GRASSASCIIGrid", "GRIB", "GSAG"),
     *("GSBG", "GS7BG", "HFA", "NITF", "PCIDSK", "PNM", "RST", "SAGA", "SRTMHGT", "USGSDEM"),
 )
-# Of rasters on servers, whose first bytes GDAL alone reads.
+# Drivers of rasters on servers, whose first bytes only GDAL reads.
 _ON_SERVERS = {*itertools.chain(*_DRIVERS.values()), *_OTHER_DRIVERS} - {"VRT"}
-# One of several rasters of a file, in a VRT.
+# The name of one of several rasters of a file, in a VRT.
 _PART = r'(?:NETCDF|HDF5):"?([^"]+)"?:[^:]*'
 _LARGEST_VRT = 64 * 2**20
-# Reflectance that is scaled by more is held x 10,000 already.
+# Reflectance with a larger scale is already x 10,000.
 _FRACTION = 0.01
 _UNITS = {"uint8": "8-bit counts", "uint16": "16-bit counts", "int16": "16-bit counts"}
-# GDAL's cache of blocks would take a twentieth of the machine's memory.
+# By default, GDAL's cache of blocks takes a twentieth of the machine's memory.
 _CACHE_BYTES = 128 * 2**20
-# Waits before a raster on a server is opened, or a window read, once more: times GDAL's delay.
+# Waits before another try to open a raster on a server, or to read a window: times GDAL's delay.
 _WAITS = (1, 4)
 
 
@@ -84,20 +84,20 @@ class UnreadableError(InputError):
 
 @contextmanager
 def gdal(remote: bool = False, **options: Any) -> Iterator[None]:
-    """Read with GDAL: its cache bounded, and damage is an error.
+    """Read with GDAL, with a bounded cache and with damage as an error.
 
     Args:
         remote: Whether to read from a server, as ``REMOTE`` and the environment say; by default
             there is no network.
-        options: More of GDAL's.
+        options: More options of GDAL.
     """
-    # A wall behind _refuse_sources_elsewhere.
+    # A second barrier behind _refuse_sources_elsewhere.
     network: dict[str, str] = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}"}
     if remote:
         network = {key: value for key, value in REMOTE.items() if key not in os.environ}
     with rasterio.Env(
         GDAL_CACHEMAX=_CACHE_BYTES,
-        # libjpeg fills what is missing of a truncated file, and only warns.
+        # libjpeg fills the missing part of a truncated file, and only warns.
         GDAL_ERROR_ON_LIBJPEG_WARNING=True,
         **network,
         **options,
@@ -107,7 +107,7 @@ def gdal(remote: bool = False, **options: Any) -> Iterator[None]:
 
 @contextmanager
 def quiet_georeference() -> Iterator[None]:
-    """Silence the warning about a file without georeference, which is reported otherwise."""
+    """Silence the warning about a file without georeference, which is reported elsewhere."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -125,7 +125,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     """Open a raster file by the drivers for its first bytes.
 
     Raises:
-        UnreadableError: It is empty, no raster, holds several, or refers to what is not there.
+        UnreadableError: It is empty, no raster, holds several, or refers to missing files.
         RasterioError: GDAL cannot open it.
     """
     drivers, _ = drivers_of(path)
@@ -161,14 +161,14 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
 
 
 def open_remote(name: str, shown: str) -> rasterio.DatasetReader:
-    """Open a raster on a server; what fails is tried three times.
+    """Open a raster on a server; try up to three times.
 
     Args:
-        name: As GDAL reads it, or a VRT on this disk that refers to servers.
+        name: GDAL's name for it, or a VRT on this disk that refers to servers.
         shown: What it is called in errors.
 
     Raises:
-        UnreadableError: It is not there, no raster, or the server does not answer.
+        UnreadableError: It is not there or no raster, or the server does not answer.
     """
     driver = "VRT" if urlsplit(name).path.lower().endswith(".vrt") else None
     again: dict[str, str] = {}
@@ -183,7 +183,7 @@ def open_remote(name: str, shown: str) -> rasterio.DatasetReader:
                 reason = why_not(name) or reason
                 raise UnreadableError(shown, f"cannot be opened ({reason})") from None
         time.sleep(wait * delay())
-        # GDAL remembers of what failed that there is no such file.
+        # GDAL remembers a file that failed as one that does not exist.
         again = {"CPL_VSIL_CURL_NON_CACHED": name}
     if dataset.driver != driver and dataset.driver not in _ON_SERVERS:
         dataset.close()
@@ -204,7 +204,7 @@ def open_remote(name: str, shown: str) -> rasterio.DatasetReader:
 
 
 def retried(read: Callable[[], Read]) -> Read:
-    """Read from a server; what fails is tried three times."""
+    """Read from a server; try up to three times."""
     for wait in _WAITS:
         try:
             return read()
@@ -217,7 +217,7 @@ def drivers_of(path: Path) -> tuple[tuple[str, ...], bytes]:
     """Return GDAL's drivers for a file, and its first bytes, which decide them.
 
     Raises:
-        UnreadableError: The file is empty, or lists other files under a name that does not say so.
+        UnreadableError: The file is empty, or is a VRT without the suffix ``.vrt``.
     """
     with path.open("rb") as file:
         start = file.read(26)
@@ -233,11 +233,11 @@ def drivers_of(path: Path) -> tuple[tuple[str, ...], bytes]:
 
 
 def gdal_name(path: Path) -> str:
-    """Return a name for a file that GDAL takes for nothing but a file, whatever it is called.
+    """Return a name for a file that GDAL always takes as the name of a file.
 
-    A relative name may look like an address (``http:x.tif``), and one that is not UTF-8 cannot be
-    handed over: such a file is linked under a plain name for as long as the process lives, with
-    the files beside it that GDAL reads too.
+    A relative name may look like an address (``http:x.tif``), so the name is absolute. GDAL cannot
+    take a name that is not UTF-8: such a file is linked under a plain name until the process ends,
+    with the files beside it that GDAL reads too.
     """
     name = os.path.abspath(path)
     try:
@@ -269,7 +269,7 @@ def _links() -> Path:
 
 
 def _refuse_sources_elsewhere(path: Path, within: tuple[Path, ...] = ()) -> None:
-    """Raise an :class:`UnreadableError` unless a VRT refers to nothing but rasters on this disk."""
+    """Raise an :class:`UnreadableError` unless a VRT refers only to rasters on this disk."""
     with path.open("rb") as file:
         text = file.read(_LARGEST_VRT + 1)
     if len(text) > _LARGEST_VRT or b"/vsi" in text or b"<!ENTITY" in text:
@@ -303,9 +303,9 @@ class Layout:
     Attributes:
         indexes: Bands of the file that are read, from 1.
         stored: Type of their stored values.
-        dtype: Of the values that they stand for.
-        descriptions: What the file calls each of the bands that come out.
-        colours: Colour interpretation of each as rasterio names it.
+        dtype: Type of the values that they stand for.
+        descriptions: Name in the file of each band that comes out.
+        colours: Colour interpretation of each band that comes out, as rasterio names it.
         table: (entries, 4), the colours of a palette, which becomes red, green and blue.
         scales: What stored values are multiplied with; ``None`` if they are what they stand for.
         offsets: What is then added.
@@ -339,8 +339,8 @@ class Layout:
             given: What its stored values stand for, where the user knows better than the file.
 
         Raises:
-            UnreadableError: They hold complex numbers or a palette of other than counts, or are
-                scaled by 0 or by what is no number.
+            UnreadableError: The bands hold complex numbers or a palette of values that are not
+                counts, or their scale is 0 or not a number.
         """
         path = Path(path)
         names = [dataset.dtypes[index - 1] for index in indexes]
@@ -405,7 +405,7 @@ class Layout:
         return entries if entries.any() and not entries.all() else None
 
     def chosen(self, bands: Sequence[int] | None) -> list[int]:
-        """Return the bands of the file that some of the bands that come out are read from."""
+        """Return the bands of the file from which some of the bands that come out are read."""
         if bands is None or self.table is not None:
             return list(self.indexes)
         return [self.indexes[band] for band in bands]
@@ -415,7 +415,7 @@ class Layout:
 
         Args:
             stored: (n, h, w), of the bands that :meth:`chosen` gives.
-            bands: The same as there.
+            bands: The same as for :meth:`chosen`.
 
         Returns:
             (C, h, w), of ``dtype``.

@@ -1,4 +1,4 @@
-"""Addresses: how servers are read, what GDAL calls what lies there, and what may be printed."""
+"""Addresses: how servers are read, GDAL's names for their files, and what may be printed."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from urllib3.exceptions import HTTPError
 
 from rs_otl.errors import InputError
 
-# How GDAL reads from a server, each where the environment does not say otherwise.
+# How GDAL reads from a server; the environment overrides each setting.
 REMOTE = {
-    # No listing of the folder, and no asking for files beside the raster.
+    # Do not list the folder or ask for files beside the raster.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # The header of a GeoTIFF with many tiles in one request.
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
@@ -31,12 +31,12 @@ REMOTE = {
     # A server that sends less than so many bytes a second for so many seconds has stalled.
     "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
     "GDAL_HTTP_LOW_SPEED_TIME": "30",
-    # All that an address may end in: the wall that another thread has raised is not for this one.
+    # All that an address may end in: what another thread forbids must not apply to this one.
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": " ".join(
         set(string.digits + string.ascii_lowercase + string.punctuation) - {","}
     ),
 }
-# What a query may hold that is no secret: what STAC asks for.
+# Parameters of a query that are not secret: those of STAC's searches.
 _SEARCHED = ("collections", "ids", "bbox", "datetime", "limit", "intersects", "filter", "query",
              "filter-lang", "sortby")  # fmt: skip
 _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+]*://)(?:[^\s/@'\"?]*@)?([^\s'\"?]*)(\?[^\s'\"#]*)?", re.I)
@@ -44,7 +44,7 @@ _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+]*://)(?:[^\s/@'\"?]*@)?([^\s'\"?]*)(\?[
 # Schemes of addresses, and how GDAL's names for them begin.
 _SCHEMES = {"https": "/vsicurl/https://", "http": "/vsicurl/http://", "s3": "/vsis3/",
             "gs": "/vsigs/", "az": "/vsiaz/"}  # fmt: skip
-# GDAL's names of what lies on servers.
+# How GDAL's names of files on servers begin.
 ON_SERVERS = ("/vsicurl/", "/vsicurl?", "/vsis3/", "/vsigs/", "/vsiaz/", "/vsiadls/", "/vsioss/",
               "/vsiswift/")  # fmt: skip
 
@@ -61,7 +61,7 @@ def gdal_address(address: str) -> str:
 
 
 def dataset_name(text: str) -> str:
-    """Return a short name for the images of a folder, a catalog or a search, for a folder."""
+    """Return a short name, as of a folder, for the images of a folder, a catalog or a search."""
     text = text.partition("#")[0] if is_address(text) else text.partition("#asset=")[0]
     if not is_address(text):
         path = Path(text).resolve()
@@ -80,14 +80,14 @@ def dataset_name(text: str) -> str:
 
 
 def public(text: str) -> str:
-    """Leave out of the addresses in a text what may be secret.
+    """Remove what may be secret from the addresses in a text.
 
     Args:
         text: An address, or a message with some.
 
     Returns:
-        The same without names and passwords before a host, and without the queries of signed
-        addresses; what a search of STAC asks for is kept.
+        The text without names and passwords before a host, and without the queries of signed
+        addresses; the parameters of STAC's searches are kept.
     """
 
     def plain(found: re.Match[str]) -> str:
@@ -99,13 +99,13 @@ def public(text: str) -> str:
 
 
 def why_not(name: str) -> str | None:
-    """Ask a server of the web for the first bytes of a raster that GDAL cannot open.
+    """Ask a web server for the first bytes of a raster that GDAL cannot open.
 
     Args:
-        name: As GDAL reads it.
+        name: GDAL's name for the raster.
 
     Returns:
-        What is wrong in a few words; ``None`` where nothing is, or no such server was asked.
+        What is wrong in a few words; ``None`` if nothing is, or it is not on a web server.
     """
     address = name.removeprefix("/vsicurl/")
     if urlsplit(address).scheme not in ("http", "https"):
@@ -119,10 +119,10 @@ def why_not(name: str) -> str | None:
 
 
 def first_bytes(address: str) -> bytes:
-    """Read the first bytes of what a server of the web has at an address.
+    """Read the first bytes of what a web server has at an address.
 
     Raises:
-        InputError: It does not give them.
+        InputError: The server does not give them.
     """
     few = {"Range": "bytes=0-63"}
     try:
@@ -164,7 +164,7 @@ def failure_in_words(error: BaseException) -> str:
 
 
 def _setting(key: str) -> float:
-    """Return one of GDAL's settings, as the environment says it or else as ``REMOTE`` does."""
+    """Return one of GDAL's settings, from the environment or else from ``REMOTE``."""
     try:
         return max(0.0, float(os.environ.get(key, REMOTE[key])))
     except ValueError:
@@ -183,7 +183,7 @@ def delay() -> float:
 
 
 def retries() -> Retry:
-    """Return how often and after which waits a request is made again."""
+    """Return how often, and after which waits, a request is made again."""
     return Retry(
         total=int(_setting("GDAL_HTTP_MAX_RETRY")),
         backoff_factor=delay(),

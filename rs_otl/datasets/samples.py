@@ -1,4 +1,4 @@
-"""Data sets known by their samples alone: torchgeo's other classes and the user's own."""
+"""Data sets known only by their samples: torchgeo's other classes and the user's own."""
 
 import difflib
 from collections import Counter
@@ -18,7 +18,7 @@ from rs_otl.errors import InputError
 from rs_otl.spec import RGB, ImageSpec, band_names
 
 TORCHGEO = "torchgeo/"
-# Samples, and values of each, that decide bands, units and scale.
+# Numbers of samples, and of values in each, that decide bands, units and scale.
 _SAMPLED_IMAGES = 64
 _SAMPLED_VALUES = 65_536
 # Values are counts if this share of them is whole: some images may have been resized.
@@ -35,12 +35,12 @@ def read_sample(dataset: Any, index: int, path: str) -> tuple[NDArray[np.float32
         path: What to call it in errors.
 
     Returns:
-        The raw values, (C, H, W), infinite values and not-a-numbers as 0; and the label, -1
-        where there is none, or it is not one class.
+        The raw values, (C, H, W), infinite values and NaN as 0; and the label, -1 if there is
+        none, or if it is not one class.
 
     Raises:
-        UnreadableError: The data set cannot read it.
-        InputError: It is no such sample.
+        UnreadableError: The data set cannot read the sample.
+        InputError: The sample has another form.
     """
     try:
         sample = dataset[index]
@@ -65,10 +65,10 @@ def describe_samples(
     """Find out what most images of a data set are from a sample of them.
 
     Args:
-        dataset: As for :func:`read_sample`.
+        dataset: See :func:`read_sample`.
         name: What to call it in errors.
         paths: What to call its samples.
-        spec: What the caller says of the images, which is checked.
+        spec: What the caller says about the images; it is checked.
 
     Returns:
         ``spec``, or bands named as the data set's ``bands`` if it has any; 8-bit counts if all

@@ -40,11 +40,11 @@ from rs_otl.spec import RGB, Band, EncoderConfig, ImageSpec, Quantity, Values, m
 # knows.
 SceneLike = Any
 
-# Pixels a side that a scene is glanced at with, evenly spread over it.
+# Pixels a side of a quick look at a scene, evenly spread over it.
 _GLANCE = 64
-# A scene whose edge is without data has at least this share of it in one value.
+# One value from the edge inwards is reported if it covers at least this share of the scene.
 _COLLAR_SHARE = 0.05
-# Values below 0 by a hundredth of the encoder's scale are no noise around dark surfaces.
+# Values below 0 by a hundredth of the encoder's scale are not noise around dark surfaces.
 _NOISE = 0.01
 _NEGATIVE_SHARE = 0.1
 # Values so many times smaller or larger than the encoder's are in other units.
@@ -53,7 +53,7 @@ _MUCH_SMALLER, _MUCH_LARGER = 100, 20
 _WINDOW = 64
 # What ESA has added to Sentinel-2's values since 2022.
 _ADDED = 1000
-# Medians of a scene of backscatter in dB lie between.
+# The median of a scene of backscatter in dB lies between these.
 _FAINTEST, _BRIGHTEST = -80, 20
 
 
@@ -64,7 +64,7 @@ class _Glance(NamedTuple):
 
 
 class Scene:
-    """A raster of any size, of which only windows are in memory.
+    """A raster of any size; only windows of it are in memory.
 
     Attributes:
         name: Path, or the name of an array; used in errors.
@@ -72,14 +72,14 @@ class Scene:
         height: In pixels.
         bands: Names of the bands, masks left out; see :func:`rs_otl.datasets.bands.name_bands`.
         named: Whether the file itself names its bands.
-        known: What is known of each band beside its name.
+        known: What is known about each band besides its name.
         crs: ``None`` where the file has none: coordinates are then those of ``transform``.
         transform: From (column, row) to (x, y).
-        placement: How points or RPCs placed it; ``None`` where a transform does, or nothing.
-        given_nodata: Stored value that means there is no data, beside what the file says.
-        origin: Where it lies; ``None`` for what was open already.
+        placement: How points or RPCs placed it; ``None`` if they did not.
+        given_nodata: Stored value that means there is no data, besides what the file says.
+        origin: Where it lies; ``None`` for a dataset that was open already, or an array.
         remote: Whether some of it lies on a server.
-        dataset: The rasterio dataset that pixels are read from, warped where points demand it.
+        dataset: The rasterio dataset that pixels are read from; warped if points or RPCs need it.
     """
 
     def __init__(
@@ -88,19 +88,19 @@ class Scene:
         """Open a scene.
 
         Args:
-            source: A path, of a raster, of a product with a file for each band (its folder or
-                zip, or its files' name with ``*`` for the band), or of a mosaic (a folder of files
-                side by side, or a tile index); as text also an address, or a STAC item, see
-                :func:`rs_otl.datasets.sources.scenes_of`, and what that returns; an open rasterio
-                dataset, which stays the caller's to close; or an ``xarray.DataArray`` of the
-                dimensions (band, y, x) with rioxarray's accessor.
-            nodata: The stored value that means there is no data where all bands have it, beside
+            source: The path of a raster, of a product with a file for each band (its folder or
+                zip, or the name of its files with ``*`` for the band), or of a mosaic (a folder of
+                files side by side, or a tile index); as text also an address, or a STAC item; what
+                :func:`rs_otl.datasets.sources.scenes_of` returns; an open rasterio dataset, which
+                the caller closes; or an ``xarray.DataArray`` of the dimensions (band, y, x) with
+                rioxarray's accessor.
+            nodata: The stored value that means there is no data where all bands have it, besides
                 what the file itself says.
             values: What stored values stand for, where the file does not say it, or says it wrong.
 
         Raises:
-            InputError: It is no raster, is empty, holds complex numbers, or is placed by points
-                or a transform that place nothing.
+            InputError: It is no raster, is empty, holds complex numbers, or has points or a
+                transform that give it no place.
         """
         product: Product | None = None
         if isinstance(source, str):
@@ -109,7 +109,7 @@ class Scene:
             source = source_of(source)
         self.origin = source if isinstance(source, Source) else None
         self.remote = self.origin is not None and self.origin.remote
-        # Whatever is asked of a raster on a server may read from it.
+        # Any question about a raster on a server may read from the server.
         with ExitStack() as opened, gdal(self.remote):
             if self.origin is not None:
                 self.name, product = self.origin.name, self.origin.product
@@ -134,7 +134,7 @@ class Scene:
                     f"nodata={nodata:g} (--nodata): no value of {self.name}, which stores "
                     f"{self._layout.stored}"
                 )
-            # What is no number never counts as data.
+            # NaN never counts as data.
             self.given_nodata = None if nodata is None or np.isnan(nodata) else nodata
             place = placed(dataset, self.name, self._layout.table is not None)
             self.dataset, self.placement = place.dataset, place.words
@@ -172,35 +172,35 @@ class Scene:
 
     @property
     def values(self) -> Values:
-        """What stored values have been taken to stand for, beside what the file says."""
+        """What stored values are taken to stand for, besides what the file says."""
         return self._given
 
     @property
     def is_product(self) -> bool:
-        """Whether it is read from several files, or has its units from others beside it."""
+        """Whether it is read from several files, or its units are in another file."""
         origin = self.origin
         return origin is not None and (origin.product is not None or origin.mosaic is not None)
 
     @property
     def short(self) -> str:
-        """What it is called among others: the file's name, or the id of a STAC item."""
+        """Its short name: the file's name, or the id of a STAC item."""
         return Path(self.name).name if self.origin is None else self.origin.short
 
     @property
     def address(self) -> str | None:
-        """Where it lies, if that is a server or what STAC describes; nothing in it is secret."""
+        """Address or path of a scene on a server or from STAC, without secrets; else ``None``."""
         origin = self.origin
         return origin.name if origin is not None and (origin.remote or origin.id) else None
 
     @property
     def stem(self) -> str:
-        """What files made of it are called, without a suffix."""
+        """The name, without a suffix, of files made from it."""
         item = self.origin is not None and bool(self.origin.id)
         return made_printable(self.short if item else Path(self.short).stem)
 
     @property
     def georeferenced(self) -> bool:
-        """Whether the file says where it lies, if only by a transform."""
+        """Whether the file says where it lies, even if only by a transform."""
         return self.crs is not None or self.transform != Affine.identity()
 
     @property
@@ -215,7 +215,7 @@ class Scene:
 
     @property
     def may_lack_data(self) -> bool:
-        """Whether pixels may be without data: there is nodata, a mask, alpha, or fractions."""
+        """Whether pixels may have no data: there is nodata, a mask, alpha, or floating point."""
         return (
             self._masked
             or self.given_nodata is not None
@@ -224,7 +224,7 @@ class Scene:
         )
 
     def fingerprint(self) -> str:
-        """Return what changes when the file is replaced: its size, time and header, as a hash.
+        """Return a hash that changes when the file is replaced: of its size, time and header.
 
         Returns:
             16 hexadecimal digits.
@@ -240,7 +240,7 @@ class Scene:
             status = path.stat()
             facts += [str(status.st_size), str(status.st_mtime_ns)]
         if self.origin is not None and self.remote:
-            # A server does not say when, or not by GDAL: some pixels stand for all.
+            # GDAL does not give the time of a file on a server: some pixels stand for all.
             facts += [
                 self.origin.version,
                 hashlib.blake2b(self._glance.stored.tobytes()).hexdigest(),
@@ -248,7 +248,7 @@ class Scene:
         return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
 
     def __enter__(self) -> "Scene":
-        """Give itself, to be closed at the end of the block."""
+        """Return the scene, which is closed at the end of the block."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -269,8 +269,9 @@ class Scene:
 
         Returns:
             Raw values, (C, height, width), of ``dtype``, with the file's scale and offset applied
-            and its palette expanded; and which pixels hold data, (height, width): those that are
-            not nodata in every band, nor transparent, nor masked, nor not a number in any band.
+            and its palette expanded; and which pixels hold data, (height, width). A pixel holds no
+            data if every band is nodata, if it is transparent or masked, or if a band is NaN or
+            infinite.
 
         Raises:
             InputError: The file is truncated or damaged.
@@ -285,7 +286,7 @@ class Scene:
         """Read a window of all bands of the file, alpha too, as they are stored.
 
         Args:
-            left: As of :meth:`read`, like what follows.
+            left: First column.
             top: First row.
             width: Columns.
             height: Rows.
@@ -322,7 +323,7 @@ class Scene:
 
     @functools.cached_property
     def _glance(self) -> _Glance:
-        """Some pixels from all over the scene, as they are stored and what they stand for."""
+        """Some pixels from all over the scene: stored values, and what they stand for."""
         return self._thumbnail(_GLANCE)
 
     def _read(self, indexes: list[int], **where: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -353,7 +354,7 @@ class Scene:
         valid = np.ones(stored.shape[1:], bool)
         nodata = [self.given_nodata] * len(bands) if self.given_nodata is not None else None
         if self._alpha_is_band:
-            # GDAL's mask would be that very band.
+            # GDAL's mask would be the alpha band.
             if nodata is None and None not in self.dataset.nodatavals:
                 nodata = [self.dataset.nodatavals[index - 1] for index in bands]
         elif self._masked:
@@ -376,10 +377,11 @@ class Scene:
         return valid
 
     def collar(self) -> str | None:
-        """Say that much of the scene is one value from its edge inwards, if it is.
+        """Report it if much of the scene is one value from the edge inwards.
 
         Returns:
-            The value as it is stored, the share of the scene, and what to do, in a line.
+            The value as it is stored, the share of the scene, and what to do, in a line; else
+            ``None``.
 
         Raises:
             InputError: The file is truncated or damaged.
@@ -417,16 +419,16 @@ class Scene:
     def match_bands(
         self, config: EncoderConfig, source: str, chosen: Sequence[str] | None = None
     ) -> list[int]:
-        """Find the scene's bands that are an encoder's.
+        """Find the scene's bands that an encoder was trained on.
 
-        They are found by name, alias, common name and wavelength, see
-        :func:`rs_otl.sensors.match`; stderr says how where it was not by name. Where neither names
-        its bands, as many as the encoder has will do. Whole numbers of more than 8 bits that say no
-        units are taken as an encoder's reflectance, and floating-point numbers below 0 as its
-        decibels, which is said too.
+        Bands are found by name, alias, common name and wavelength, see
+        :func:`rs_otl.sensors.match`; if not by name, a note on stderr says how. If neither the
+        scene nor the encoder names its bands, their number must be the same. Whole numbers of more
+        than 8 bits without units are taken as the encoder's reflectance, and floating-point
+        numbers below 0 as its decibels; a note on stderr says so.
 
         Args:
-            config: The encoder's.
+            config: Configuration of the encoder.
             source: What the encoder is called in errors.
             chosen: Names or numbers from 1 of the scene's bands, in the encoder's order, where
                 the user knows better.
@@ -448,7 +450,7 @@ class Scene:
             positions, names = choose_bands(chosen, self.known, self.named, self.name)
             if set(names) <= set(self.bands):
                 return positions
-            # The file names none, and the user all.
+            # The file names no bands, the user names all.
             self.bands, self.named = names, True
             self.known = described(names, Path(self.name).name)
         matched, words = match(bands_of(spec), self.known)
@@ -474,7 +476,7 @@ class Scene:
         )
 
     def _agree_on_values(self, spec: ImageSpec, source: str) -> None:
-        """Take values that say nothing of themselves as an encoder's, where they can be those."""
+        """Take values without units as those of an encoder, if they can be."""
         if spec.measures_as(self.units, self.quantity or Quantity.COUNTS):
             return
         wanted, whole = spec.quantity, self._layout.stored.kind in "iu"
@@ -482,7 +484,7 @@ class Scene:
         how = spec.how_to_measure(self.units, self.quantity)
         if wanted is Quantity.COUNTS:
             if self.quantity is Quantity.COUNTS and self._given.scale is not None:
-                return  # the user has made them the encoder's
+                return  # the user has scaled them as the encoder's
             if self.quantity not in (None, Quantity.COUNTS) and spec.units == units_of(
                 self._layout.stored
             ):
@@ -514,7 +516,7 @@ class Scene:
         self.__dict__.pop("_glance", None)
 
     def _added(self, spec: ImageSpec) -> str:
-        """Say that values look as if ESA's 1,000 had been added to them, if they do."""
+        """Say so if values look as if ESA's 1,000 were added to them; else name the options."""
         _, values, valid = self._glance
         added = bool(valid.any()) and values[:, valid].min() >= _ADDED
         if self._given.offset is not None or not added or not _of_sentinel_2(spec):
@@ -525,13 +527,13 @@ class Scene:
         )
 
     def refuse_other_values(self, config: EncoderConfig, source: str, bands: Sequence[int]) -> None:
-        """Raise an :class:`InputError` if values are plainly not in an encoder's units.
+        """Raise an :class:`InputError` if values are clearly not in an encoder's units.
 
         The name of the units is the same for reflectance from 0 to 1, reflectance in thousands
         and backscatter in decibels, so some pixels are compared with the encoder's scale.
 
         Args:
-            config: The encoder's.
+            config: Configuration of the encoder.
             source: What the encoder is called in errors.
             bands: Positions of the scene's bands that are the encoder's.
         """
@@ -570,7 +572,7 @@ class Scene:
 
 
 def _by_colour(names: Sequence[str], colours: Sequence[str]) -> tuple[Band, ...]:
-    """Tell what is known of bands without names: red, green and blue by the file's colours."""
+    """Describe bands without names: red, green and blue by the file's colours."""
     said = colours if set(RGB) <= set(colours) and len(colours) > len(RGB) else [""] * len(names)
     return tuple(
         Band(name=name, common_name=colour if colour in (*RGB, "nir") else None)
@@ -584,7 +586,7 @@ def _of_sentinel_2(spec: ImageSpec) -> bool:
 
 
 def _imagery(dataset: rasterio.DatasetReader, name: str, remote: bool) -> tuple[list[int], bool]:
-    """Return the bands that are imagery, and whether one that is marked as alpha is."""
+    """Return the bands that are imagery, and whether a band marked as alpha is one of them."""
     marked = [i for i in dataset.indexes if dataset.colorinterp[i - 1] == ColorInterp.alpha]
     is_band = bool(marked) and alpha_is_imagery(
         dataset.descriptions[marked[0] - 1], _windows(dataset, marked[0], remote)
@@ -596,7 +598,7 @@ def _imagery(dataset: rasterio.DatasetReader, name: str, remote: bool) -> tuple[
 
 
 def _windows(dataset: rasterio.DatasetReader, index: int, remote: bool) -> Iterator[NDArray[Any]]:
-    """Read one band in nine windows; nothing where it cannot be read, which later reads report."""
+    """Read one band in nine windows; stop at an error, which later reads report."""
     width, height = min(_WINDOW, dataset.width), min(_WINDOW, dataset.height)
     with suppress(*RASTER_ERRORS), gdal(remote):
         for top in sorted({(dataset.height - height) * part // 2 for part in range(3)}):
@@ -605,7 +607,7 @@ def _windows(dataset: rasterio.DatasetReader, index: int, remote: bool) -> Itera
 
 
 def _written(array: Any, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]:
-    """Write an xarray.DataArray to a GeoTIFF in memory, so that it is read like any other."""
+    """Write an xarray.DataArray to a GeoTIFF in memory, so that it is read like a file."""
     require_extra("xarray", f"{name}: a scene in an xarray object")
     import rioxarray  # noqa: F401 - adds the accessor `rio`
 
@@ -615,7 +617,7 @@ def _written(array: Any, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]
         )
     memory = MemoryFile(ext=".tif")
     with quiet_georeference():
-        # Named, since rioxarray keeps the blocks of the file that the array came from.
+        # Set, since rioxarray keeps the blocks of the file that the array came from.
         blocks = {"tiled": True, "blockxsize": 256, "blockysize": 256}
         array.rio.to_raster(memory.name, driver="GTiff", **blocks)
         return memory, memory.open()

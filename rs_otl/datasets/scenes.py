@@ -1,4 +1,4 @@
-"""A folder of georeferenced scenes: tiles read straight from them, no chips on disk."""
+"""Tiles read straight from a folder of georeferenced scenes, without chips on disk."""
 
 import functools
 import math
@@ -31,15 +31,15 @@ from rs_otl.spec import Band, Quantity, Values
 # Smaller georeferenced images are chips, cut to be used whole.
 SMALLEST = 256
 _SUFFIXES = (".tif", ".tiff", ".jp2")
-# Tiles of all scenes together.
+# Maximum number of tiles of all scenes together.
 MOST_TILES = 20_000
-# Tiles of which a smaller share holds data are skipped.
+# Tiles with a smaller share of data are skipped.
 _VALID_SHARE = 0.95
-# Tiles that decide the scale.
+# Number of tiles that decide the scale.
 _SAMPLED = 64
-# Scenes whose units are compared, and tiles of each.
+# Numbers of scenes whose units are compared, and of tiles of each.
 _COMPARED, _TILES_COMPARED = 256, 2
-# Images in class folders are scenes all the same if those looked at have so many pixels a side.
+# Images in class folders are scenes if most of those looked at have so many pixels a side.
 _LARGE = 1024
 _LOOKED_AT = 16
 
@@ -57,11 +57,11 @@ class _SceneHeader(NamedTuple):
 
 
 class _Opening(NamedTuple):
-    """What the user says of all scenes: what their values stand for, and which bands to take."""
+    """What the user says about all scenes: what values stand for, and which bands to take."""
 
     values: Values | None = None
     bands: tuple[str, ...] | None = None
-    # Scenes that are no files below the folder, by name.
+    # Scenes that are not files below the folder, by name.
     sources: Mapping[str, Source] = MappingProxyType({})
 
     def scene(self, path: str | Path) -> Scene:
@@ -93,11 +93,11 @@ class SceneTiles(ImageDataset):
     """Tiles of the georeferenced scenes of a folder, without labels.
 
     A sample is ``{"image": float32 (C, size, size), raw values}``. Paths are
-    ``SCENE:rROW:cCOLUMN``, the tile's first row and column in pixels. Pixels without data have
-    the mean of the others.
+    ``SCENE:rROW:cCOLUMN``, the tile's first row and column in pixels. Pixels without data get the
+    mean of the tile's other pixels.
 
-    Tiles lie half a tile apart, each moved by up to a quarter of a tile at random; those with
-    nodata on more than a twentieth are skipped. Of more than 20,000, as many are drawn. The same
+    Tiles lie half a tile apart, moved at random by up to a quarter of a tile. Tiles with no data
+    on more than a twentieth are skipped. If there are more than 20,000, 20,000 are drawn. The same
     files and size give the same tiles, since a run's labels are kept by a tile's position.
 
     torchgeo's raster data sets warp all files to one CRS and resolution and do not report nodata,
@@ -121,21 +121,21 @@ class SceneTiles(ImageDataset):
 
         Args:
             root: The folder; or one scene, such as a GeoTIFF or the zip of a product; or what
-                STAC describes, whose items are a scene each, as
-                :func:`rs_otl.datasets.sources.scenes_of` takes it.
+                STAC describes, with a scene for each item, see
+                :func:`rs_otl.datasets.sources.scenes_of`.
             split: ``"train"`` or ``"test"`` of the paper's first random division of the tiles;
                 ``None`` for all of them. Neighbouring tiles overlap.
             transforms: Takes a sample and returns a changed one.
-            download: Ignored, as is ``checksum``: a folder is what it is.
+            download: Ignored: scenes cannot be downloaded.
             checksum: Ignored.
             size: Side of a tile in pixels.
-            most: Tiles of all scenes together.
+            most: Maximum number of tiles of all scenes together.
             values: What stored values stand for, where files do not say it, or say it wrong.
-            bands: The bands wanted, in this order, by name or number from 1; names of all bands
-                where files have none.
+            bands: The bands wanted, in this order, by name or number from 1; or names for all
+                bands where files have none.
 
         Raises:
-            InputError: No scene can be used, or values lie below 0; or ``split`` is another word.
+            InputError: No scene can be used, or values lie below 0; or ``split`` has another value.
         """
         opening = _Opening(values, None if bands is None else tuple(bands))
         others: list[LeftOut] = []
@@ -151,7 +151,7 @@ class SceneTiles(ImageDataset):
             paths, listing = _listed(Path(root))
             if listing is not None:
                 others = listing.others
-                # Folders within products are no classes to speak of.
+                # Folders within products are not classes.
                 if not products_of(Path(root), sorted(listing.paths)):
                     note = listing.note
         shown = public(str(root))
@@ -171,12 +171,12 @@ class SceneTiles(ImageDataset):
 
 
 def scene_paths(folder: Path) -> list[str]:
-    """List the scenes of a folder: its images, or products of which each band is one; and zips."""
+    """List the scenes of a folder: its images or its products, and zipped products."""
     return _listed(folder)[0]
 
 
 def _listed(folder: Path) -> tuple[list[str], Listing | None]:
-    """List the scenes of a folder, and its images, unless there are none but zipped products."""
+    """List the scenes of a folder, and its images; ``None`` if it has only zipped products."""
     zips = zipped_products(folder)
     if zips and not find_images(folder).paths:
         return zips, None
@@ -193,8 +193,9 @@ def is_scene(path: Path) -> bool:
 def is_scene_folder(folder: Path) -> bool:
     """Whether the images of a folder are scenes.
 
-    Those in class folders are, if a few that are looked at have 1,024 pixels or more a side. Files
-    of one band each that make up products are scenes of any size, and so are zips of products.
+    Images in class folders are scenes if most of a few that are looked at have 1,024 pixels or
+    more a side. Products with a file for each band are scenes of any size, and so are zips of
+    products.
     """
     _, listing = _listed(folder)
     if listing is None or products_of(folder, sorted([*listing.paths, *listing.outside])):
@@ -209,12 +210,12 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
     """Whether images are scenes.
 
     They are if more than half of the files are georeferenced TIFFs or JPEG 2000 files of at least
-    256 pixels on the shorter side, or a satellite's products of any size.
+    ``smallest`` pixels on the shorter side, or a satellite's products of any size.
 
     Args:
         folder: The folder.
-        paths: Of its images, relative to it.
-        smallest: Pixels on the shorter side.
+        paths: Paths of its images, relative to it.
+        smallest: Pixels on the shorter side, by default 256.
     """
     large = 0
     for path in paths:
@@ -231,7 +232,7 @@ def are_scenes(folder: Path, paths: Sequence[str], smallest: int = SMALLEST) -> 
 def _choose_tiles(
     shown: str, folder: str, paths: Sequence[str], size: int, most: int, opening: _Opening
 ) -> tuple[list[str], ImageInfo, list[LeftOut]]:
-    """Choose the tiles of scenes, of the bands that most scenes have; ``shown`` is for errors."""
+    """Choose tiles of the scenes with the most common bands; ``shown`` is for errors."""
     headers: dict[str, _SceneHeader] = {}
     left_out: list[LeftOut] = []
     collars: list[str] = []
@@ -290,7 +291,7 @@ def _choose_tiles(
     alike = {path: header for path, header in alike.items() if header.quantity == quantity}
     random = np.random.default_rng(0)
     tiles: list[str] = []
-    # Whether a tile holds data is known once it is read: not far more are than can be chosen.
+    # A tile must be read to know whether it holds data: do not read far more than can be chosen.
     most_of_one = min(most, max(1, 4 * most // len(alike)))
     for path in sorted(alike):
         try:
@@ -334,7 +335,7 @@ def _without_tiles(path: str, folder: str, size: int, opening: _Opening) -> str:
         side = min(scene.width, scene.height)
         if side >= size:
             return f"has no tile of {size} pixels that holds data"
-        largest = max(1, math.floor(side / 1.5 * 224 / 256))  # two tiles, half one apart
+        largest = max(1, math.floor(side / 1.5 * 224 / 256))  # two tiles, half a tile apart
         return (
             f"has {scene.width:,} x {scene.height:,} pixels, a tile {size} x {size}; --set "
             f"image_size={largest} or less has smaller ones"
@@ -362,7 +363,7 @@ def _load(path: str, size: int, opening: _Opening) -> NDArray[Any]:
 def _places(
     path: str, size: int, random: np.random.Generator, most: int, opening: _Opening
 ) -> list[tuple[int, int]]:
-    """Choose first rows and columns of the tiles of a scene."""
+    """Choose the first row and column of each tile of a scene."""
     with opening.scene(path) as scene:
         if min(scene.width, scene.height) < size:
             return []
@@ -402,7 +403,7 @@ def _range(
     quantity: Quantity,
     opening: _Opening,
 ) -> tuple[float, float]:
-    """Raw values that become 0 and 1, from a sample of tiles of the scenes of more than 8 bits."""
+    """Return the raw values that become 0 and 1, from some tiles of more than 8 bits."""
     names = [name for name in tiles if name.rsplit(":", 2)[0] in deep]
     _refuse_mixed_units(shown, folder, names, size, opening)
     samples = []
@@ -424,7 +425,7 @@ def _range(
 def _refuse_mixed_units(
     shown: str, folder: str, tiles: Sequence[str], size: int, opening: _Opening
 ) -> None:
-    """Compare what tiles of the scenes hold; see :func:`refuse_mixed_units`."""
+    """Compare the values of some tiles of the scenes; see :func:`refuse_mixed_units`."""
     by_scene: defaultdict[str, list[str]] = defaultdict(list)
     for name in tiles:
         by_scene[name.rsplit(":", 2)[0]].append(name)

@@ -14,16 +14,16 @@ _PART = re.compile(r"((even|uneven|seed)-)?(\d{1,9})")
 def select(dataset: ImageDataset, name: str) -> None:
     """Keep some training images of each class, drawn at random by a seed.
 
-    Test images stay, where there are official ones; elsewhere images are drawn from all, and
-    divided afterwards. A draw depends on seed, class and the class's images alone, so that a
-    smaller one lies within a larger one.
+    Official test images stay. Without official test images, images are drawn from all and divided
+    afterwards. A draw depends only on the seed, the class and the images of the class, so a
+    smaller draw is part of a larger one.
 
     Args:
-        dataset: Images with classes; those not selected are forgotten, and it takes the name.
+        dataset: Images with classes; it keeps only the selected images, and gets the name.
         name: The data set's name, alone or followed by ``@`` and, with commas between them:
             ``500``: so many images of each class; ``uneven-100``: then 0, 100, 200, ... fewer
-            of class 0, 1, 2, ..., the paper's D 100; ``even-100``: as many in all, the same
-            number of each class; ``seed-1``: another draw than that of seed 0.
+            of class 0, 1, 2, ..., the paper's D 100; ``even-100``: as many in all as
+            ``uneven-100``, the same number of each class; ``seed-1``: another draw than seed 0.
 
     Raises:
         InputError: The selection is none of these, or a class has too few images.

@@ -1,4 +1,4 @@
-"""SIRI-WHU, its Google data set."""
+"""The Google data set of SIRI-WHU."""
 
 from rs_otl.datasets.base import CatalogueDataset
 

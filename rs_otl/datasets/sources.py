@@ -1,6 +1,6 @@
-"""What a user names, as scenes to open: paths, addresses, mosaics, and what STAC describes.
+"""The scenes that a user names: paths, addresses, mosaics, and what STAC describes.
 
-``scenes_of`` turns a text into scenes; each is opened by :class:`rs_otl.datasets.scene.Scene`.
+``scenes_of`` turns a text into scenes; :class:`rs_otl.datasets.scene.Scene` opens them.
 """
 
 import re
@@ -33,7 +33,7 @@ from rs_otl.datasets.remote import first_bytes, gdal_address, is_address, public
 from rs_otl.datasets.wanted import Box, Interval
 from rs_otl.errors import InputError
 
-# Of addresses, what is a raster by its name; what has another name is looked into.
+# Suffixes of addresses that are rasters; of other addresses the content is looked at.
 _RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".png", ".jpg", ".jpeg", ".img", ".nc", ".h5", ".ntf")
 _JSON = (".json", ".geojson")
 _WITH_ASSETS = "#asset="
@@ -47,15 +47,15 @@ class Source:
 
     Attributes:
         name: Path or address, without what may be secret; used in errors and outputs.
-        path: As it is opened: of a local file, or GDAL's name; empty where there are several.
-        product: Its bands, where they are several files or are described beside it.
-        mosaic: Its parts, if it is one.
+        path: Path of a local file, or GDAL's name; empty where there are several.
+        product: Its bands, if they are several files or are described in another file.
+        mosaic: Its parts, if it is a mosaic.
         remote: Whether some of it lies on a server.
-        id: Of the STAC item; empty without one.
-        collection: Of the STAC item.
+        id: Id of the STAC item; empty without an item.
+        collection: Collection of the STAC item.
         datetime: When it was taken, as the STAC item says it.
-        version: What changes with the files, as far as the STAC item says it: checksums, or when
-            it was updated; empty where it does not.
+        version: What changes with the files: checksums, or when the STAC item was updated; empty
+            if the item does not say it.
         reason: Why it cannot be opened, if that is known already.
     """
 
@@ -72,12 +72,12 @@ class Source:
 
     @property
     def short(self) -> str:
-        """What it is called among others: the item's id, or the file's name."""
+        """Its short name: the item's id, or the file's name."""
         return self.id or Path(urlsplit(self.name).path if self.remote else self.name).name
 
     @property
     def files(self) -> list[Path]:
-        """The files on this disk that it is read from, beside ``path``."""
+        """The files on this disk that it is read from, besides ``path``."""
         if self.product is not None:
             return list(self.product.sources)
         if self.mosaic is not None:
@@ -88,7 +88,7 @@ class Source:
         """Open it as one raster.
 
         Args:
-            opened: Closes it.
+            opened: Closes the raster.
 
         Raises:
             InputError: It is no raster, or its files do not go together.
@@ -125,18 +125,17 @@ def scenes_of(
     Args:
         source: A path or an address (``https://``, ``s3://``, ``gs://``, ``az://``, ``/vsi...``) of
             a raster, a product, a mosaic (a folder or a tile index), or of a STAC item, item
-            collection, catalog, or search, whose items are a scene each. It may end in
+            collection, catalog, or search, with a scene for each item. It may end in
             ``#asset=NAME,...``. Anything else, such as an open dataset, stays as it is.
         asset: The assets of each STAC item to take, joined with commas; by default those that are
             its bands.
-        interval: Of STAC items only those taken in it.
-        bbox: Of STAC items only those that meet this box in degrees.
-        whole: Whether to refuse STAC of which an item makes no scene; else opening that item says
-            why.
+        interval: Take only STAC items of this time.
+        bbox: Take only STAC items that meet this box in degrees.
+        whole: Whether to refuse STAC if an item makes no scene; else opening that item says why.
 
     Returns:
-        What :class:`rs_otl.datasets.scene.Scene` opens, at least one if nothing restricts them. A
-        plain path stays one.
+        What :class:`rs_otl.datasets.scene.Scene` opens, at least one scene without ``interval``
+        and ``bbox``. A plain path stays a path.
 
     Raises:
         InputError: Nothing is there, or an item has no assets that make a scene.
@@ -215,7 +214,7 @@ def one_source(source: Any) -> Any:
     """Find the only scene that a user names.
 
     Raises:
-        InputError: There are several.
+        InputError: The user names several scenes.
     """
     found = scenes_of(source)
     if len(found) > 1:

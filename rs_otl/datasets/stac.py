@@ -32,7 +32,7 @@ _PICTURES = {"thumbnail", "overview", "metadata"}
 _MEASURED = {"data", "reflectance", "backscatter", "amplitude"}
 _RADAR = ("vv", "vh", "hh", "hv")
 _SHOWN = 12
-# What STAC that is damaged, or is none, makes of reading it.
+# Errors of reading damaged STAC, or what is not STAC.
 _BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -46,7 +46,7 @@ class _Asset(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """An item, where it was read, and whether that is its own place; or why there is none."""
+    """An item, where it was read, and whether it is alone there; or why there is no item."""
 
     item: dict[str, Any]
     base: str
@@ -63,15 +63,15 @@ def stac_scenes(
     """Find the scenes that STAC describes.
 
     Args:
-        address: Of an item, an item collection, a catalog or collection (static, or of a server,
-            then with all items of a collection), or of a search: ``.../search?collections=...``.
-            A path, or an address.
-        assets: Those that make a scene, by name; by default the bands, see :func:`item_scene`.
+        address: Path or address of an item, an item collection, a static catalog or collection, a
+            collection of a server (all its items), or a search: ``.../search?collections=...``.
+        assets: Names of the assets that make a scene; by default the bands, see
+            :func:`item_scene`.
         interval: When scenes were taken; servers are asked for no others.
-        bbox: Which box in degrees those of the items meet, likewise.
+        bbox: Box in degrees that items meet; servers are asked for no others.
 
     Yields:
-        A scene for each item; for one that makes none, what says why when it is opened.
+        A source for each item. If an item makes no scene, opening its source says why.
 
     Raises:
         InputError: It cannot be read, is no STAC, or holds no items.
@@ -101,7 +101,7 @@ def stac_scenes(
 
 
 def _items(address: str, asked: Mapping[str, str]) -> Iterator[_Found]:
-    """Give the items, and what should be one and cannot be read."""
+    """Yield the items, and why an item cannot be read."""
     import pystac
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
@@ -109,7 +109,7 @@ def _items(address: str, asked: Mapping[str, str]) -> Iterator[_Found]:
     reader = StacApiIO(max_retries=retries(), timeout=timeouts())
     try:
         with warnings.catch_warnings():
-            # Of catalogs in older versions and with extensions of their own.
+            # Warnings about older versions of STAC, and about extensions.
             warnings.simplefilter("ignore")
             if address.partition("://")[0].lower() not in ("http", "https") and is_address(address):
                 raise InputError(f"{public(address)}: STAC is read from files and https://")
@@ -146,7 +146,7 @@ def _items(address: str, asked: Mapping[str, str]) -> Iterator[_Found]:
 
 
 def _asking(address: str, asked: Mapping[str, str]) -> str:
-    """Add to the address of a search, or of a server's items, what it does not ask for yet."""
+    """Add parameters that it lacks to the address of a search, or of a server's items."""
     parts = urlsplit(address)
     if not is_address(address) or not parts.path.rstrip("/").endswith(("/search", "/items")):
         return address
@@ -156,7 +156,7 @@ def _asking(address: str, asked: Mapping[str, str]) -> str:
 
 
 def _below(catalog: Any, reader: Any, seen: set[str]) -> Iterator[_Found]:
-    """Give the items of a catalog, then those of the catalogs in it."""
+    """Yield the items of a catalog, then those of the catalogs in it."""
     import pystac
     from pystac_client.exceptions import APIError
 
@@ -181,7 +181,7 @@ def _below(catalog: Any, reader: Any, seen: set[str]) -> Iterator[_Found]:
 
 
 def _of_pages(page: dict[str, Any], address: str, reader: Any) -> Iterator[_Found]:
-    """Give the items of an item collection, and of those that follow it."""
+    """Yield the items of an item collection, and of its next pages."""
     from pystac import Link
 
     while True:
@@ -213,7 +213,7 @@ def _why(error: Exception) -> str:
 
 
 def _name(item: dict[str, Any], base: str, own: bool) -> tuple[str, str]:
-    """Return what an item is called, and where its links begin."""
+    """Return the name of an item, and the address that its links are relative to."""
     if own:
         return public(base), base
     links = item.get("links")
@@ -228,19 +228,19 @@ def item_scene(
 ) -> Source:
     """Describe the scene that an item's assets make.
 
-    By default these are its raster of data, if there is one; or those that hold a band each, as
-    the item, the sensor or their names say. Of one band in several resolutions or formats the
-    finest is taken, as GeoTIFF. Quality bands and pictures are left out, and Landsat's thermal and
+    By default the scene is the only raster of data; or else the assets with one band, as the item,
+    the sensor or their names say. If there is a band in several resolutions or formats, the finest
+    is taken, as GeoTIFF. Quality bands and pictures are left out, and Landsat's thermal and
     panchromatic bands, as in a product on this disk.
 
     Args:
         item: The item, as JSON.
         base: Path or address that it was read from.
-        own: Whether that is its own, not that of a list of items.
+        own: Whether ``base`` is the place of this item, not of a list of items.
         wanted: Assets by name, in this order.
 
     Raises:
-        InputError: There is no such asset, or it is not plain which make the scene.
+        InputError: There is no such asset, or it is not clear which assets make the scene.
     """
     name, base = _name(item, base, own)
     found = _assets(item, base, name)
@@ -274,7 +274,7 @@ def item_scene(
         several = len(asset.bands) > 1
         for number, band in enumerate(asset.bands or [StacBand.model_validate({})], start=1):
             called = band.name or (f"{asset.key}-{number}" if several else asset.key)
-            # What Earth Search says of the offset holds for values from which it is not taken yet.
+            # Earth Search gives an offset also for values that it is already applied to.
             offset = 0.0 if applied else band.offset
             scale = band.scale if band.scale is not None else (1.0 if offset else None)
             files.append(File(called.lower(), asset.path, number, scale, offset))
@@ -319,7 +319,7 @@ def _assets(item: dict[str, Any], base: str, name: str) -> dict[str, _Asset]:
 
 
 def _path(href: str, base: str, name: str) -> str:
-    """Return what GDAL calls an asset, which lies on a server if the item does."""
+    """Return GDAL's name for an asset, which must lie on a server if the item does."""
     if href.startswith("/vsi") and href.startswith(ON_SERVERS):
         return href
     if is_address(base):
@@ -375,7 +375,7 @@ def _chosen(
 
 
 def _known(names: Sequence[str], bands: Sequence[StacBand], hint: str) -> tuple[Band, ...]:
-    """Put together what the sensor's table and the item, which is right, know of bands."""
+    """Put together what the sensor's table and the item say; if they differ, the item is right."""
     known = []
     for table, band in zip(described(names, hint), bands, strict=True):
         plain, common = table, band.common_name
@@ -391,7 +391,7 @@ def _known(names: Sequence[str], bands: Sequence[StacBand], hint: str) -> tuple[
 
 
 def _quantity(item: dict[str, Any], hint: str, files: Sequence[File]) -> Quantity | None:
-    """Tell reflectance of the ground from that above, where the item scales it."""
+    """Tell surface reflectance from top-of-atmosphere, if the item scales the values."""
     sensor = sensor_of(hint) or ""
     if not sensor.startswith(("sentinel-2", "landsat")) or any(f.scale is None for f in files):
         return None

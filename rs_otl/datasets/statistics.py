@@ -1,4 +1,4 @@
-"""What values images hold: mean and deviation of bands, and whether all are in one unit."""
+"""Statistics of images: mean and deviation of bands, and whether all are in one unit."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,27 +16,27 @@ _BATCH = 32
 _LEVELS = 65536
 # A band that hardly varies must not be blown up to unit variance.
 _SMALLEST_STD = 1e-4
-# Reflectance hardly exceeds 1; no count of an image stays below this.
+# The highest values of an image: reflectance reaches at most the first, counts at least the second.
 _FRACTION, _COUNT = 2, 50
-# Values of a file that must have fractions, or lie below 0, for the file to be of that kind.
+# Share of a file's values that must have fractions, or lie below 0, for it to be such a file.
 _SHARE = 0.5
-# Files that an error names.
+# Number of files that an error names.
 _NAMED = 3
 
 
 def estimate_statistics(
     dataset: "CachedDataset", indices: NDArray[np.int64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Estimate mean and standard deviation of each band, unmoved by a few extreme pixels.
+    """Estimate mean and standard deviation of each band, robust to a few extreme pixels.
 
     Values below the 0.1th and above the 99.9th percentile of a band count as these percentiles.
 
     Args:
         dataset: Images.
-        indices: Positions of the images to go by; of more than 1,024, evenly spread ones.
+        indices: Positions of the images to use; of more than 1,024, evenly spread 1,024 are used.
 
     Returns:
-        Mean and standard deviation of each band, of values in [0, 1]; the latter at least 1e-4.
+        Mean and standard deviation (at least 1e-4) of each band, of values in [0, 1].
     """
     chosen = indices[
         np.linspace(0, len(indices) - 1, min(len(indices), _SAMPLED_IMAGES), dtype=int)
@@ -52,7 +52,7 @@ def estimate_statistics(
 
 
 def _winsorised(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean and standard deviation of a histogram over [0, 1], its tails pulled in."""
+    """Return mean and standard deviation of a histogram over [0, 1] with clipped tails."""
     share = np.cumsum(counts) / counts.sum()
     low, high = np.searchsorted(share, [0.001, 0.999])
     values = np.clip(np.arange(_LEVELS), low, high) / (_LEVELS - 1)
@@ -62,16 +62,16 @@ def _winsorised(counts: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def refuse_mixed_units(samples: Mapping[str, NDArray[Any]], source: object) -> None:
-    """Refuse images of which some hold counts and others fractions, or values below 0.
+    """Refuse images if some hold counts and others hold fractions or values below 0.
 
-    They would be scaled alike, so that some become black.
+    All would be scaled alike, and some would become black.
 
     Args:
         samples: Path of an image to some of its raw values.
         source: What the images are of, for the error.
 
     Raises:
-        InputError: They do; the message names some of both.
+        InputError: They hold both; the message names some images of both kinds.
     """
     tops = {path: float(np.percentile(values, 99.9)) for path, values in samples.items()}
     negative = [path for path, values in samples.items() if (values < 0).mean() > _SHARE]

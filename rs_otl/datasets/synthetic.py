@@ -1,8 +1,8 @@
 """Land cover from above, drawn procedurally: a data set that needs no files.
 
 Ten classes in four bands. Illumination, haze, hue, season, scale and orientation are random, and
-classes share their materials (orchards and forests their trees, roads and rivers the land they
-run through), so that colour alone does not tell them apart.
+classes share their materials (orchards and forests share trees, roads and rivers share the land
+around them), so that colour alone does not tell them apart.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from rs_otl.datasets.landscape import draw_scene
 
 
 class Synthetic(ImageDataset):
-    """Drawn scenes; each is drawn when it is asked for.
+    """Drawn scenes; a scene is drawn when it is read.
 
     A sample is ``{"image": float32 (4, 64, 64) in 0..255, "label": int64 scalar}``; the bands
     are red, green, blue and near infrared. Paths are ``<class>/<number>``.
@@ -39,7 +39,7 @@ class Synthetic(ImageDataset):
             checksum: Ignored.
 
         Raises:
-            InputError: ``split`` is another word.
+            InputError: ``split`` has another value.
         """
         entry = CATALOGUE["synthetic"]
         listed = [

@@ -1,4 +1,4 @@
-"""Where and when scenes are wanted, in the words of STAC's searches."""
+"""Where and when scenes are wanted, written as in STAC's searches."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Interval:
-    """A span of time, both ends within.
+    """A span of time, with both ends included.
 
     Attributes:
-        start: In UTC.
-        end: In UTC.
+        start: Start, in UTC.
+        end: End, in UTC.
     """
 
     start: datetime
@@ -31,7 +31,7 @@ class Interval:
 
     @classmethod
     def of(cls, text: str) -> "Interval":
-        """Read STAC's words for a time: a date, or two with a slash between, ``..`` for open.
+        """Read a time as STAC writes it: a date, or two with a slash between, ``..`` for open.
 
         Args:
             text: Such as ``2024``, ``2024-05/2024-08``, ``2024-05-01/..`` or
@@ -39,7 +39,7 @@ class Interval:
                 of it; times without a zone are UTC.
 
         Raises:
-            InputError: It is none, or ends before it begins.
+            InputError: It is no time, or ends before it begins.
         """
         parts = text.split("/")
         try:
@@ -54,7 +54,7 @@ class Interval:
         return cls(start, end)
 
     def __str__(self) -> str:
-        """Return what a search is asked for."""
+        """Return the interval as a search of STAC takes it."""
         start, end = (
             ".." if time == unbounded else time.isoformat().replace("+00:00", "Z")
             for time, unbounded in ((self.start, _FIRST), (self.end, _LAST))
@@ -62,10 +62,10 @@ class Interval:
         return f"{start}/{end}"
 
     def meets(self, properties: Mapping[str, Any]) -> bool:
-        """Whether an item was taken in it, by the item's properties.
+        """Whether an item was taken in the interval, by the item's properties.
 
         Raises:
-            ValueError: They say no time.
+            ValueError: The properties say no time.
         """
         one = properties.get("datetime")
         start, end = (one or properties.get(f"{side}_datetime") for side in ("start", "end"))
@@ -78,7 +78,7 @@ def box_of(words: str | Sequence[float]) -> Box:
     """Read a box in degrees: west, south, east, north; across the antimeridian west > east.
 
     Raises:
-        InputError: It is none.
+        InputError: It is no box.
     """
     parts = words.split(",") if isinstance(words, str) else words
     try:
@@ -98,7 +98,7 @@ def boxes_meet(one: Box, other: Sequence[float]) -> bool:
 
     Args:
         one: As :func:`box_of` returns it.
-        other: Of an item: two numbers a corner, or three.
+        other: The box of an item: two or three numbers for each corner.
 
     Raises:
         ValueError: It is no box.

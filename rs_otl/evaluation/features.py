@@ -25,16 +25,16 @@ def extract_features(
 
     Args:
         encoder: The encoder.
-        dataset: Gives for an index a sample whose ``"image"`` is ``(C, H, W)`` float32 in
-            [0, 1], all of one size; a ``__getitems__`` that gives a whole batch is used.
-        indices: The n images, n >= 1, in the order of the rows wanted.
+        dataset: Returns for an index a sample whose ``"image"`` is ``(C, H, W)`` float32 in
+            [0, 1], all of one size; a ``__getitems__`` that returns a whole batch is used.
+        indices: Positions of the n images, n >= 1, in the order of the rows wanted.
         progress: Whether to show a bar on standard error.
 
     Returns:
         Features ``(n, D)`` float32, on the CPU.
 
     Raises:
-        InputError: If there is no image, or as :meth:`rs_otl.models.Encoder.embed`.
+        InputError: If there is no image; see also :meth:`rs_otl.models.Encoder.embed`.
     """
     if len(indices) == 0:
         raise InputError("no image to extract features of: expected at least one index")
@@ -43,8 +43,8 @@ def extract_features(
         batch_size=encoder.batch_size,
         sampler=[int(index) for index in indices],
         collate_fn=_collate,
-        # A loader draws a seed whenever it is iterated: not from the global generator, which
-        # training may be using.
+        # A loader draws a seed whenever it is iterated. It must not draw from the global
+        # generator, which training may be using.
         generator=torch.Generator(),
     )
     batches = tracked(loader, "Features", progress)

@@ -68,7 +68,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 def draw_per_class(report: EvaluationReport, path: Path) -> None:
-    """Draw each class's accuracy by every encoder, the first encoder's best class first.
+    """Draw the accuracy of every encoder on each class, the first encoder's best class first.
 
     The classifier is ``linear_standardised``; classes without test images are left out.
 
@@ -105,11 +105,11 @@ def draw_mistakes(evaluation: Evaluation, dataset: "CachedDataset", path: Path) 
 
     Args:
         evaluation: What to draw.
-        dataset: The images that it is of.
+        dataset: The images that were evaluated.
         path: PNG file; an existing one is replaced.
     """
     wrong = np.flatnonzero(~evaluation.correct("linear_standardised"))
-    # One of each class in turn, so that the worst class does not fill the picture.
+    # Take one of each class in turn, so that the worst class does not fill the picture.
     truth = np.array(evaluation.truth)[wrong]
     turns = [np.count_nonzero(truth[:place] == label) for place, label in enumerate(truth)]
     shown = wrong[np.lexsort((truth, turns))][:_MISTAKES]
@@ -146,12 +146,12 @@ def picture_of(dataset: "CachedDataset", index: int) -> NDArray[np.float32]:
     """Return an image to look at.
 
     Args:
-        dataset: Where it is from.
-        index: Its position there.
+        dataset: The data set of the image.
+        index: Position of the image.
 
     Returns:
-        (height, width, 3) in [0, 1], or (height, width, 1) of a data set without red, green and
-        blue; stretched between its 2nd and 98th percentile if it has other bands too.
+        (height, width, 3) in [0, 1], or (height, width, 1) if there are fewer than three bands;
+        stretched between its 2nd and 98th percentile unless the bands are red, green and blue.
     """
     bands = rgb_positions(dataset.spec.bands) or [0]
     pixels: NDArray[np.float32] = dataset[index]["image"].numpy()[bands]
@@ -164,7 +164,7 @@ def picture_of(dataset: "CachedDataset", index: int) -> NDArray[np.float32]:
 def draw_few_shot(report: EvaluationReport, path: Path) -> None:
     """Draw accuracy against the number of labelled images per class, one panel per classifier.
 
-    Bars are the 95 % intervals over the draws; encoders are drawn a little apart.
+    Bars are the 95 % intervals over the draws; the encoders' points are drawn a little apart.
 
     Args:
         report: What to draw; it has few-shot scores.

@@ -12,7 +12,7 @@ def bootstrap_interval(
 
     A resample draws n of the n test images with replacement and counts those predicted
     correctly. That count follows the binomial distribution of n trials at the measured accuracy,
-    so it is drawn from it: this is the bootstrap itself, not an approximation.
+    so it is drawn from this distribution: this is the bootstrap itself, not an approximation.
 
     The interval covers what other test images of the same kind might have given. It does not
     cover other divisions, training runs or seeds, which vary more; and if all images are right,
@@ -88,7 +88,7 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
     Args:
         values: One number per draw, ``(n,)``, n >= 2.
-        level: Its confidence level, between 0 and 1.
+        level: Confidence level, between 0 and 1.
 
     Returns:
         The lower and upper end.
@@ -102,6 +102,6 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     error = values.std(ddof=1) / np.sqrt(values.size)
     from scipy import stats  # importing it takes a second
 
-    # scipy.stats.t.interval gives no number where all draws are equal.
+    # scipy.stats.t.interval returns NaN if all draws are equal.
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)
     return float(values.mean()) - half, float(values.mean()) + half

@@ -10,11 +10,11 @@ from rs_otl.errors import InputError
 from rs_otl.evaluation._checks import check_features
 from rs_otl.progress import tracked
 
-# The paper's (section 4.3).
+# The paper's numbers of neighbours (section 4.3).
 NEIGHBOURS = (10, 50, 100, 200)
 
-# Cosine similarities are compared on a grid this fine, a few roundings of a float32 dot
-# product: equal similarities stay equal in whatever blocks the products are computed.
+# Cosine similarities are rounded to steps of 1 / _STEPS, a few rounding errors of a float32 dot
+# product: equal similarities stay equal, whatever the blocks in which they are computed.
 _STEPS = 1 << 20
 
 
@@ -30,17 +30,17 @@ def knn_predict(
     """Predict labels by the vote of the most similar training rows (section 4 of the paper).
 
     Each of the k training rows with the highest cosine similarity s votes for its label with
-    weight exp(s / sigma). Of equally similar rows the one with the lower index is nearer, of
-    labels with equal votes the lower wins: the result depends neither on ``chunk`` nor on the
-    order of summation. Similarities are computed in blocks of ``chunk`` x ``chunk``, so memory
-    does not grow with the number of rows.
+    weight exp(s / sigma). Of equally similar rows, the row with the lower index is nearer. Of
+    labels with equal votes, the lower label wins. So the result depends neither on ``chunk`` nor
+    on the order of summation. Similarities are computed in blocks of ``chunk`` x ``chunk``, so
+    memory does not grow with the number of rows.
 
     Args:
         train_features: ``(n, D)``, floating point, finite, n >= 1; of any scale, since only
             directions matter.
         train_labels: ``(n,)`` int64, at least 0.
         test_features: ``(m, D)``, on the same device.
-        k: Numbers of neighbours, each at least 1. A number above n is n.
+        k: Numbers of neighbours, each at least 1. A number above n counts as n.
         sigma: Temperature of the votes, above 0; the lower, the more the nearest rows weigh.
         chunk: Side of a block.
         progress: Whether to show a bar on standard error.
@@ -72,7 +72,7 @@ def knn_predict(
 def _nearest(train: Tensor, rows: Tensor, k: int, chunk: int) -> tuple[Tensor, Tensor]:
     """Find the k nearest training rows, as similarities and indices ``(B, k)``, best first.
 
-    Similarity and index are packed into one integer, so that no two are equal.
+    Similarity and index are packed into one integer key, so that no two keys are equal.
     """
     n = len(train)
     backwards = torch.arange(n - 1, -1, -1, device=train.device)

@@ -16,7 +16,7 @@ from rs_otl.models import Encoder
 if TYPE_CHECKING:
     from rs_otl.datasets import CachedDataset
 
-# Numbers that a map is pooled to, about: 9,216 to 9,600 for the five of AlexNet.
+# A map is pooled to about this many numbers: 9,216 to 9,600 for the five maps of AlexNet.
 _NUMBERS = 9216
 
 
@@ -24,7 +24,7 @@ def stages(encoder: Encoder) -> tuple[str, ...]:
     """Name the stages of an encoder, as timm's ``feature_info`` lists them.
 
     Raises:
-        InputError: If timm cannot give their maps.
+        InputError: If timm gives no maps of them.
     """
     module: Any = encoder.module
     if not hasattr(module, "forward_intermediates") or not hasattr(module, "feature_info"):
@@ -42,15 +42,15 @@ def stage_features(
     stage: int,
     progress: bool = False,
 ) -> Tensor:
-    """Extract what a stage gives, pooled to about 9,000 numbers as in self-labelling.
+    """Extract the map of a stage, pooled to about 9,000 numbers as in self-labelling.
 
-    The maximum over each part of the map (Asano et al., ICLR 2020, after Zhang et al., CVPR 2017):
-    10 x 10 parts of 96 channels, 6 x 6 of 256, 5 x 5 of 384; never more parts than the map has.
+    Pooling takes the maximum of each part (Asano et al., ICLR 2020, after Zhang et al., CVPR 2017):
+    10 x 10 parts of 96 channels, 6 x 6 of 256, 5 x 5 of 384; at most one part per map pixel.
 
     Args:
         encoder: The encoder; see :func:`stages`.
-        dataset: As for :func:`rs_otl.evaluation.extract_features`, like all that follow.
-        indices: The n images.
+        dataset: See :func:`rs_otl.evaluation.extract_features`.
+        indices: Positions of the n images.
         stage: Position in :func:`stages`.
         progress: Whether to show a bar on standard error.
 

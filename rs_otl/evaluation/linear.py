@@ -25,10 +25,10 @@ def linear_predict(
 ) -> Tensor:
     """Train one linear layer on frozen features, and predict labels with it.
 
-    Adam, a learning rate of 1e-3, batches of 256 and 120 epochs are the paper's (section 4 and
-    its authors' code), and so are features as they come. Adam's steps have the same length
-    whatever the features' scale, and a few hundred images make few steps: features of small
-    spread, such as those of an untrained encoder, are then far from fitted. ``standardise``
+    As in the paper (section 4 and its authors' code), the optimiser is Adam with a learning rate of
+    1e-3, batches of 256 and 120 epochs, and features are used as they come. Adam's steps have the
+    same length whatever the features' scale, and a few hundred images make few steps. Features of
+    small spread, such as those of an untrained encoder, are then far from fitted. ``standardise``
     removes that handicap.
 
     Args:
@@ -61,7 +61,7 @@ def linear_predict(
     train, test = train_features.float(), test_features.float()
     if standardise:
         train, test = standardised(train, test)
-    # Only labels that occur have an output: others would keep their random weights, and win.
+    # Only labels that occur have an output: others would keep random weights, and could win.
     present, targets = train_labels.unique(return_inverse=True)
     (predicted,) = fit_linear(
         train[None],
@@ -89,11 +89,11 @@ def fit_linear(
 ) -> Tensor:
     """Train several linear layers side by side, as :func:`linear_predict` trains one.
 
-    Each starts from the same weights and sees its rows in the same order, and Adam treats numbers
-    one by one: together they become what they would become alone.
+    All layers start from the same weights and see their rows in the same order, and Adam treats
+    every weight by itself. So each layer learns the same as it would alone.
 
     Args:
-        train: Rows of each of the layers, ``(L, n, D)``.
+        train: Rows of each layer, ``(L, n, D)``.
         targets: ``(L, n)`` int64, from 0 on.
         test: ``(m, D)``.
         epochs: Passes over the rows.

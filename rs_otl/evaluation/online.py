@@ -24,7 +24,7 @@ class OnlineKNN(Callback):
     """Log the weighted nearest-neighbour accuracy of ``pl_module.encoder`` as ``knn``.
 
     It is logged at the end of an epoch, in [0, 1], with the :func:`rs_otl.evaluation.spread` of
-    the features of the images that are predicted. Labels are for watching the training only:
+    the features of the predicted images. Labels are for watching the training only:
     weights, buffers and random states are the same with this callback and without.
 
     Args:
@@ -32,7 +32,7 @@ class OnlineKNN(Callback):
         train: Positions of the images that vote, ``(n,)`` int64.
         test: Positions of the images that are predicted, ``(m,)`` int64.
         config: What the encoder expects of images.
-        every: Epochs from one score to the next; the last epoch always has one.
+        every: Epochs from one score to the next; the last epoch always has a score.
         k: Neighbours that vote, at most n.
 
     Raises:
@@ -75,14 +75,14 @@ class OnlineKNN(Callback):
 class OnlineSpread(Callback):
     """Log the :func:`rs_otl.evaluation.spread` of the features of ``pl_module.encoder``.
 
-    For images without labels, of which there is no score. Weights, buffers and random states are
+    It is for images without labels, which have no accuracy. Weights, buffers and random states are
     the same with this callback and without.
 
     Args:
         dataset: Images.
-        indices: Positions of those to look at, ``(n,)`` int64, n >= 2; 2,048 at most are used.
+        indices: Positions of the images to use, ``(n,)`` int64, n >= 2; at most 2,048 are used.
         config: What the encoder expects of images.
-        every: Epochs from one time to the next; the last epoch always has one.
+        every: Epochs from one value to the next; the last epoch always has a value.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class Difference(_Value):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval excludes 0; one without width says nothing about noise."""
+        """Whether the interval excludes 0; an interval without width says nothing about noise."""
         return self.low < self.high and (self.low > 0 or self.high < 0)
 
 
@@ -87,13 +87,13 @@ class FewShot(_Value):
 
 
 class Layer(_Value):
-    """What a stage of an encoder holds.
+    """Scores of a stage of an encoder.
 
     Attributes:
-        name: Of the stage, in timm's words.
+        name: timm's name of the stage.
         numbers: Size of its pooled map.
         linear: Linear classifier on these numbers, standardised.
-        knn: Weighted nearest neighbours, k = 50, by them; for the last stage alone.
+        knn: Weighted nearest neighbours, k = 50, on these numbers; for the last stage alone.
     """
 
     name: str
@@ -119,9 +119,9 @@ class Evaluation(_Value):
         linear_standardised: The same on standardised features, which is fair to encoders whose
             features have a small scale.
         images: Path of each test image in the data set, in the division's order.
-        truth: Label of each.
-        predicted: Label predicted for each by kNN (k = 10) and both linear classifiers.
-        few_shot: With few labelled images per class, by their number, ascending.
+        truth: Label of each test image.
+        predicted: Label predicted for each test image, by kNN (k = 10) and both linear classifiers.
+        few_shot: Scores with few labelled images per class, ascending by their number.
         per_class: Share of each class's test images that ``linear_standardised`` got right;
             ``None`` for a class without test images.
         confusion: Test images by true class (row) and class predicted by
@@ -156,7 +156,7 @@ class Evaluation(_Value):
 
 
 class EvaluationReport(_Value):
-    """Encoders beside each other, on the same images, divisions and draws.
+    """Several encoders on the same images, division and draws.
 
     Attributes:
         encoders: The encoder in question first, then those that it is compared with.
@@ -235,7 +235,7 @@ class EvaluationReport(_Value):
         )
 
     def rows(self) -> list[tuple[str, dict[str, str]]]:
-        """Return each encoder's name and its scores with their intervals, as text by name."""
+        """Return each encoder's name and its scores with intervals, as text by the score's name."""
         return [
             (one.encoder, {name: str(score) for name, score in _all_scores(one)})
             for one in self.encoders
@@ -252,7 +252,7 @@ class EvaluationReport(_Value):
         """Write the report as JSON, which ``EvaluationReport.model_validate_json`` reads.
 
         Args:
-            path: Where; an existing file is replaced.
+            path: File to write; an existing one is replaced.
         """
         with atomic_write(path) as aside:
             aside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

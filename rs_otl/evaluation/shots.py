@@ -23,11 +23,11 @@ def draw_shots(labels: NDArray[np.int64], shots: int, draw: int, seed: int = 0) 
     """Draw K labelled images of each class.
 
     A draw depends only on the labels, its number and the seed, so that it is the same for every
-    encoder; the images of a small K are among those of a larger one.
+    encoder; the images of a small K are among those of a larger K.
 
     Args:
         labels: Labels of the training images, ``(n,)``.
-        shots: Images K per class, at least 1. A class with fewer gives all it has.
+        shots: Images K per class, at least 1. A class with fewer images gives all of them.
         draw: Number of the draw, from 0.
         seed: Seed of all draws.
 
@@ -62,7 +62,7 @@ def class_mean_predict(
     train = F.normalize(train_features.float(), dim=1)
     sums = torch.zeros(len(present), train.shape[1], device=train.device)
     sums.index_add_(0, positions, train)
-    # The length of a mean or of a test image's features changes no direction.
+    # Sums have the directions of means; the length of a test image's features changes no winner.
     return present[(test_features.float() @ F.normalize(sums, dim=1).T).argmax(1)]
 
 

@@ -1,9 +1,9 @@
-"""How far features spread: what a collapse is told by."""
+"""How far features spread, which shows a collapse."""
 
 import torch
 from torch import Tensor
 
-# Images are enough to tell by; the time grows with the square.
+# This many images are enough; the time grows with the square of their number.
 MOST_ROWS = 2048
 
 
@@ -18,7 +18,7 @@ def spread(features: Tensor) -> dict[str, float]:
         the entropy of their singular values: 1 on a line, at most ``min(n - 1, D)``.
         ``feature_std``: standard deviation of the features scaled to length 1, over the images,
         root mean square over the D dimensions, times the square root of D: 0 if all point the
-        same way, 1 if they point everywhere (Chen & He, CVPR 2021).
+        same way, 1 if they point in all directions (Chen & He, CVPR 2021).
     """
     rows = features[:MOST_ROWS].double()
     centred = rows - rows.mean(0)

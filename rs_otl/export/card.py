@@ -43,9 +43,9 @@ def model_card(
     """Write a model card in the format of Hugging Face.
 
     Args:
-        config: Of the encoder.
+        config: The encoder's description.
         name: Name of the encoder's directory; the snippets load it from there.
-        recipe: How it was trained; may be empty.
+        recipe: How the encoder was trained; may be empty.
         scores: Its scores.
         backbone: Its name in segmentation-models-pytorch, if it has one.
         onnx: Whether there is a ``model.onnx``.

@@ -36,7 +36,7 @@ def export_encoder(
         config.json, model.safetensors   in timm's format, for its ``local-dir:``
         encoder.pth                      for torchgeo, segmentation-models-pytorch, torchvision
         item.json                        a STAC item with the Machine Learning Model extension;
-                                         not without the extra ``stac``, which stderr says
+                                         left out, with a note, without the extra ``stac``
         README.md                        a model card in the format of Hugging Face
         model.onnx                       with ``onnx``
 
@@ -49,7 +49,7 @@ def export_encoder(
 
     Raises:
         InputError: If the directory is not empty or cannot be made, or with ``onnx`` if the extra
-            ``onnx`` is not installed or the architecture cannot be written so.
+            ``onnx`` is not installed or the architecture cannot be written as ONNX.
     """
     directory = Path(directory)
     refuse_existing(
@@ -65,7 +65,7 @@ def export_encoder(
                 f"{encoder.source}: {encoder.config.encoder} cannot be written as ONNX, since what "
                 "it computes depends on values; export it without --onnx"
             )
-    # It may be on a GPU, in a layout that safetensors does not store.
+    # The encoder may be on a GPU, in a layout that safetensors does not store.
     encoder = copy.deepcopy(encoder).cpu().eval()
     encoder.to(memory_format=torch.contiguous_format)
     module, config = encoder.module, encoder.config

@@ -11,8 +11,8 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
     """Describe in a sentence how an encoder was trained.
 
     Args:
-        config: Of the encoder.
-        recipe: How it was trained; may be empty.
+        config: The encoder's description.
+        recipe: How the encoder was trained; may be empty.
     """
     what = f"A {config.encoder} for overhead imagery"
     if config.epochs == 0:
@@ -28,10 +28,10 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
 
 
 def licence_note(config: EncoderConfig) -> str:
-    """Describe what is known of the licences; that of the weights is not invented.
+    """Describe what is known of the licences; the licence of the weights is not guessed.
 
     Args:
-        config: Of the encoder.
+        config: The encoder's description.
     """
     entry = CATALOGUE.get(base_name(config.dataset))
     images = entry.licence if entry else "not known to rs-otl"

@@ -1,4 +1,4 @@
-"""Publishing an exported encoder on Hugging Face's hub, or a server that speaks as it does."""
+"""Publishing an exported encoder on Hugging Face's hub, or on a server with the same API."""
 
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ _CARD = "README.md"
 # What the hub itself puts into a new repository.
 _OF_THE_HUB = {".gitattributes"}
 
-# What connections raise, of whichever HTTP library the hub's client uses.
+# Errors of connections, from whichever HTTP library the hub's client uses.
 _UNREACHABLE: tuple[type[Exception], ...] = (
     cast(type[Exception], HfHubHTTPError.__bases__[0]),
     OSError,
@@ -26,13 +26,13 @@ _UNREACHABLE: tuple[type[Exception], ...] = (
 
 
 def check_hub_name(name: str) -> None:
-    """Check that a repository can be called so.
+    """Check that a name is valid for a repository.
 
     Args:
         name: ``NAME`` or ``OWNER/NAME``.
 
     Raises:
-        InputError: It cannot.
+        InputError: If it is not.
     """
     try:
         validate_repo_id(name)
@@ -44,7 +44,7 @@ def check_hub_name(name: str) -> None:
 def push_to_hub(directory: str | Path, name: str) -> str:
     """Publish an exported encoder, with its card, in one commit.
 
-    The server is ``$HF_ENDPOINT``, by default Hugging Face's, and who publishes is said by
+    The server is ``$HF_ENDPOINT``, by default Hugging Face's. The account is that of
     ``hf auth login`` or ``$HF_TOKEN``.
 
     Args:
@@ -52,10 +52,10 @@ def push_to_hub(directory: str | Path, name: str) -> str:
         name: Repository, ``NAME`` or ``OWNER/NAME``; it must be new, or empty.
 
     Returns:
-        Its address.
+        The repository's address.
 
     Raises:
-        InputError: The name cannot be used, the repository holds files, or the server refuses or
+        InputError: If the name cannot be used, the repository holds files, or the server refuses or
             cannot be reached.
     """
     check_hub_name(name)
@@ -91,7 +91,7 @@ def push_to_hub(directory: str | Path, name: str) -> str:
             f"--push-to-hub {name}: {api.endpoint} cannot be reached ({type(error).__name__}); "
             "--to DIR exports it to this disk"
         ) from None
-    except RuntimeError as error:  # what the hub's client makes of a file that did not go through
+    except RuntimeError as error:  # the hub's client raises it if a file did not go through
         raise _refused(name, error) from None
     return str(url)
 
@@ -109,7 +109,7 @@ def _login(name: str) -> str:
 
 
 def _card_of(path: Path, repository: str) -> bytes:
-    """Return the card, which says how the encoder is loaded from the hub too."""
+    """Return the card, with how to load the encoder from the hub added."""
     card = path.read_text(encoding="utf-8")
     snippet = f"""\
 ## Load it from the hub

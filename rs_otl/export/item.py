@@ -60,7 +60,7 @@ def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]
     """Describe an encoder.
 
     The normalisation is the ``value_scaling`` of the model's input. The bands have no
-    ``statistics``: those would be of the data, while the mean and std of an encoder may be
+    ``statistics``: these would describe the data, while the mean and std of an encoder may be
     CIFAR-10's (as in the paper) or ImageNet's (from pretrained weights), and its configuration
     does not say which.
 
@@ -82,9 +82,9 @@ def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]
         datetime=datetime.now(UTC),
         properties={
             "description": f"{training_note(config, recipe)} {licence_note(config)}",
-            # No licence of the weights is granted by exporting them; "other" is STAC's word.
+            # Exporting weights grants no licence for them; "other" is STAC's word.
             "license": "other",
-            # The extension's schema wants them here, STAC's also at the assets.
+            # The extension's schema wants bands here; STAC's wants them at the assets too.
             "bands": _bands(config),
             "rs_otl:resolution": config.spec.resolution,
             "rs_otl:training_data": _training_data(config),

@@ -1,4 +1,4 @@
-"""How each tool loads an exported encoder: the code, and what must come out of it.
+"""How each tool loads an exported encoder: the code, and the check of its result.
 
 The model card prints the code; :func:`rs_otl.export.verify_export` runs the same code and compares.
 """
@@ -45,7 +45,7 @@ class Loader:
     """One way to load an exported encoder.
 
     Attributes:
-        name: The tool and the function of it that loads.
+        name: The tool and its function that loads.
         package: The package to import; the loader is skipped where it is not installed.
         snippet: Python that loads the encoder. All text in it that comes from files is quoted.
         compare: Takes the names that the snippet defines, and the encoder to compare with.
@@ -66,9 +66,9 @@ def loaders(
     """Return the loaders that suit an encoder.
 
     Args:
-        config: Of the encoder.
-        directory: Its path, as the snippets name it.
-        backbone: Its name in segmentation-models-pytorch, if it has one.
+        config: The encoder's description.
+        directory: Path of the encoder's directory, as the snippets name it.
+        backbone: The encoder's name in segmentation-models-pytorch, if it has one.
         onnx: Whether there is a ``model.onnx``.
     """
     name, bands = _quoted(config.encoder), len(config.spec.bands)
@@ -234,10 +234,10 @@ program = torch.export.export(encoder, (images,), dynamic_shapes=({{0: batch}},)
             _compare_program,
         )
     )
-    if told:  # torchgeo makes what timm makes by the name alone
+    if told:  # torchgeo passes timm the name without these arguments
         table = [one for one in table if one.compare is not _compare_classification]
     ours = ARCHITECTURES.get(config.encoder)
-    if ours is not None:  # features of images are all that these give
+    if ours is not None:  # these architectures give features alone
         table = [one for one in table if one.compare not in _OF_TIMM]
         table = [one for one in table if ours.traced or one.compare is not _compare_program]
     first = _registration(config.encoder)
@@ -258,7 +258,7 @@ def loading_snippet(directory: Path) -> str:
 
 
 def _registration(architecture: str) -> str:
-    """Return the line that adds a model of ours to timm's; empty for timm's own."""
+    """Return the line that adds a model of rs-otl to timm's; empty for timm's own models."""
     ours = timm.is_model(architecture) and timm.model_entrypoint(
         architecture
     ).__module__.startswith("rs_otl.")
@@ -297,7 +297,7 @@ def _torchgeo_tasks() -> str:
 
 
 def _other_bands(config: EncoderConfig) -> int:
-    # For one band timm sums the first layer; for other numbers it repeats or cuts off.
+    # For one band timm sums the first layer's weights; for other numbers it repeats or cuts them.
     return 1 if len(config.spec.bands) != 1 else 3
 
 
@@ -351,7 +351,7 @@ def _compare_adapted(names: Mapping[str, Any], encoder: Encoder) -> str:
 
 def _compare_feature_maps(names: Mapping[str, Any], encoder: Encoder) -> str:
     expected = encoder.module.state_dict()
-    # features_only renames: `blocks_0.` for `blocks.0.`, with `model.` before it.
+    # features_only renames tensors: `blocks.0.` becomes `blocks_0.`, with `model.` before it.
     original = {name.replace(".", "_"): name for name in expected}
     loaded = {
         original.get(name.removeprefix("model.").replace(".", "_"), name): tensor
@@ -402,5 +402,5 @@ def _compare_program(names: Mapping[str, Any], encoder: Encoder) -> str:
     return "features in batches of 1, 2, 5"
 
 
-# What only models of timm do: other bands, a classifier, maps.
+# Comparisons that need a model of timm: other bands, maps, a classifier.
 _OF_TIMM = (_compare_adapted, _compare_feature_maps, _compare_classification)

@@ -34,7 +34,7 @@ def write_onnx(encoder: Encoder, path: Path) -> None:
     # onnxscript logs its optimisations.
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # torchgeo's DOFA notes its wavelengths, which nothing reads.
+        # torchgeo's DOFA sets its wavelengths as an attribute, which nothing reads.
         warnings.filterwarnings("ignore", ".* was assigned during export")
         program = torch.onnx.export(
             encoder.module,

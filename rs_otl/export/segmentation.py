@@ -16,7 +16,7 @@ def segmentation_backbone(config: EncoderConfig, weights: Mapping[str, Tensor]) 
     encoders wrap timm's under different tensor names, which torchgeo does not load.)
 
     Args:
-        config: Of the encoder.
+        config: The encoder's description.
         weights: Its tensors by name.
 
     Returns:

@@ -23,7 +23,7 @@ class Check:
     """The result of one loader.
 
     Attributes:
-        loader: The loader.
+        loader: Name of the loader.
         result: Whether tensors and outputs were equal; ``"not installed"`` if its package is
             missing.
         detail: What was compared, or what was wrong.
@@ -37,7 +37,7 @@ class Check:
 def verify_export(directory: str | Path) -> tuple[Check, ...]:
     """Load an exported encoder with every loader that suits its architecture.
 
-    The code that runs is that of the model card.
+    It runs the code of the model card.
 
     Args:
         directory: As ``export_encoder`` wrote it.

@@ -1,6 +1,6 @@
-"""Scenes in, embeddings, few-shot maps and similar places out, as files that a GIS opens.
+"""Turn scenes into embeddings, few-shot maps and similar places, as files that a GIS opens.
 
-Names are imported when first used: each brings libraries that the others do without.
+A name is imported when it is first used: the names need different libraries.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Many scenes, embedded block by block by any number of processes.
+"""Embed many scenes, block by block, in any number of processes.
 
-A plan is a manifest with a row for each block of each scene. A row becomes a file and then a STAC
-item, which is the mark that it is done: whatever is stopped goes on where it was.
+A plan is a manifest with a row for each block of each scene. A worker writes a row's file and then
+its STAC item. The item marks the row as done, so a stopped run continues where it was.
 """
 
 import functools
@@ -44,22 +44,22 @@ from rs_otl.geo.workers import take_gpu, work_off
 from rs_otl.progress import tracked
 from rs_otl.spec import Pool, Values, load_size, validated
 
-if TYPE_CHECKING:  # PyTorch takes seconds, which a process that only gives out blocks saves
+if TYPE_CHECKING:  # importing PyTorch takes seconds; handing out blocks does not need it
     from rs_otl.models import Encoder
 
 FAILED, COLLECTION = "failed.parquet", "collection.json"
-# Beside a block's file, while it has failed; and where files lie until they are complete.
+# Suffix of the file that says why a block failed, and the folder of incomplete files.
 _FAILED, _ASIDE = ".failed.json", ".aside"
-# Side of a block in pixels of the scene: some minutes of work, little lost with a worker.
+# Side of a block in pixels of the scene: small, so that little work is lost with a worker.
 BLOCK = 4096
-# Seconds before a scene is read again after an error of input or output.
+# Seconds to wait before a scene is read again after an error of input or output.
 _PAUSES = (0.5, 2.0)
 _OPENED_AT_ONCE = 8
 _ROWS_READ = 10_000
 _SOURCE = TypeAdapter(Source)
 # Settings on which no embedding depends.
 _DESCRIBE = {"version", "encoder", "encoder_item"}
-# A worker embeds one block at a time, whatever threads call it.
+# A worker embeds one block at a time, even if several threads call it.
 _one_at_a_time = threading.Lock()
 
 
@@ -67,20 +67,20 @@ class Settings(BaseModel):
     """What all blocks of an archive have in common.
 
     Attributes:
-        version: Of rs-otl.
-        encoder: The name that it is loaded by.
+        version: Version of rs-otl.
+        encoder: The name that the encoder is loaded by.
         encoder_item: Path of the encoder's STAC item, if it has one.
-        weights: Its fingerprint.
+        weights: Fingerprint of the encoder.
         features: Length of an embedding.
-        image_size: Side of the images that it sees, in pixels.
-        pool: How a vision transformer pools, if not by its own rule.
-        precision: Of its forward pass.
+        image_size: Side of the images that the encoder sees, in pixels.
+        pool: How the encoder pools features; ``None`` for its own rule.
+        precision: Precision of the encoder's forward pass.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
-        bands: The scenes' bands that are the encoder's; ``None`` to match them by name.
-        nodata: Stored value that means there is no data, beside what scenes say.
+        bands: The scenes' bands that the encoder sees; ``None`` to match them by name.
+        nodata: Stored value that means there is no data, in addition to what the scenes say.
         values: What stored values stand for, where scenes do not say it.
-        dtype: Numbers that embeddings are written as.
+        dtype: Number type that embeddings are written as.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,16 +108,17 @@ class Row:
     Attributes:
         key: Hash of all that the block's embeddings depend on.
         scene: Name of the scene in the archive.
-        source: Path or address of the scene or its STAC item, without what may be secret.
+        source: Path or address of the scene or its STAC item, without passwords or signatures.
         opened: The :class:`rs_otl.datasets.sources.Source` that opens it, as JSON; empty for a
             plain path.
-        fingerprint: Of the scene when it was planned.
-        datetime: When it was taken, in ISO 8601; else when its file was written, or planned.
+        fingerprint: Fingerprint of the scene when it was planned.
+        datetime: When the scene was taken, in ISO 8601; if unknown, when its file was written or
+            the scene was planned.
         top: First row of cells of the block.
         left: First column of cells.
-        rows: Of cells.
-        columns: Of cells.
-        reason: Why the scene cannot be embedded; empty where it can.
+        rows: Rows of cells.
+        columns: Columns of cells.
+        reason: Why the scene cannot be embedded; empty if it can.
     """
 
     key: str
@@ -134,11 +135,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the block, in the archive."""
+        """Name of the block in the archive."""
         return f"{self.scene}-r{self.top}-c{self.left}"
 
     def path(self, archive: Path, suffix: str) -> Path:
-        """Return where its file, or its item, lies."""
+        """Return the path of the block's file that has this suffix."""
         return archive / "blocks" / self.scene / f"{self.name}{suffix}"
 
 
@@ -149,9 +150,9 @@ class Planned:
     Attributes:
         path: The archive.
         scenes: Scenes in the manifest.
-        blocks: Blocks of them.
-        new: Scenes that were not in it before.
-        changed: Scenes that were, and have changed since.
+        blocks: Blocks of these scenes.
+        new: Scenes that were not in the manifest before.
+        changed: Scenes that were in the manifest and have changed since.
         failed: Scenes that cannot be embedded, and why.
     """
 
@@ -165,16 +166,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Worked:
-    """The result of working off an archive, or a shard of it.
+    """The result of embedding an archive, or a shard of it.
 
     Attributes:
         path: The archive.
-        blocks: In the manifest, or the shard.
+        blocks: Blocks in the manifest, or in the shard.
         made: Blocks embedded.
         there: Blocks that were already embedded.
-        failed: Blocks that failed, and why, of the whole archive.
+        failed: Blocks of the whole archive that failed, and why.
         tiles: Tiles embedded.
-        seconds: Seconds in all.
+        seconds: Total seconds.
     """
 
     path: Path
@@ -213,27 +214,28 @@ def plan_archive(
 ) -> Planned:
     """Plan the embedding of many scenes: write a manifest with a row for each block of them.
 
-    Of scenes only some pixels are read. An archive may be planned again, with the same settings:
-    scenes are added, and those that have changed are embedded anew. What stands of a scene that
-    can no longer be opened stays.
+    Only a few pixels of each scene are read. To add scenes, plan an archive again, with the same
+    settings; scenes that have changed are then embedded again. Embeddings of a scene that can no
+    longer be opened are kept.
 
     Args:
         scenes: Paths or addresses, or what STAC describes
             (:func:`rs_otl.datasets.sources.scenes_of`); workers must be able to read them.
-        encoder: Any name that :func:`rs_otl.load_encoder` takes, likewise.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes; workers must be able to load it.
         out: Folder of the archive.
-        tile: As of :func:`rs_otl.geo.embed`, like what follows.
+        tile: Side of a tile in pixels; for the options up to ``dtype`` see
+            :func:`rs_otl.geo.embed`.
         stride: Side of a cell in pixels.
-        bands: The scenes' bands that are the encoder's.
+        bands: The scenes' bands that the encoder sees.
         nodata: Stored value that means there is no data.
         values: What stored values stand for.
         image_size: Side that tiles are resized to.
         pool: What a vision transformer's features are made of.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where this hardware multiplies it.
-        dtype: Numbers that are written; the scales of ``int8`` are those of each block.
-        datetime: Of STAC catalogs, item collections and searches only items of this time, in
-            STAC's words: ``2024-05-01``, ``2024-05/2024-08``, ``2024-05-01/..``.
-        bbox: Likewise those that meet this box: west, south, east, north in degrees.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if this hardware computes in it.
+        dtype: Number type to write; with ``int8`` each block has its own scales.
+        datetime: Take only STAC items of this time, written as in STAC searches:
+            ``2024-05-01``, ``2024-05/2024-08``, ``2024-05-01/..``.
+        bbox: Take only STAC items that meet this box: west, south, east, north in degrees.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -281,7 +283,7 @@ def plan_archive(
         for place in found
         if place not in new
         and _differ(before[place], found[place])
-        # What cannot be opened today may be the same: its rows and blocks stay.
+        # A scene that cannot be opened today may be unchanged: its rows and blocks stay.
         and not (place in failed and before[place][0].key)
     ]
     rows = before | {place: found[place] for place in found if place in new or place in changed}
@@ -314,14 +316,14 @@ def embed_archive(
     dask: str | None = None,
     progress: bool = False,
 ) -> Worked:
-    """Work off the manifest of an archive: embed the blocks that do not stand yet.
+    """Embed the blocks in the manifest of an archive that are not embedded yet.
 
-    Any number of processes may do this at once. The result does not depend on which of them embeds
+    Any number of processes may do this at once. The result does not depend on which process embeds
     a block.
 
     Args:
         archive: Folder that :func:`plan_archive` made.
-        shard: Number from 0, and how many there are: embed only every so many rows.
+        shard: (number from 0, count): embed only every count-th row, from this number on.
         workers: Processes to start on this machine.
         dask: Address of a Dask scheduler whose workers see the archive, the scenes and the encoder
             under the same paths.
@@ -332,7 +334,7 @@ def embed_archive(
 
     Raises:
         InputError: There is no such archive, the encoder has changed since it was planned, or a
-            disk is full: all stops.
+            disk is full.
     """
     archive, began = Path(archive).absolute(), time.perf_counter()
     settings = _read_settings(archive)
@@ -416,7 +418,7 @@ def _read_settings(archive: Path) -> Settings:
 def _refuse_other_settings(archive: Path, settings: Settings) -> None:
     begun = _read_settings(archive)
     names = [name for name in Settings.model_fields if name not in _DESCRIBE]
-    # The hash of the weights is also one of the image size: what says more comes first.
+    # The hash of the weights also covers the image size: compare it last, it says less.
     for name in sorted(names, key=lambda name: name == "weights"):
         if getattr(begun, name) != getattr(settings, name):
             raise InputError(
@@ -426,7 +428,7 @@ def _refuse_other_settings(archive: Path, settings: Settings) -> None:
 
 
 def _sources(scene: str | Path | Source, interval: Interval | None, bbox: Box | None) -> list[Any]:
-    """Find the scenes that a name stands for, by names that hold wherever the program runs."""
+    """Find the scenes that a name stands for; a local path becomes absolute."""
     path, *assets = str(scene).split("#asset=") if isinstance(scene, str | Path) else ("",)
     if path and not is_address(path):
         scene = "#asset=".join([str(Path(path).absolute()), *assets])
@@ -438,7 +440,7 @@ def _place(scene: Any) -> str:
 
 
 def _names(scenes: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, str]:
-    """Name scenes in the archive: as their files or items, with a hash where two are alike."""
+    """Name scenes in the archive after their files or items, with a hash if a name is taken."""
     names, taken = dict(known), set(known.values())
     for place, scene in scenes.items():
         if place in names:
@@ -532,7 +534,7 @@ def _rows(archive: Path) -> Iterator[Row]:
 
 
 def _remove_stale(archive: Path, rows: Sequence[Row]) -> None:
-    """Remove what an earlier version of a scene left in the archive, except what is replaced."""
+    """Remove files of a scene's earlier version, except files that will be replaced."""
     suffixes = (".tif", ".tif.aux.xml", ".json", _FAILED)
     kept = {f"{row.name}{suffix}" for row in rows for suffix in suffixes}
     for path in (archive / "blocks" / rows[0].scene).glob("*"):
@@ -546,7 +548,7 @@ def _stands(archive: Path, row: Row) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Read a file that this module wrote; what is missing or damaged says nothing."""
+    """Read a JSON file that this module wrote; empty if it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -556,7 +558,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _encoder(settings: Settings) -> "Encoder":
-    """Load the encoder, once in a process."""
+    """Load the encoder, once per process."""
     from rs_otl.models import load_encoder
 
     take_gpu()
@@ -576,10 +578,10 @@ def _encoder(settings: Settings) -> "Encoder":
 
 
 def _embed_block(archive: Path, settings: Settings, row: Row) -> _Outcome:
-    """Turn a row of the manifest into a file and its item: the one way for all workers.
+    """Turn a row of the manifest into a file and its item; all kinds of workers call this.
 
     Returns:
-        What came of it; a scene that cannot be embedded is no error.
+        The outcome; a scene that cannot be embedded raises no error.
 
     Raises:
         InputError: Nothing can be written, or the encoder cannot be loaded.
@@ -599,7 +601,7 @@ def _embed_block(archive: Path, settings: Settings, row: Row) -> _Outcome:
 
 
 class _SceneError(Exception):
-    """A scene cannot be embedded, perhaps for the moment only."""
+    """A scene cannot be embedded; if it is ``passing``, a later try may succeed."""
 
     def __init__(self, error: Exception) -> None:
         fault = "" if isinstance(error, InputError) else f"fault: {type(error).__name__}: "
@@ -614,12 +616,12 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: "Encoder") -> _O
         cells, store = _embedded(folder / "block.f32", settings, row, encoder, out)
         share = store.cells_with_data() / (row.rows * row.columns)
         out.parent.mkdir(parents=True, exist_ok=True)
-        mark.unlink(missing_ok=True)  # until the file is the one that it speaks of
+        mark.unlink(missing_ok=True)  # an old item must not describe a new file
         if share:
             storage = fit_storage(store.rows(), settings.dtype)
             write_tiff(folder / out.name, cells, store, storage)
             (folder / "block.f32").unlink()
-            for path in folder.iterdir():  # the file, and its CRS where that lies beside it
+            for path in folder.iterdir():  # the file, and its .aux.xml if there is one
                 os.replace(path, out.with_name(path.name))
         item = block_item(row.name, cells, settings.dtype, out.name if share else None)
         item["collection"] = archive.name
@@ -647,7 +649,7 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: "Encoder") -> _O
 def _embedded(
     path: Path, settings: Settings, row: Row, encoder: "Encoder", out: Path
 ) -> tuple[SceneCells, Store]:
-    """Embed a block to a file aside.
+    """Embed a block to a temporary file.
 
     Raises:
         _SceneError: The scene cannot be embedded.
@@ -668,7 +670,7 @@ def _embedded(
             return cells, fill_store(path, cells)
     except MemoryError:
         raise
-    except OSError as error:  # of the file: a scene's are InputErrors
+    except OSError as error:  # from writing: errors of a scene are InputErrors
         raise unwritten(out, error) from error
     except Exception as error:
         raise _SceneError(error) from error
@@ -676,7 +678,7 @@ def _embedded(
 
 @contextmanager
 def _folder_aside(archive: Path, out: Path) -> Iterator[Path]:
-    """Make a folder for what is not complete yet; errors name the file that it is for."""
+    """Make a folder for incomplete files; errors name their final path."""
     folder = ""
     try:
         (archive / _ASIDE).mkdir(exist_ok=True)
@@ -690,7 +692,7 @@ def _folder_aside(archive: Path, out: Path) -> Iterator[Path]:
 
 
 def _failed(archive: Path, row: Row, reason: str) -> _Outcome:
-    """Keep why a row has failed, until it is embedded."""
+    """Write down why a row has failed; the file stays until the row is embedded."""
     mark = row.path(archive, _FAILED)
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -706,12 +708,12 @@ def _lost(archive: Path, row: Row) -> _Outcome:
 
 
 def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
-    """Write the collection of what stands, and the table of what has failed.
+    """Write the collection of the embedded blocks, and the table of failures.
 
-    Every process does so at its end, so the last one does it for all.
+    Every process does so at its end, so the files of the last process are complete.
 
     Returns:
-        Why blocks have failed, by their names, or scenes by theirs.
+        The reason of each failure, by the name of the block, or of a scene without blocks.
     """
     failed: list[tuple[str, Row, str]] = []
     lacking = 0
@@ -733,7 +735,7 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
 
     collection = collection_of(archive.name, standing(), settings.features, settings.dtype)
     collection["links"].append(_model_link(settings))
-    # Several machines may write these at once: in a folder of one's own, then renamed.
+    # Several machines may write these files at once: each writes to its own folder and renames.
     with _folder_aside(archive, archive / COLLECTION) as folder:
         if worked or not (archive / COLLECTION).exists():
             (folder / COLLECTION).write_text(json.dumps(collection), encoding="utf-8")
@@ -747,7 +749,7 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
             os.replace(folder / FAILED, archive / FAILED)
         else:
             (archive / FAILED).unlink(missing_ok=True)
-    if not lacking:  # what killed workers have left
+    if not lacking:  # remove what killed workers have left
         shutil.rmtree(archive / _ASIDE, ignore_errors=True)
     return {name: reason for name, _, reason in failed}
 

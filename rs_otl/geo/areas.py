@@ -10,22 +10,22 @@ from pyproj.exceptions import CRSError, ProjError
 from rs_otl.geo.cells import Cells
 from rs_otl.geo.extent import WGS84, crs_of
 
-# Cylindrical: what crosses the antimeridian is cut, not torn.
+# Cylindrical: at the antimeridian x jumps by one known length, which is subtracted below.
 _EQUAL_AREA = "+proj=cea +datum=WGS84"
 _SQUARE_METRES = 10_000.0
 
 
 def row_areas(cells: Cells) -> Callable[[int], NDArray[np.float64]] | None:
-    """Return what measures the cells of one row: from its number to hectares, (columns,).
+    """Return a function from the number of a row to the hectares of its cells, (columns,).
 
-    Of the last row and column counts what lies within the scene. Cells off the Earth have 0. In
-    an equal-area projection, so that web Mercator, degrees and UTM give the same.
+    Only the part of a cell within the scene counts. Cells off the Earth have 0. The projection is
+    equal-area, so web Mercator, degrees and UTM give the same.
 
     Args:
-        cells: Of the scene.
+        cells: The scene's cells.
 
     Returns:
-        ``None`` if the scene has no place on Earth.
+        The function; ``None`` if the scene has no place on Earth.
     """
     if cells.crs is None:
         return None

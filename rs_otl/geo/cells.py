@@ -1,4 +1,4 @@
-"""The embeddings of a scene's cells: computed from the scene, or read from a file of them."""
+"""The embeddings of a scene's cells: computed from the scene, or read from a file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.storage import read_stored
 from rs_otl.spec import load_size, made_printable
 
-if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+if TYPE_CHECKING:  # importing PyTorch takes seconds; embedding files do not need it
     from rs_otl.geo.embed_windows import Timer
     from rs_otl.models import Encoder
 
-# Embeddings read from a file at once.
+# Bytes of embeddings that are read from a file at once.
 _STRIP_BYTES = 64 * 2**20
 
 
@@ -38,7 +38,7 @@ class Cells:
     Attributes:
         name: Path of the scene or of the file.
         grid: The cells and their tiles.
-        crs: ``None`` where there is none: coordinates are then those of ``transform``.
+        crs: ``None`` if there is none: coordinates are then those of ``transform``.
         transform: From (column, row) in pixels of the scene to (x, y).
         provenance: Scene, grid and encoder.
         features: Length D of an embedding.
@@ -60,10 +60,10 @@ class Cells:
         raise NotImplementedError
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Give the embeddings of some cells, as :meth:`rows` gives them.
+        """Give the embeddings of some cells.
 
         Args:
-            cells: Row and column of each, (n, 2), within the grid.
+            cells: Row and column of each cell, (n, 2), within the grid.
 
         Returns:
             (n, D), NaN where there is no data.
@@ -72,12 +72,12 @@ class Cells:
 
     @property
     def taken(self) -> str:
-        """When its scene was taken, in ISO 8601; empty where nothing says it."""
+        """When the scene was taken, in ISO 8601; empty if unknown."""
         raise NotImplementedError
 
     @property
     def stem(self) -> str:
-        """What files made of it are called, without a suffix."""
+        """Name of the files made from the scene, without a suffix."""
         return made_printable(Path(self.name).stem)
 
     @property
@@ -87,7 +87,7 @@ class Cells:
 
     @property
     def shown_transform(self) -> Affine:
-        """From (column, row) in pixels to (x, y) as files have them.
+        """From (column, row) in pixels to (x, y) as written files have them.
 
         Without georeference y counts down from 0, as a GIS shows such an image.
         """
@@ -102,7 +102,7 @@ class Cells:
         return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
     def coordinate(self, column: Any, row: Any) -> tuple[Any, Any]:
-        """Return x and y of columns and rows in pixels, with fractions, as files have them."""
+        """Return x and y, as written files have them, of columns and rows in pixels."""
         t = self.shown_transform
         return t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
 
@@ -128,8 +128,8 @@ class SceneCells(Cells):
     Attributes:
         scene: The open scene.
         encoder: The encoder.
-        bands: Positions of the scene's bands that are the encoder's.
-        timer: Measures the time that :meth:`rows` takes.
+        bands: Positions of the scene's bands that the encoder sees.
+        timer: Counts the tiles that are embedded, and the seconds.
     """
 
     scene: Scene
@@ -152,7 +152,7 @@ class SceneCells(Cells):
         bands: Sequence[str] | None = None,
         block: tuple[int, int, int, int] | None = None,
     ) -> "SceneCells":
-        """Lay cells over a scene; say on stderr what of its place and data may surprise.
+        """Lay cells over a scene; stderr says what may surprise about its place and data.
 
         Args:
             scene: The scene.
@@ -160,7 +160,7 @@ class SceneCells(Cells):
             tile: Side of a tile in pixels; by default the side at which the encoder's images are
                 loaded, so that nothing is resampled.
             stride: Side of a cell in pixels; by default half a tile.
-            bands: The scene's bands that are the encoder's, by name or number from 1.
+            bands: The scene's bands that the encoder sees, by name or number from 1.
             block: The cells wanted, as :meth:`rs_otl.geo.grid.TileGrid.block` takes them; by
                 default all.
 
@@ -215,7 +215,7 @@ class SceneCells(Cells):
 
     @property
     def stem(self) -> str:
-        """What files made of the scene are called, without a suffix."""
+        """Name of the files made from the scene, without a suffix."""
         return self.scene.stem
 
     def rows(self, first: int = 0) -> Iterator[NDArray[np.float32]]:
@@ -246,7 +246,7 @@ class FileCells(Cells):
         """Read what an open GeoTIFF says about its cells.
 
         Raises:
-            InputError: It is not one of embeddings, or not whole.
+            InputError: It holds no embeddings, or was cut or resampled.
         """
         provenance = Provenance.from_tags(file.tags(), file.name)
         grid = _grid_of(file, provenance)
@@ -266,7 +266,7 @@ class FileCells(Cells):
 
     @property
     def taken(self) -> str:
-        """When its scene was taken, as the STAC item beside the file says."""
+        """When the scene was taken, as the STAC item beside the file says."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             item = json.loads(Path(self.name).with_suffix(".json").read_text(encoding="utf-8"))
             return str(item["properties"]["datetime"] or "")
@@ -304,7 +304,7 @@ class FileCells(Cells):
 
 
 def say_of(scene: Scene) -> None:
-    """Say on stderr what of a scene's place and data may surprise."""
+    """Say on stderr what may surprise about a scene's place and data."""
     if scene.placement is not None:
         note(f"{scene.name}: {scene.placement}")
     if scene.crs is None:
@@ -329,7 +329,7 @@ def _transform_of(file: rasterio.DatasetReader, grid: TileGrid) -> Affine:
 
 
 def grid_of(made: Provenance) -> TileGrid:
-    """Return the cells of a file by what it says."""
+    """Return the grid of a file from its provenance."""
     return TileGrid(*made.scene_size, made.tile, made.stride, made.before, made.after)
 
 
@@ -349,7 +349,7 @@ def open_file(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF of cells.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such file, or it is no GeoTIFF.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file, expected a GeoTIFF of `rs-otl embed`")

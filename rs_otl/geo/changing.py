@@ -1,4 +1,4 @@
-"""Two dates of one place in, what has changed out."""
+"""Find what has changed between two dates of one place."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,11 +23,11 @@ from rs_otl.progress import tracked
 _DEVIATIONS = 4.0
 # From the median absolute deviation to the standard deviation of a normal distribution.
 _TO_DEVIATION = 1.4826
-# Angles below are rounding, also where most of the place is equal to the bit.
+# Smaller angles are rounding, even if most of the place is equal to the bit.
 _ROUNDING = 0.01
-# Embeddings of one date that are compared at once.
+# Bytes of embeddings of one date that are compared at once.
 _STRIP_BYTES = 64 * 2**20
-# Sides of tiles on the ground that are the same, up to so much.
+# Tiles count as equally large if their sides on the ground differ by less than this share.
 _SAME_SIZE = 0.1
 _CLASSES, _COLOURS = ("unchanged", "changed"), ("#dddddd", "#d55e00")
 
@@ -37,12 +37,12 @@ class Change:
     """What has changed between two dates.
 
     Attributes:
-        path: The distances.
-        mask: The cells that have changed.
+        path: GeoTIFF of the distances.
+        mask: GeoTIFF of the cells that have changed.
         threshold: The distance above which a cell has changed.
-        median: Of the distances.
+        median: Median of the distances.
         shared: Cells with data at both dates.
-        changed: Of these, cells that have changed.
+        changed: Cells that have changed.
         hectares: Area that has changed; ``None`` for a scene without a place on Earth.
     """
 
@@ -60,21 +60,21 @@ def change(
 ) -> Change:
     """Find what has changed between two dates of one place.
 
-    Each cell of the first is compared with the cell of the second in which its centre lies. Of
-    embeddings of length 1 the mean of their date is taken away, and with it what light, season and
-    sensor change everywhere; their distance is 1 less the cosine of what is left. What has not
-    changed differs still, also by how well the images lie over each other: the threshold lies four
-    robust standard deviations (of the median absolute deviation) above the median, so most of the
-    place must be unchanged. They are those of the angles between embeddings, whose upper tail is
-    shorter than that of distances.
+    Each cell of the first date is compared with the cell of the second date in which its centre
+    lies. Embeddings are scaled to length 1, and the mean of their date is subtracted: this removes
+    what light, season and sensor change everywhere. The distance is 1 minus the cosine of the two
+    results. Unchanged cells differ too, also because the images do not align exactly. So the
+    threshold lies four robust standard deviations (from the median absolute deviation) above the
+    median, and most of the place must be unchanged. Both are computed from the angles between
+    embeddings, which have a shorter upper tail than the distances.
 
     Args:
         before: The GeoTIFF that :func:`rs_otl.geo.embed` made of one date, or a scene of an archive
             (``ARCHIVE/blocks/SCENE``).
-        after: That of the other, with the same encoder, in the same CRS; its grid may be another.
+        after: The same of the other date, with the same encoder and CRS; the grid may differ.
         out: GeoTIFF to write, one pixel per cell of ``before``: the distance, 0 to 2, NaN where
-            either has no data. ``NAME-mask.tif`` beside it holds 1 for unchanged and 2 for changed
-            cells, 0 for nodata, with names and colours as a map of classes.
+            a date has no data. ``NAME-mask.tif`` beside it holds 1 for unchanged and 2 for changed
+            cells, 0 for nodata, with names and colours like a map of classes.
         progress: Whether to show a bar on stderr.
 
     Returns:
@@ -122,7 +122,7 @@ def change(
 
 
 def _threshold(distances: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the median of distances, and the one above which a cell has changed."""
+    """Return the median of distances, and the distance above which a cell has changed."""
     angles = np.arccos(1 - distances)
     median = float(np.median(angles))
     spread = _TO_DEVIATION * float(np.median(np.abs(angles - median)))
@@ -155,7 +155,7 @@ def _tile_side(cells: Cells) -> float:
 
 
 def _means(first: Cells, second: Cells, progress: bool) -> NDArray[np.float32] | None:
-    """Return the mean of each one's embeddings of length 1, (2, D); ``None`` if none is shared."""
+    """Return each date's mean embedding of length 1, (2, D); ``None`` if no cell is shared."""
     total, count = np.zeros((2, first.features)), 0
     for _, mine, theirs in _shared(first, second, "Reading", progress):
         total += [mine.sum(0), theirs.sum(0)]
@@ -166,7 +166,7 @@ def _means(first: Cells, second: Cells, progress: bool) -> NDArray[np.float32] |
 def _distances(
     first: Cells, second: Cells, means: NDArray[np.float32], progress: bool
 ) -> NDArray[np.float32]:
-    """Return the distance of each of the first's cells, (rows, columns), NaN without data."""
+    """Return the distance of each cell of the first date, (rows, columns), NaN without data."""
     found = []
     for inside, mine, theirs in _shared(first, second, "Comparing", progress):
         cosines = (unit(mine - means[0]) * unit(theirs - means[1])).sum(1)
@@ -179,11 +179,11 @@ def _distances(
 def _shared(
     first: Cells, second: Cells, title: str, progress: bool
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]]:
-    """Read both, some rows of the first's cells at once.
+    """Read both dates, some rows of the first date's cells at once.
 
     Yields:
-        Which of these cells both have, (rows, columns), and their embeddings in the first and in
-        the second, of length 1, (n, D).
+        Which of these cells have data at both dates, (rows, columns), and their embeddings at the
+        first and at the second date, of length 1, (n, D).
     """
     grid, other = first.grid, second.grid
     strip = max(1, _STRIP_BYTES // (4 * first.features * grid.columns))

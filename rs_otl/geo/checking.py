@@ -1,4 +1,4 @@
-"""What is wrong with a scene, or with a file of its embeddings or of a map."""
+"""Find what is wrong with a scene, or with a file of embeddings or a map."""
 
 from pathlib import Path
 
@@ -14,19 +14,19 @@ from rs_otl.geo.provenance import Provenance
 from rs_otl.progress import tracked
 from rs_otl.spec import Band
 
-_ROWS = 256  # of a scene, read at once
+_ROWS = 256  # rows of a scene that are read at once
 
 
 def check_raster(path: Path, problems: list[str], progress: bool = False) -> dict[str, str]:
     """Read all of a scene, or of a GeoTIFF of embeddings or a map.
 
     Args:
-        path: The file; or what else is a scene, such as a product's folder.
-        problems: What is wrong is added here, a line each.
+        path: The file, or another scene, such as a product's folder.
+        problems: Each problem is added here as one line.
         progress: Whether to show a bar on stderr.
 
     Returns:
-        What it is.
+        Facts about the file, by name.
     """
     try:
         with quiet_georeference(), rasterio.open(gdal_name(path), driver="GTiff") as file:
@@ -72,7 +72,7 @@ def _band(name: str, known: Band) -> str:
 
 
 def _unsaid(scene: Scene) -> str:
-    """Say that nothing says what values measure, where they may be more than counts of 8 bits."""
+    """Say that values have no units, unless they are 8-bit counts."""
     if scene.quantity is not None or scene.dtype == np.uint8:
         return ""
     return "; no units said: --units says what they are"
@@ -100,10 +100,10 @@ def check_parquet(path: Path, problems: list[str]) -> dict[str, str]:
 
     Args:
         path: The file.
-        problems: What is wrong is added here, a line each.
+        problems: Each problem is added here as one line.
 
     Returns:
-        What it is.
+        Facts about the file, by name.
     """
     require_extra("geo", "reading GeoParquet")
     import pyarrow as pa
@@ -129,7 +129,7 @@ def check_parquet(path: Path, problems: list[str]) -> dict[str, str]:
 
 
 def _numbers(rows: "np.ndarray") -> tuple[int, int, int]:
-    """Count embeddings (n, D): all, those that hold data, those of which only a part is finite."""
+    """Count embeddings (n, D): all, the finite ones, and the only partly finite ones."""
     finite = np.isfinite(rows)
     whole = finite.all(1)
     return len(rows), int(whole.sum()), int((finite.any(1) & ~whole).sum())

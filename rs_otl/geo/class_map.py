@@ -1,4 +1,4 @@
-"""A raster of classes as files: the map with its legend, and its patches as polygons."""
+"""Write a raster of classes: the map with its legend, and its patches as polygons."""
 
 import os
 import warnings
@@ -38,12 +38,12 @@ def write_class_map(
         out: The GeoTIFF; must be new.
         cells: The scene's cells.
         chart: The class of each cell from 1, 0 where there is no data, (rows, columns).
-        classes: Names.
-        colours: Of each, as ``#rrggbb``.
+        classes: Names of the classes.
+        colours: Colour of each class, as ``#rrggbb``.
         polygons: Whether to write ``MAP.gpkg`` too.
 
     Returns:
-        Cells of each class; and hectares, ``None`` for a scene without a place on Earth.
+        Cells of each class; and its hectares, ``None`` for a scene without a place on Earth.
     """
     ground = np.zeros(chart.shape, np.float32)
     measure = row_areas(cells)
@@ -123,7 +123,7 @@ def write_features(out: Path, frame: Any) -> None:
         InputError: It cannot be written, or exists.
     """
     with atomic_write(out, new=True) as aside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no CRS
+        warnings.simplefilter("ignore")  # about a missing CRS
         try:
             if out.suffix.lower() == ".parquet":
                 frame.to_parquet(aside)
@@ -131,21 +131,21 @@ def write_features(out: Path, frame: Any) -> None:
                 frame.to_file(aside, layer=out.stem)
         except OSError:
             raise
-        except Exception as error:  # pyogrio's and GDAL's have no common kind
+        except Exception as error:  # errors of pyogrio and GDAL have no common base class
             reason = " ".join(str(error).split())
             raise InputError(f"{out}: cannot be written ({reason})") from error
 
 
 @contextmanager
 def written_aside(out: Path) -> Iterator[Path]:
-    """Yield a folder to write maps and what is beside them to; all come into place at its end.
+    """Yield a temporary folder for maps and the files beside them; move all into place at the end.
 
     Args:
-        out: The map of one scene, to be written to the folder under its name; or the name that
-            the folder gets.
+        out: The map of one scene, to be written into the folder under its name; or the final
+            name of the folder.
 
     Raises:
-        InputError: A file cannot be written, or exists; it is named as it would have been.
+        InputError: A file cannot be written, or exists; the error names its final path.
     """
     target = out.parent if out.suffix.lower() in TIFF else out
     try:
@@ -163,12 +163,12 @@ def written_aside(out: Path) -> Iterator[Path]:
 
 
 def _move_into_place(folder: Path, out: Path) -> None:
-    """Bring complete maps into place: what is beside a map before the map.
+    """Move complete files into place, the map last.
 
     Args:
-        folder: What was written.
-        out: The map of one scene, which lies in the folder under its name; or the name that the
-            folder gets.
+        folder: The temporary folder.
+        out: The map of one scene, which lies in the folder under its name; or the final name of
+            the folder.
 
     Raises:
         InputError: A file cannot be written, or exists.
@@ -180,7 +180,7 @@ def _move_into_place(folder: Path, out: Path) -> None:
             raise unwritten(out, error) from error
         return
     for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
-        # What is left of a map that was deleted is of no use.
+        # An .aux.xml that a deleted map has left may be replaced.
         of_gdal = path.name.endswith(".aux.xml")
         with atomic_write(out.with_name(path.name), new=not of_gdal) as aside:
             path.rename(aside)

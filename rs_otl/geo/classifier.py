@@ -1,4 +1,4 @@
-"""The classifier of maps, and the file that keeps it."""
+"""The classifier of maps, and the file that stores it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from rs_otl.spec import ImageSize, Pool
 # Inverse strength of the classifier's ridge on features of length 1: docs/scenes.md says why.
 STRENGTH = 300.0
 MOST_CLASSES = 254
-# Beyond any classifier of so many classes and any encoder.
+# More than a classifier of any encoder needs.
 _MOST_BYTES = 256 * 2**20
 
 Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
@@ -45,20 +45,20 @@ class Linear:
 
 
 class Classifier(BaseModel):
-    """A classifier as it is kept in a file: JSON, without code.
+    """A classifier as it is stored in a file: JSON, without code.
 
     Attributes:
         format: What the file is.
-        classes: Names; the first has the value 1 in a map.
-        colours: Of each class, as ``#rrggbb``.
-        encoder: What the user called the encoder.
-        fingerprint: Of the encoder.
+        classes: Names of the classes; the first has the value 1 in a map.
+        colours: Colour of each class, as ``#rrggbb``.
+        encoder: The name that the user gave for the encoder.
+        fingerprint: Fingerprint of the encoder.
         image_size: Side of the images that the encoder sees, in pixels.
-        pool: How its features are pooled; ``None`` for its own rule.
+        pool: How the encoder pools features; ``None`` for its own rule.
         tile: Side of a tile of the labelled scene, in pixels.
-        stride: Side of its cells.
-        weights: Of each class, as many as an embedding has features.
-        biases: Of each class.
+        stride: Side of a cell of the labelled scene, in pixels.
+        weights: Weights of each class, one per feature.
+        biases: Bias of each class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,7 +88,7 @@ class Classifier(BaseModel):
     def of(
         cls, linear: Linear, classes: Sequence[str], colours: Sequence[str], made: Provenance
     ) -> "Classifier":
-        """Describe a classifier of embeddings that were made in some way."""
+        """Describe a classifier, and how its embeddings were made."""
         return cls(
             format="rs-otl classifier, version 1",
             classes=tuple(classes),
@@ -117,7 +117,7 @@ class Classifier(BaseModel):
         """Read a file.
 
         Raises:
-            InputError: There is none, or it is damaged or something else.
+            InputError: There is no such file, it is damaged, or it is another kind of file.
         """
         advice = "expected a file that `rs-otl map --save-classifier` wrote"
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Embeddings in, a map without labels out: cells that look alike have one class."""
+"""Map embeddings without labels: cells that look alike get one class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +26,15 @@ from rs_otl.progress import tracked
 
 # Cells that clusters are learnt from, drawn from all over the scene.
 _SAMPLE = 20_000
-# Beginnings of k-means, of which the best is kept.
+# Starts of k-means; the best result is kept.
 _BEGINNINGS = 5
-# Rounds of even labels and centres; more change little.
+# Rounds of balanced labels and new centres; more rounds change little.
 _ROUNDS = 10
 # The contact sheet: tiles of a cluster, and their side in pixels.
 _TYPICAL = 8
 _SHOWN = 112
 _LEGEND = 150
-# The most typical cells of a cluster, among which those of the sheet are chosen.
+# The most typical cells of a cluster, from which the tiles of the sheet are chosen.
 _CANDIDATES = 2000
 
 
@@ -43,9 +43,9 @@ class Clusters:
     """Directions that embeddings are compared with, after their mean is taken away.
 
     Attributes:
-        mean: Of embeddings of length 1, (D,).
+        mean: Mean of the embeddings of length 1, (D,).
         centres: Directions of length 1, (k, D).
-        translation: What is taken from the similarity to each, (k,): 0, or what evens clusters.
+        translation: Subtracted from the similarities, (k,): 0, or what makes the clusters even.
     """
 
     mean: NDArray[np.float32]
@@ -64,9 +64,9 @@ class Clustered:
     Attributes:
         path: The map; ``PATH.aux.xml`` and a ``.qml`` beside it hold the legend.
         sheet: The most typical tiles of each cluster; ``None`` without a scene.
-        colours: Of each cluster, as ``#rrggbb``.
+        colours: Colour of each cluster, as ``#rrggbb``.
         cells: Cells of each cluster, the largest first.
-        hectares: Area of each on the ground; ``None`` for a scene without a place on Earth.
+        hectares: Area of each cluster; ``None`` for a scene without a place on Earth.
     """
 
     path: Path
@@ -87,18 +87,20 @@ def cluster(
 ) -> Clustered:
     """Map a scene without labels: cells whose embeddings are alike are one cluster.
 
-    Spherical k-means of the embeddings, scaled to length 1 and centred, on a sample of 20,000
-    cells. Balanced, the similarities are translated so that all clusters are equally large, as OTL
-    labels its images (:func:`rs_otl.balanced_labels`), and the centres follow.
+    The method is spherical k-means of the embeddings, scaled to length 1 and centred, on a sample
+    of up to about 20,000 cells. With ``balanced``, a translation of the similarities makes all
+    clusters equally large, as OTL labels its images (:func:`rs_otl.balanced_labels`), and the
+    centres are computed again from these labels.
 
     Args:
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene, or a scene of an
             archive (``ARCHIVE/blocks/SCENE``).
         out: The map to write, a Cloud-Optimized GeoTIFF with one pixel per cell: the cluster, from
-            1, the largest first, with colours and names as a map of classes; 0 for nodata.
+            1, the largest first; 0 for nodata. Colours and names are like those of a map of
+            classes.
         clusters: Number k of clusters, 2 to 254.
-        balanced: Whether clusters are to be equally large.
-        scene: The scene, to write the most typical tiles of each cluster too: ``NAME-tiles.png``.
+        balanced: Whether to make the clusters equally large.
+        scene: The scene; if given, ``NAME-tiles.png`` shows the most typical tiles of each cluster.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -141,11 +143,10 @@ def sample(
     Args:
         cells: The cells.
         progress: Whether to show a bar on stderr.
-        most: About how many.
+        most: About how many cells to draw, nodata included; all if there are no more.
 
     Returns:
-        Row and column of each, (n, 2), and their embeddings (n, D): those of ``most`` cells that
-        have data; of all if there are no more.
+        Row and column, (n, 2), and embeddings, (n, D), of the drawn cells that have data.
     """
     random = np.random.default_rng(0)
     share = most / (cells.grid.rows * cells.grid.columns)
@@ -160,19 +161,19 @@ def sample(
 
 
 def find_clusters(rows: NDArray[np.float32], clusters: int, balanced: bool, name: str) -> Clusters:
-    """Find directions that embeddings gather about.
+    """Find the directions around which embeddings cluster.
 
     Args:
         rows: Embeddings (n, D).
         clusters: Number k of clusters.
-        balanced: Whether they are to be equally large.
-        name: Of the embeddings, for errors.
+        balanced: Whether to make the clusters equally large.
+        name: Name of the embeddings, for errors.
 
     Returns:
         The clusters, the largest first.
 
     Raises:
-        InputError: There are fewer embeddings that differ than clusters.
+        InputError: There are fewer distinct embeddings than clusters.
     """
     distinct = len(np.unique(rows, axis=0)) if len(rows) < 10 * clusters else clusters
     if distinct < clusters:
@@ -223,7 +224,7 @@ def _contact_sheet(
     typical: NDArray[np.float32],
     colours: list[str],
 ) -> Image.Image:
-    """Draw the most typical tiles of each cluster, a row for each; none overlap."""
+    """Draw the most typical tiles of each cluster in a row; no two overlap."""
     painter = Painter.of(scene, cells.provenance.bands)
     gap, tile = 6, cells.grid.tile
     step = _SHOWN + gap

@@ -16,21 +16,21 @@ from rs_otl.geo.cells import Cells
 def outline_in_degrees(
     cells: Cells, xy: NDArray[np.float64], transformer: pyproj.Transformer
 ) -> Any:
-    """Bring the outline of a part of a scene to longitude and latitude.
+    """Convert the outline of a part of a scene to longitude and latitude.
 
     Args:
-        cells: Of the scene.
-        xy: Corners in its CRS, (n, 2).
+        cells: The scene's cells.
+        xy: Corners in the scene's CRS, (n, 2).
         transformer: As :func:`rs_otl.geo.extent.degrees_of` returns it.
 
     Returns:
-        A shapely Polygon, or MultiPolygon where it crosses the antimeridian, with counter-clockwise
+        A shapely Polygon, or MultiPolygon if it crosses the antimeridian, with counter-clockwise
         outer rings.
     """
     longitude, latitude = transformer.transform(xy[:, 0], xy[:, 1])
     latitude = latitude.clip(-90, 90)
     assert cells.crs is not None
-    # Without jumps of 360 degrees between the corners.
+    # Remove jumps of 360 degrees between the corners.
     near = xy[:, 0] if cells.crs.is_geographic else longitude[0]
     longitude = longitude + 360 * np.round((near - longitude) / 360)
     outline = shapely.Polygon(np.stack([longitude, latitude], axis=1))
@@ -38,13 +38,13 @@ def outline_in_degrees(
 
 
 def counter_clockwise(outline: Any) -> Any:
-    """Orient outer rings as RFC 7946, section 3.1.6, wants them."""
+    """Orient outer rings as RFC 7946, section 3.1.6, requires."""
     parts = [shapely.geometry.polygon.orient(part) for part in shapely.get_parts(outline)]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
 def _cut_at_antimeridian(outline: Any) -> Any:
-    """Bring an outline to longitudes within -180 to 180 (RFC 7946, section 3.1.9)."""
+    """Cut and shift an outline to longitudes from -180 to 180 (RFC 7946, section 3.1.9)."""
     west, _, east, _ = outline.bounds
     first, last = (int((edge + 180) // 360) for edge in (west, east))
     if first == last == 0:

@@ -1,4 +1,4 @@
-"""A drawn scene and a few labelled places on it, to try maps and searches on."""
+"""Draw a scene and label a few places on it, to try maps and searches."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,17 +23,17 @@ if TYPE_CHECKING:  # it comes with an extra
 
 SIDE = 1024
 BANDS = ("red", "green", "blue", "nir")
-# Of the catalog: both places together, and when they were taken.
+# The catalog: side of both places together in pixels, and the years of its dates.
 CATALOG_SIDE = 768
 YEARS = (2019, 2024)
 _SEED = 0
-_CATALOG_SEED = 1  # houses come to the east, fields to the west
+_CATALOG_SEED = 1  # new houses lie in the east, new fields in the west
 _METRES = 1.0
 # Somewhere in zone 32 north; the place means nothing.
 _CRS, _LEFT, _TOP = "EPSG:32632", 600_000, 5_400_000
 _TRANSFORM = Affine(_METRES, 0, _LEFT, 0, -_METRES, _TOP)
 _LABELS = 3  # of each class
-# What is built over at the later date: its side and corner, in parts of the scene's side.
+# What is built over at the later date: a quarter of the scene's side, from this corner (shares).
 _BUILT, _BUILT_ROW, _BUILT_COLUMN = 4, 0.3, 0.5
 _APART = 120  # pixels between labels of a class, so that they come from several parcels
 
@@ -47,7 +47,7 @@ def demo(out: str | Path = "demo") -> Path:
     Returns:
         The folder. It holds ``scene.tif``, 1,024 x 1,024 pixels of 1 m in red, green, blue and near
         infrared, ``labels.geojson``, three points of each of six land covers, and ``later.tif``,
-        the same place in other light, of which a sixteenth has changed.
+        the same place in other light, with a sixteenth of it changed.
 
     Raises:
         InputError: The folder exists, or cannot be written.
@@ -96,7 +96,7 @@ def demo_catalog(out: str | Path = "places") -> Path:
                 (aside / name).mkdir()
                 _write(aside / name / f"{name}.tif", pixels[:, :, left : left + half], BANDS, left)
                 catalog.add_item(_item(name, year, left, pixels.shape[1], half))
-        # Anywhere else first: pystac takes a folder whose name has a dot for a file.
+        # Not the real folder: pystac treats a folder whose name has a dot as a file.
         catalog.normalize_hrefs("/drawn")
         catalog.save(pystac.CatalogType.SELF_CONTAINED, dest_href=str(aside))
         (aside / "truth").mkdir()
@@ -128,7 +128,7 @@ def _item(name: str, year: int, left: int, height: int, width: int) -> "pystac.I
 
 
 def _write(path: Path, pixels: NDArray[np.uint8], bands: Sequence[str], left: int = 0) -> None:
-    """Write pixels (bands, height, width) that begin so many pixels right of the corner."""
+    """Write pixels (bands, height, width) that begin ``left`` pixels right of the corner."""
     write_cog(
         path,
         pixels.transpose(1, 0, 2),

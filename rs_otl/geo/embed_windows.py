@@ -1,4 +1,4 @@
-"""From a scene to the embeddings of its cells, a few rows at a time."""
+"""Embed the cells of a scene, a few rows at a time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from rs_otl.datasets.scene import Scene
 from rs_otl.geo.grid import VALID_SHARE, TileGrid
 from rs_otl.models import Encoder
 
-# A slab is what is read of a scene at once: high enough to cut few blocks of a file in two, and
-# as wide as so many values allow.
+# A slab is the part of a scene that is read at once: high enough to cut few blocks of a file in
+# two, and as wide as this number of values allows.
 _SLAB_ROWS = 1024
 _SLAB_VALUES = 2**24
-# Embeddings of rows of cells that wait to be whole.
+# Bytes of the embeddings of rows of cells that are not complete yet.
 _ROWS_BYTES = 2**26
 
 Part = tuple[slice, slice]
@@ -42,7 +42,7 @@ class Timer:
 
     @contextmanager
     def running(self, encoder: Encoder) -> Iterator[None]:
-        """Count the block's seconds, and the encoder's within."""
+        """Add the seconds of the ``with`` block, and the encoder's seconds in it."""
         began, before = time.perf_counter(), encoder.seconds
         yield
         self.total += time.perf_counter() - began
@@ -59,23 +59,23 @@ def embed_rows(
 ) -> Iterator[NDArray[np.float32]]:
     """Embed the cells of a scene, row by row, from the top.
 
-    Slabs are read by a thread while the encoder is busy with the one before.
-    Memory does not depend on the scene's height, and on its width only by the rows given.
+    A thread reads the next slab while the encoder works on the current one.
+    Memory does not grow with the scene's height; with its width only the yielded rows grow.
 
     Args:
         scene: The scene.
-        grid: Its cells and tiles.
+        grid: The scene's cells and tiles.
         encoder: The encoder.
-        bands: Positions of the scene's bands that are the encoder's.
+        bands: Positions of the scene's bands that the encoder sees.
         first: The row of cells to begin with.
-        timer: Measures the seconds.
+        timer: Counts the tiles.
 
     Yields:
         The embeddings of the tiles of one row of cells, (columns, D), NaN where less than half of
         the cell, or of its tile, holds data.
 
     Raises:
-        InputError: The file is truncated or damaged, or the encoder gives no finite numbers.
+        InputError: The file is truncated or damaged, or the encoder gives infinite numbers or NaN.
     """
     timer = timer or Timer()
     parts = list(_parts(grid, len(bands), encoder.num_features, first))
@@ -111,13 +111,13 @@ def embed_cells(
 
     Args:
         scene: The scene.
-        grid: Its cells and tiles.
+        grid: The scene's cells and tiles.
         encoder: The encoder.
-        bands: Positions of the scene's bands that are the encoder's.
+        bands: Positions of the scene's bands that the encoder sees.
         cells: Row and column of each cell, (n, 2).
 
     Returns:
-        (n, D), as :func:`embed_rows` gives them.
+        The embeddings, (n, D), NaN as in :func:`embed_rows`.
     """
     values = np.full((len(cells), encoder.num_features), np.nan, np.float32)
     corners = grid.corners(cells)
@@ -155,7 +155,7 @@ def _parts(grid: TileGrid, bands: int, features: int, first: int) -> Iterator[Pa
 
 
 def _window(grid: TileGrid, part: Part) -> tuple[int, int, int, int]:
-    """Left, top, width and height of what the tiles of a part cover."""
+    """Return left, top, width and height of the window that the tiles of a part cover."""
     tops, lefts = grid.tops()[part[0]], grid.lefts()[part[1]]
     left, top = int(lefts[0]), int(tops[0])
     return left, top, int(lefts[-1]) + grid.tile - left, int(tops[-1]) + grid.tile - top
@@ -170,7 +170,7 @@ def _embed_part(
     into: NDArray[np.float32],
     timer: Timer,
 ) -> None:
-    """Embed the distinct tiles of a part, and give each cell that of its tile."""
+    """Embed the distinct tiles of a part, and give each cell the embedding of its tile."""
     left, top, _, _ = _window(grid, part)
     tops, row_of = np.unique(grid.tops()[part[0]] - top, return_inverse=True)
     lefts, column_of = np.unique(grid.lefts()[part[1]] - left, return_inverse=True)
@@ -194,7 +194,7 @@ def _embed_part(
 
 
 def as_tensor(pixels: NDArray[Any]) -> Tensor:
-    """Share raw values with torch, which knows fewer types than rasters have."""
+    """Share raw values with torch; types other than uint8, int16 and float32 become float32."""
     known = (np.uint8, np.int16, np.float32)
     return torch.from_numpy(pixels if pixels.dtype in known else pixels.astype(np.float32))
 

@@ -1,4 +1,4 @@
-"""Scenes in, embeddings out."""
+"""Embed scenes, and write the embeddings."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from rs_otl.geo.provenance import Provenance
 from rs_otl.geo.storage import Storage, check_dtype, fit_storage
 from rs_otl.spec import Values
 
-if TYPE_CHECKING:  # PyTorch takes seconds, and writing what is embedded needs none
+if TYPE_CHECKING:  # importing PyTorch takes seconds; writing embeddings does not need it
     from rs_otl.models import Encoder
 
 _TIFF, _PARQUET, _ZARR = (".tif", ".tiff"), (".parquet", ".geoparquet"), (".zarr",)
@@ -43,7 +43,7 @@ class EmbedResult:
         features: Length of an embedding.
         explained: Share of the variance that the principal components keep; ``None`` for
             whole embeddings.
-        seconds: Seconds in all, without opening the encoder.
+        seconds: Total seconds, without loading the encoder.
         encoder_seconds: Seconds in the encoder.
     """
 
@@ -79,8 +79,8 @@ def embed(
     """Write the embeddings of scenes, for a GIS.
 
     A value stands for a cell of ``stride`` pixels and is the embedding of the tile around it; see
-    :class:`rs_otl.geo.grid.TileGrid`. It is nodata where less than half of the cell or of the tile
-    holds data; pixels without data within a tile count as the encoder's mean.
+    :class:`rs_otl.geo.grid.TileGrid`. It is nodata if less than half of the cell or of the tile
+    holds data. Pixels without data within a tile count as the encoder's mean.
 
     Args:
         scenes: Paths or addresses, what STAC describes
@@ -92,19 +92,19 @@ def embed(
             row per tile, of all scenes. A folder, for several scenes: one GeoTIFF per scene.
         tile: Side of a tile in pixels; by default the side at which the encoder's images are
             loaded (:func:`rs_otl.spec.load_size`).
-        stride: Side of a cell in pixels, at most ``tile``; by default half of it.
+        stride: Side of a cell in pixels, at most ``tile``; by default half a tile.
         pca: Principal components to keep, of all scenes together; by default whole embeddings.
-        bands: The scene's bands that are the encoder's, by name or number from 1.
-        nodata: The stored value that means there is no data where all bands have it, beside what
-            the scenes themselves say.
+        bands: The scene's bands that the encoder sees, by name or number from 1.
+        nodata: The stored value that means there is no data if all bands have it, in addition to
+            what the scenes say.
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side that tiles are resized to; by default the encoder's own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
-        dtype: Numbers that are written: ``float32``, ``float16``, or ``int8`` with a scale for
-            each feature, which is written with them.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it.
+        dtype: Number type to write: ``float32``, ``float16``, or ``int8``, with a scale for each
+            feature in the file.
         resume: Continue an embedding that was stopped.
         progress: Whether to show bars on stderr.
 
@@ -194,26 +194,13 @@ def open_grids(
 ) -> tuple[Any, list[SceneCells]]:
     """Open the encoder and the scenes of an embedding, or refuse what cannot be embedded.
 
-    Args:
-        stack: Closes the scenes.
-        scenes: As of :func:`embed`, like what follows.
-        encoder: As there.
-        out: As there.
-        tile: As there.
-        stride: As there.
-        bands: As there.
-        nodata: As there.
-        values: As there.
-        image_size: As there.
-        pool: As there.
-        precision: As there.
-        dtype: As there.
+    ``stack`` closes the scenes; for the other arguments see :func:`embed`.
 
     Returns:
         The encoder, and the cells of each scene.
 
     Raises:
-        InputError: As there.
+        InputError: A scene, the encoder or the output cannot be used.
     """
     refuse_output(out)
     sources = all_scenes(scenes)
@@ -279,13 +266,13 @@ def write_tiff(
 
     Args:
         out: The file; must be new.
-        cells: Its cells.
-        store: Their embeddings.
-        storage: How they are stored.
-        projection: To principal components; by default whole embeddings.
+        cells: Cells of the scene or block.
+        store: Embeddings of the cells.
+        storage: How to store the embeddings.
+        projection: Projection to principal components; by default whole embeddings.
 
     Raises:
-        InputError: It cannot be written, or exists.
+        InputError: The file cannot be written, or exists.
     """
     names = _features(store, projection)
     write_cog(
@@ -321,7 +308,7 @@ def _write_zarr(
 
 
 def _features(store: Store, projection: Projection | None) -> list[str]:
-    """Name what the bands of an output are."""
+    """Name the bands of an output."""
     if projection is None:
         return [f"feature {number + 1}" for number in range(store.width)]
     return [
@@ -365,10 +352,10 @@ def tiles_of(
 
     Args:
         grid: The cells.
-        rows: Their embeddings, row after row, (columns, D).
+        rows: Embeddings of the cells, row after row, (columns, D).
 
     Yields:
-        For each row of tiles their first row and column in pixels, (n, 2), and embeddings (n, D).
+        For each row of tiles: first row and column in pixels, (n, 2), and embeddings (n, D).
     """
     lefts = grid.lefts()
     before, seen = -1, np.zeros(0, np.int64)

@@ -21,7 +21,7 @@ from rs_otl.progress import tracked
 
 @dataclass(frozen=True)
 class Store:
-    """The cells of a scene, row after row, as float32.
+    """The embeddings of a scene's cells, row after row, as float32.
 
     Attributes:
         path: The file.
@@ -49,17 +49,17 @@ class Store:
 def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path]:
     """Make the folder ``OUT.part``, which holds embeddings until the output is complete.
 
-    It is removed when the block ends, also by bad input; it stays for ``resume`` when the program
-    is stopped or a disk is full.
+    The folder is removed when the ``with`` block ends, also after bad input. It stays for
+    ``resume`` if the program is stopped or a disk is full.
 
     Args:
         out: The output; must be new.
-        facts: What the embeddings depend on; compared with those of an unfinished folder.
+        facts: What the embeddings depend on; compared with the facts of an unfinished folder.
         resume: Continue an unfinished folder, if there is one.
 
     Raises:
-        InputError: The output exists, its folder does not, or there is an unfinished folder that
-            depends on something else or was not to be resumed.
+        InputError: The output exists, its parent folder does not, or there is an unfinished folder
+            that has other facts, or ``resume`` is off.
     """
     folder = out.with_name(f"{out.name}.part")
     state = folder / "state.json"
@@ -108,7 +108,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def fill_store(path: Path, cells: SceneCells, progress: bool = False) -> Store:
-    """Embed a scene to a file, after the rows that are in it already.
+    """Embed a scene to a file, after the rows that it already holds.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Where a scene lies, and what would bring coordinates that miss it onto it."""
+"""Find where a scene lies, and why coordinates miss it."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from rs_otl.geo.cells import Cells
 
 # Longitude and latitude.
 WGS84 = "EPSG:4326"
-# Points along each side of an outline: straight in one CRS, it is curved in another.
+# Points along each side of an outline: a side that is straight in one CRS is curved in another.
 _STEPS = 21
-# Degrees: beyond them a number is no longitude, however often it is turned.
+# Degrees: a larger number is no longitude, even with whole turns added.
 _TURNED = 1080
 
 
 def crs_of(crs: Any) -> pyproj.CRS:
-    """Return a CRS of rasterio, pyproj, or a text that names one, for pyproj.
+    """Return a CRS for pyproj, from one of rasterio or pyproj, or from a text that names one.
 
     Raises:
-        CRSError: It is none.
+        CRSError: It is no CRS.
     """
     return pyproj.CRS.from_user_input(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
 
 
 def degrees_of(cells: Cells) -> pyproj.Transformer | None:
-    """Return what brings a scene's coordinates to longitude and latitude.
+    """Return the transformer from a scene's coordinates to longitude and latitude.
 
     ``None`` for a scene without a CRS, or with a local one such as a site grid.
     """
@@ -40,36 +40,36 @@ def degrees_of(cells: Cells) -> pyproj.Transformer | None:
 
 
 def crs_name(crs: Any) -> str:
-    """Return a short name of a CRS: its code, such as EPSG:32633, else what it is called."""
+    """Return a short name of a CRS: its code, such as EPSG:32633, else its name."""
     text = crs.to_string() if hasattr(crs, "to_string") else str(crs)
     return text if len(text) < 40 else crs_of(crs).name
 
 
 def pixels_of(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> NDArray[np.float64]:
-    """Find coordinates in a scene.
+    """Convert coordinates to pixels of a scene.
 
-    Longitudes that differ by whole turns are one place: all are moved by as many turns as bring
-    their mean near the scene's middle.
+    Longitudes that differ by whole turns are the same place: all are shifted by the whole turns
+    that bring their mean nearest to the scene's middle.
 
     Args:
-        cells: Of the scene.
-        xy: (n, 2).
-        crs: Of the coordinates; by default the scene's.
+        cells: The scene's cells.
+        xy: The coordinates, (n, 2).
+        crs: CRS of the coordinates; by default the scene's.
 
     Returns:
-        Column and row in pixels, with fractions, (n, 2); not finite for places out of reach of the
-        scene's CRS.
+        Column and row in pixels, with fractions, (n, 2); not finite for places that the scene's
+        CRS does not cover.
 
     Raises:
-        CRSError: ``crs`` cannot be transformed to the scene's.
-        ProjError: Likewise.
+        CRSError: ``crs`` is no CRS.
+        ProjError: ``crs`` cannot be transformed to the scene's.
     """
     x, y = xy[:, 0], xy[:, 1]
     if crs is not None and cells.crs is not None:
         x, y = pyproj.Transformer.from_crs(
             crs_of(crs), crs_of(cells.crs), always_xy=True
         ).transform(x, y)
-    with np.errstate(all="ignore"):  # of what is not finite, or nearly so
+    with np.errstate(all="ignore"):  # about coordinates that are infinite, NaN or huge
         if cells.crs is not None and cells.crs.is_geographic and (np.abs(x) < _TURNED).all():
             middle, _ = cells.coordinate(cells.grid.width / 2, cells.grid.height / 2)
             x = x + 360 * np.round((middle - np.mean(x)) / 360)
@@ -80,10 +80,10 @@ def misplaced(cells: Cells, xy: NDArray[np.float64], how: str, crs: Any = None) 
     """Say where a scene lies, and what is wrong with coordinates that all miss it, if it is known.
 
     Args:
-        cells: Of the scene.
+        cells: The scene's cells.
         xy: The coordinates, (n, 2).
-        how: What says the CRS of the coordinates, where another would fit.
-        crs: Of the coordinates; by default the scene's.
+        how: How to name the CRS of the coordinates, for the advice if another one would fit.
+        crs: CRS of the coordinates; by default the scene's.
 
     Returns:
         Text without a full stop.
@@ -108,7 +108,7 @@ def misplaced(cells: Cells, xy: NDArray[np.float64], how: str, crs: Any = None) 
 
 
 def _extent(cells: Cells, crs: pyproj.CRS | None = None) -> str:
-    """Say from where to where a scene reaches; nothing where it has no place in the CRS."""
+    """Say from where to where a scene reaches; empty if it has no place in the CRS."""
     side = np.linspace(0, 1, _STEPS)
     edge = np.concatenate([side, np.ones(_STEPS), side[::-1], np.zeros(_STEPS)])
     x, y = cells.coordinate(edge * cells.grid.width, np.roll(edge, _STEPS) * cells.grid.height)
@@ -130,7 +130,7 @@ def _extent(cells: Cells, crs: pyproj.CRS | None = None) -> str:
 
 
 def _hits(cells: Cells, xy: NDArray[np.float64], crs: Any = None) -> bool:
-    """Whether a coordinate lies on a scene."""
+    """Whether any of the coordinates lies on a scene."""
     try:
         places = pixels_of(cells, xy, crs)
     except (CRSError, ProjError):

@@ -1,4 +1,4 @@
-"""Fitting the classifier of maps, and testing it on labels left out, by scikit-learn."""
+"""Fit the classifier of maps, and test it on left-out labels, with scikit-learn."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from rs_otl.geo.similar import unit
 from rs_otl.progress import tracked
 
 with warnings.catch_warnings():
-    # joblib's, where shared memory is full: nothing here runs in parallel.
+    # joblib warns if shared memory is full, but nothing here runs in parallel.
     warnings.simplefilter("ignore")
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-# Of the gradient: the one optimum to six digits, so that the page of `rs-otl view` finds the same.
+# Of the gradient: gives six digits of the optimum, so the page of `rs-otl view` finds the same.
 _TOLERANCE = 1e-8
-# Labels that are left out one at a time; more are left out in so many folds.
+# Up to so many labels are left out one at a time, more in this number of folds.
 _MOST_LEFT_OUT_ALONE = 100
 _FOLDS = 10
 
@@ -26,11 +26,12 @@ _FOLDS = 10
 def fit(truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]) -> Linear:
     """Fit a logistic regression.
 
-    Every label has the same weight however many tiles it has, and so has every class.
+    All classes have the same weight, and so have all labels of a class, whatever their number of
+    tiles.
 
     Args:
         truth: Class of each label, (n,), of two classes or more.
-        features: Embeddings of the tiles of each, n arrays (tiles, D).
+        features: Embeddings of the tiles of each label, n arrays (tiles, D).
 
     Returns:
         Weights of the classes that occur, ascending.
@@ -45,7 +46,7 @@ def fit(truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]]) -> Li
         rows = inner.T
     model = LogisticRegression(C=STRENGTH, max_iter=10_000, tol=_TOLERANCE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that numbers of many classes might be measurements
+        warnings.simplefilter("ignore")  # that so many classes look like a regression
         model.fit(rows, np.repeat(truth, tiles), np.repeat(weights, tiles))
     coefficients, intercepts = model.coef_, model.intercept_
     if basis is not None:
@@ -62,15 +63,15 @@ def predict_left_out(
     blocks: NDArray[np.int64],
     progress: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Predict labels, with all their tiles, from others.
+    """Predict labels that are left out, with all their tiles, from the others.
 
-    Up to 100 labels are left out one at a time; more in ten folds, each with the classes in equal
-    shares as far as labels of one block stay together. A label is not tested if no other of its
-    class is left to learn from.
+    Up to 100 labels are left out one at a time; more are left out in ten folds. Labels of one block
+    stay together; as far as this allows, each fold has the same shares of the classes. A label is
+    not tested if no other label of its class is left to learn from.
 
     Args:
         truth: Class of each label, (n,).
-        features: Embeddings of the tiles of each, n arrays (tiles, D).
+        features: Embeddings of the tiles of each label, n arrays (tiles, D).
         blocks: Number of the block of the scene that each label lies in, (n,).
         progress: Whether to show a bar.
 
@@ -84,14 +85,14 @@ def predict_left_out(
 def predict_other_blocks(
     truth: NDArray[np.int64], features: Sequence[NDArray[np.float32]], blocks: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Predict labels from those of other parts of the scene.
+    """Predict labels from labels in other parts of the scene.
 
-    Blocks are left out whole, in ten folds (scikit-learn's ``GroupKFold``), or each alone where
-    there are fewer. A label is not tested if no other block has one of its class.
+    Blocks are left out whole, in ten folds (scikit-learn's ``GroupKFold``), or one at a time if
+    there are fewer. A label is not tested if the other folds have no label of its class.
 
     Args:
         truth: Class of each label, (n,).
-        features: Embeddings of the tiles of each, n arrays (tiles, D).
+        features: Embeddings of the tiles of each label, n arrays (tiles, D).
         blocks: Number of the block of the scene that each label lies in, (n,).
 
     Returns:
@@ -134,6 +135,6 @@ def _folds(truth: NDArray[np.int64], blocks: NDArray[np.int64]) -> list[NDArray[
         groups = np.arange(len(tested))
     count = min(_FOLDS, len(np.unique(groups)), int(np.bincount(truth[tested]).max()))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # likewise, and of classes of fewer labels than folds
+        warnings.simplefilter("ignore")  # as in fit(); and that classes have too few labels
         splits = StratifiedGroupKFold(count).split(tested, truth[tested], groups)
         return [tested[part] for _, part in splits if len(part)]

@@ -1,4 +1,4 @@
-"""Files that a GIS opens."""
+"""Write files that a GIS opens."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ from rs_otl.datasets.raster import RASTER_ERRORS, gdal, gdal_name, quiet_georefe
 from rs_otl.errors import note
 from rs_otl.files import atomic_write, refuse_existing, unwritten
 
-# A block of the TIFF holds all its bands: many bands, small blocks, of 128 pixels at least.
+# A block of the TIFF holds all bands: with many bands blocks are small, 128 pixels at least.
 _BLOCK_BYTES = 16 * 2**20
 _STRIP_BYTES = 64 * 2**20
 # Rows of a Parquet file that are written, and read or skipped, at once.
@@ -51,26 +51,26 @@ def write_cog(
 ) -> None:
     """Write a Cloud-Optimized GeoTIFF row by row.
 
-    GDAL's COG driver only copies whole rasters: rows go to a plain TIFF first, in a hidden folder
-    beside the output. The copy is read back, since GDAL ends without an error where a disk is full
+    GDAL's COG driver only copies whole rasters, so rows go to a plain TIFF first, in a hidden
+    folder beside the output. The copy is read back, since GDAL reports no error if the disk is full
     at the last bytes. A CRS that GeoTIFF has no place for is kept in ``OUT.aux.xml``.
 
     Args:
         out: The file; must be new.
-        rows: Of pixels, each (bands, width).
+        rows: Rows of pixels, (bands, width).
         shape: (bands, height, width).
-        dtype: Of the pixels; float16 is what GDAL calls float32 of 16 bits.
+        dtype: Type of the pixels; float16 is what GDAL calls float32 of 16 bits.
         nodata: The value that means there is no data.
-        crs: Of the scene.
+        crs: CRS of the scene.
         transform: From (column, row) to (x, y).
         names: Descriptions of the bands.
-        tags: Of the file.
-        colours: Of the values of the first band.
-        resampling: Of the overviews.
-        scales: Of the bands: what stored values are multiplied with.
+        tags: Tags of the file.
+        colours: Colours of the values of the first band.
+        resampling: Resampling of the overviews.
+        scales: Factor of the stored values, for each band.
 
     Raises:
-        InputError: It cannot be written, or exists.
+        InputError: The file cannot be written, or exists.
     """
     half, dtype = dtype == "float16", "float32" if dtype == "float16" else dtype
     bands, height, width = shape
@@ -78,7 +78,7 @@ def write_cog(
     block = 512
     while block > 128 and bands * size * block**2 > _BLOCK_BYTES:
         block //= 2
-    if half:  # what lies beyond the edge of a small raster takes much room
+    if half:  # a block's empty part beyond the edge of a small raster takes much room
         block = min(block, 16 * -(-max(height, width) // 16))
     strip_rows = max(1, min(64, height, _STRIP_BYTES // (bands * size * width)))
     profile = {
@@ -90,7 +90,7 @@ def write_cog(
         "nodata": nodata,
         "crs": crs,
         "transform": transform,
-        # Strips of one band: what GDAL reads fastest band by band, as overviews are made.
+        # Overviews are made band by band; GDAL reads strips of one band fastest.
         "interleave": "band",
         "blockysize": strip_rows,
         "BIGTIFF": "IF_SAFER",
@@ -132,7 +132,7 @@ def write_cog(
                     driver="COG",
                     BLOCKSIZE=block,
                     COMPRESS="ZSTD",
-                    # Embeddings of neighbouring tiles differ: differences of them take more room.
+                    # Embeddings of neighbouring tiles differ: their differences compress worse.
                     PREDICTOR="YES" if dtype == "uint8" else "NO",
                     OVERVIEW_RESAMPLING=resampling,
                     BIGTIFF="IF_SAFER",
@@ -158,19 +158,19 @@ def write_cog(
 def keep_beside(
     path: Path, crs: CRS | None, name: str | None, bands: Mapping[int, str] | None = None
 ) -> Path | None:
-    """Keep what GeoTIFF has no place for in ``PATH.aux.xml``, which GDAL reads with it.
+    """Keep what GeoTIFF has no place for in ``PATH.aux.xml``, which GDAL reads with the file.
 
-    A CRS that comes out of the file as another one is kept as WKT. If it still comes out as
+    A CRS that reads back from the GeoTIFF as another one is kept as WKT. If it still reads back as
     another one, stderr says so.
 
     Args:
         path: A GeoTIFF that was written.
         crs: The CRS that it was written with.
         name: What to call the file on stderr; ``None`` to keep quiet.
-        bands: What to say of bands, from 1, as GDAL's XML.
+        bands: GDAL's XML about bands, by number from 1.
 
     Returns:
-        The path of that file; ``None`` if there is none.
+        The path of ``PATH.aux.xml``; ``None`` if there is none.
     """
     beside = path.with_name(f"{path.name}.aux.xml")
     parts = [
@@ -183,7 +183,7 @@ def keep_beside(
         wkt = escape(crs.to_wkt(version="WKT2_2019"))
         parts.insert(0, f'<SRS dataAxisToSRSAxisMapping="{axes}">{wkt}</SRS>')
     elif parts and beside.is_file():
-        # GDAL has kept the CRS there.
+        # GDAL has already kept the CRS in this file.
         root = ElementTree.parse(beside).getroot()
         parts += [ElementTree.tostring(part, "unicode") for part in root.iter("SRS")]
     if parts:
@@ -201,10 +201,10 @@ def _has_crs(path: Path, crs: CRS | None) -> bool:
 
 @contextmanager
 def _quiet_libtiff() -> Iterator[None]:
-    """Keep libtiff from writing to stderr, as it does beside GDAL's errors where a disk is full."""
+    """Keep libtiff from writing to stderr, as it does if a disk is full; GDAL reports it too."""
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # there is no stderr
         yield
         return
     try:
@@ -217,7 +217,7 @@ def _quiet_libtiff() -> Iterator[None]:
 
 
 def _as_os_error(error: Exception) -> OSError:
-    """Say in one line what GDAL says of a file that it cannot write."""
+    """Turn GDAL's error about a file that it cannot write into one line."""
     return OSError(f"{' '.join(str(error.__cause__ or error).split())}; is the disk full?")
 
 
@@ -225,7 +225,7 @@ def _sums(pixels: NDArray[Any]) -> NDArray[np.uint64]:
     """Add up the bits of each band's pixels, whatever their order: (bands, ...) to (bands,)."""
     bits = np.ascontiguousarray(pixels).view(f"u{pixels.itemsize}")
     if pixels.dtype.kind == "f":
-        bits = np.where(np.isnan(pixels), 0, bits)  # there are many NaNs
+        bits = np.where(np.isnan(pixels), 0, bits)  # NaN has many bit patterns
     return bits.sum(axis=(1, 2), dtype=np.uint64)
 
 
@@ -244,7 +244,7 @@ def _sums_of_file(path: Path) -> NDArray[np.uint64]:
 
 
 def _strips(rows: Iterable[NDArray[Any]], height: int) -> Iterator[NDArray[Any]]:
-    """Join rows (bands, width) to strips (bands, height, width); the last may be lower."""
+    """Join rows (bands, width) to strips (bands, height, width); the last may have fewer rows."""
     remaining = iter(rows)
     while strip := list(itertools.islice(remaining, height)):
         yield np.stack(strip, axis=1)
@@ -259,19 +259,19 @@ def write_geoparquet(
 ) -> None:
     """Write a GeoParquet file (version 1.1.0 of the format) for filters by place.
 
-    Rows are in the order of a Hilbert curve, in groups, each of which knows from where to where it
-    reaches, so that readers skip those outside a box. Embeddings go to disk as they come and are
-    then read in that order: memory is bounded by the other columns.
+    Rows are sorted along a Hilbert curve and written in groups. The file stores the bounds of each
+    group, so readers skip groups outside a box. Embeddings first go to a temporary file and are
+    then read in this order, so only the other columns are in memory.
 
     Args:
         out: The file; must be new.
         tables: Corners of n polygons (n, 4, 2), other columns of n values, embeddings (n, D).
         width: Length D of an embedding.
-        crs: Of the corners.
+        crs: CRS of the corners.
         tags: Metadata of the file.
 
     Raises:
-        InputError: It cannot be written, or exists.
+        InputError: The file cannot be written, or exists.
     """
     with atomic_write(out, new=True) as aside, TemporaryFile(dir=out.parent) as waiting:
         parts: list[tuple[NDArray[np.float64], Mapping[str, NDArray[Any]]]] = []

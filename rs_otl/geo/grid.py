@@ -1,4 +1,4 @@
-"""Which tile each cell of a scene stands for."""
+"""The grid of cells over a scene, and the tile of each cell."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ VALID_SHARE = 0.5
 class TileGrid:
     """A grid of cells over a scene, each with the tile around it.
 
-    A cell is a square of ``stride`` pixels; cell (0, 0) begins at the scene's upper left pixel,
-    and the last row and column may reach over its edge. Its tile, a square of ``tile`` pixels,
-    is centred on it, to the pixel (half a pixel up and left where ``tile - stride`` is odd).
-    Along the scene's edges, where such a tile would reach out, the nearest one within the scene
-    stands for it: every tile is real pixels.
+    A cell is a square of ``stride`` pixels. Cell (0, 0) begins at the scene's upper left pixel, and
+    the last row and column may reach over the scene's edge. The tile of a cell, a square of
+    ``tile`` pixels, is centred on the cell (half a pixel up and left if ``tile - stride`` is odd).
+    If a centred tile would reach over the scene's edge, the cell has the nearest tile within the
+    scene instead, so tiles have real pixels only.
 
-    A block of such a grid is one too. Its pixels are counted from its own upper left corner, and
-    its tiles may reach out of it into the rest of the scene: they are those of the whole grid.
+    A block of a grid is a grid too. Its pixels are counted from the block's upper left corner. Its
+    tiles are the tiles of the whole grid, so they may reach out of the block into the scene.
 
     Attributes:
-        width: Of the scene, or the block, in pixels.
-        height: Likewise.
+        width: Width of the scene, or the block, in pixels.
+        height: Height of the scene, or the block, in pixels.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
         before: Rows and columns of pixels that the scene has above and left of the block.
-        after: Likewise below and right of it.
+        after: Rows and columns of pixels that the scene has below and right of the block.
     """
 
     width: int
@@ -96,8 +96,8 @@ class TileGrid:
         Args:
             top: First row of cells.
             left: First column of cells.
-            rows: Of cells.
-            columns: Of cells; the block lies within the grid.
+            rows: Rows of cells.
+            columns: Columns of cells; the block lies within the grid.
         """
         y, x = top * self.stride, left * self.stride
         height = min(rows * self.stride, self.height - y)
@@ -112,13 +112,13 @@ class TileGrid:
         )
 
     def blocks(self, side: int) -> Iterator[tuple[int, int, int, int]]:
-        """Divide the grid into blocks of much the same size.
+        """Divide the grid into blocks of about the same size.
 
         Args:
-            side: Longest side of a block in pixels; at least a cell.
+            side: Longest side of a block in pixels; a block has at least one cell.
 
         Yields:
-            First row and column, rows and columns of cells of each, as :meth:`block` takes them.
+            Top, left, rows and columns of each block in cells, as :meth:`block` takes them.
         """
         most = max(1, side // self.stride)
         tops, lefts = (
@@ -148,7 +148,7 @@ class TileGrid:
             columns: First and last column.
 
         Returns:
-            Row and column of each, (n, 2).
+            Row and column of each cell, (n, 2).
         """
         middle_rows = (np.arange(self.rows) + 0.5) * self.stride
         middle_columns = (np.arange(self.columns) + 0.5) * self.stride
@@ -166,16 +166,16 @@ def scaled(transform: Affine, factor: float) -> Affine:
 def apart(
     corners: NDArray[np.int64], tile: int, count: int, taken: NDArray[np.int64] | None = None
 ) -> list[int]:
-    """Choose tiles that do not overlap each other, the first of those that do.
+    """Choose tiles that do not overlap; of tiles that overlap, choose the first.
 
     Args:
         corners: First row and column of each tile in pixels, (n, 2), the best first.
         tile: Side of a tile in pixels.
         count: Tiles wanted.
-        taken: Corners of tiles that none may overlap either, (m, 2).
+        taken: Corners of tiles that no chosen tile may overlap, (m, 2).
 
     Returns:
-        Their positions, at most ``count``.
+        Positions of the chosen tiles, at most ``count``.
     """
     free = np.ones(len(corners), bool)
     for corner in () if taken is None else taken:

@@ -1,4 +1,4 @@
-"""The tiles of many scenes, indexed on disk to be searched at once."""
+"""Index the tiles of many scenes on disk, for fast searches."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ _BLOCK = 16_384
 
 
 class _Indexed(BaseModel):
-    """A file of embeddings in an index: where it lies, from the index, and what it said."""
+    """A file of embeddings in an index: its path, relative to the index, and its metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,9 +62,9 @@ class IndexResult:
     """An index that was written.
 
     Attributes:
-        path: Its folder.
-        scenes: Files of embeddings in it.
-        tiles: Tiles in it.
+        path: Folder of the index.
+        scenes: Files of embeddings in the index.
+        tiles: Tiles in the index.
         features: Length of an embedding.
     """
 
@@ -76,14 +76,14 @@ class IndexResult:
 
 @dataclass(frozen=True)
 class _IndexedCells(Cells):
-    """Cells of a file of embeddings that is opened when some are asked for."""
+    """Cells of a file of embeddings; the file is opened only to read cells."""
 
     bytes: int
     said: str
 
     @property
     def taken(self) -> str:
-        """When its scene was taken, as its file said when it was indexed."""
+        """When the scene was taken, as the file said when it was indexed."""
         return self.said
 
     def at(self, cells: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -100,8 +100,8 @@ class TileIndex:
     """An open index.
 
     Attributes:
-        path: Its folder.
-        scenes: Their cells.
+        path: Folder of the index.
+        scenes: Cells of the files in the index.
         vectors: FAISS's index.
         tiles: Scene, first row and column in pixels of each tile, (n, 3) int32.
     """
@@ -113,7 +113,7 @@ class TileIndex:
 
     @classmethod
     def open(cls, path: Path) -> "TileIndex":
-        """Open an index; what is not looked at stays on the disk.
+        """Open an index; parts that a query does not need stay on the disk.
 
         Raises:
             InputError: It cannot be read.
@@ -134,7 +134,7 @@ class TileIndex:
 
     @cached_property
     def _firsts(self) -> NDArray[np.int64]:
-        """Number of the first tile of each scene, and of all, (scenes + 1,)."""
+        """Number of the first tile of each scene, then the number of tiles, (scenes + 1,)."""
         return np.searchsorted(self.tiles[:, 0], np.arange(len(self.scenes) + 1))
 
     def allowed(
@@ -142,7 +142,7 @@ class TileIndex:
         scenes: Sequence[bool],
         holds: Callable[[Cells, NDArray[np.int64]], NDArray[np.bool_]] | None,
     ) -> NDArray[np.bool_]:
-        """Tell which tiles, (n,), are of some scenes, and are held by corners if ``holds`` says."""
+        """Tell which tiles, (n,), belong to the chosen scenes and pass ``holds``, if given."""
         allowed = np.repeat(np.array(scenes, bool), np.diff(self._firsts))
         if holds is not None:
             for number in np.flatnonzero(scenes):
@@ -165,9 +165,9 @@ def index(
     """Index the tiles of scenes, so that millions are searched in a fraction of a second.
 
     Args:
-        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, archives, or scenes of them, with
-            one encoder. They stay where they are, since a query by place reads its embedding there.
-        out: Folder to write, a byte a feature of each tile; for :func:`rs_otl.geo.search`.
+        embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, archives, or scenes of archives,
+            with one encoder. Keep them in place: a query by place reads its embedding from them.
+        out: Folder to write, a byte per feature of each tile; for :func:`rs_otl.geo.search`.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -253,12 +253,12 @@ def _cells_of(folder: Path, indexed: _Indexed) -> _IndexedCells:
 def on_earth(
     cells: Cells, to_degrees: pyproj.Transformer | None, corners: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell which tiles do not reach off the Earth, as at the rim of a geostationary image, (n,)."""
+    """Tell which tiles, (n,), lie wholly on the Earth; a geostationary image reaches beyond."""
     if to_degrees is None:
         return np.ones(len(corners), bool)
     outlines = cells.outlines(corners)
     degrees = to_degrees.transform(outlines[..., 0], outlines[..., 1])
-    # A scene in degrees may claim any latitude; rounding is no reason at a pole.
+    # A scene in degrees may claim any latitude; at a pole rounding is allowed for.
     within = (np.abs(degrees[1]) < 90 + 1e-6).all(1)
     return np.asarray(np.isfinite(degrees).all((0, 2)) & within)
 

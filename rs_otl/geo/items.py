@@ -1,7 +1,7 @@
 """Embeddings as STAC items and a collection of them (version 1.1).
 
-The fields ``emb:...`` are those of the geo-embeddings community's proposal of an extension, which
-has no published schema yet.
+The fields ``emb:...`` are from an extension that the geo-embeddings community has proposed. It has
+no published schema yet.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ from rs_otl.geo.degrees import outline_in_degrees
 from rs_otl.geo.extent import degrees_of
 
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
-# The relation of embeddings to what they were made of.
+# The link relation from embeddings to their scene.
 SOURCE = "emb:source-data"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-# Points along each side of an outline: straight in one CRS, it is curved in another.
+# Points along each side of an outline: a side that is straight in one CRS is curved in another.
 _STEPS = 5
 
 
@@ -27,13 +27,13 @@ def block_item(name: str, cells: Cells, dtype: str, file: str | None) -> dict[st
     """Describe the file of a block.
 
     Args:
-        name: Of the block.
-        cells: Of the block.
-        dtype: Of the numbers in the file.
-        file: Name of the file beside the item; ``None`` where no cell holds data.
+        name: Name of the block.
+        cells: Cells of the block.
+        dtype: Number type of the file.
+        file: Name of the file beside the item; ``None`` if no cell holds data.
 
     Returns:
-        A STAC item that lacks its date.
+        A STAC item without its date.
     """
     grid, made = cells.grid, cells.provenance
     item: dict[str, Any] = {
@@ -91,13 +91,13 @@ def collection_of(
     """Describe an archive.
 
     Args:
-        name: Of the archive.
-        items: Those of its blocks, in ``blocks/SCENE/ID.json``; of each only its place is kept.
+        name: Name of the archive.
+        items: Items of the blocks, in ``blocks/SCENE/ID.json``; only links stay in memory.
         features: Length of an embedding.
-        dtype: Of its numbers.
+        dtype: Number type of the embeddings.
 
     Returns:
-        A STAC collection that lacks the link to the encoder.
+        A STAC collection without the link to the encoder.
     """
     box = np.array([np.inf, np.inf, -np.inf, -np.inf])
     times: list[str] = []

@@ -1,4 +1,4 @@
-"""The scenes of an archive, whose blocks are one grid again."""
+"""Read the scenes of an archive, with their blocks joined to one grid again."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -36,10 +36,10 @@ def is_scene_of_archive(path: Any) -> bool:
 
 
 def scenes_in(sources: Any) -> list[Any]:
-    """List sources, with its scenes in the place of an archive.
+    """List sources, with each archive replaced by its scenes.
 
     Raises:
-        InputError: An archive cannot be read, or nothing of it is embedded.
+        InputError: An archive cannot be read, or nothing in it is embedded.
     """
     several: Sequence[Any] = sources if isinstance(sources, list | tuple) else [sources]
     return [
@@ -50,7 +50,7 @@ def scenes_in(sources: Any) -> list[Any]:
 
 
 def files_in(sources: Sequence[str | Path]) -> list[Path]:
-    """List GeoTIFFs of embeddings, with its blocks in the place of an archive, or a scene of it."""
+    """List GeoTIFFs of embeddings, with archives and their scenes replaced by their blocks."""
     return [
         path
         for source in scenes_in(sources)
@@ -74,9 +74,9 @@ class JoinedCells(Cells):
     """Cells of a scene that are read from its blocks; where there is no block, there is no data.
 
     Attributes:
-        date: When the scene was taken, as its blocks' items say; empty where they do not.
-        blocks: From the top, those of a row from the left. They are opened when they are read,
-            since a scene may have more of them than a process may have open files.
+        date: When the scene was taken, as its blocks' items say; empty if they do not.
+        blocks: The blocks, from the top and then from the left. They are opened only to be read,
+            since a scene may have more blocks than a process may have open files.
     """
 
     date: str
@@ -87,7 +87,7 @@ class JoinedCells(Cells):
         """Read what the blocks of a scene say about its cells.
 
         Raises:
-            InputError: There are none, or they are not of one scene.
+            InputError: There are no blocks, or they are of several scenes.
         """
         blocks: list[_Block] = []
         parts: list[Cells] = []
@@ -123,12 +123,12 @@ class JoinedCells(Cells):
 
     @property
     def taken(self) -> str:
-        """When its scene was taken, in ISO 8601; empty where nothing says it."""
+        """When the scene was taken, in ISO 8601; empty if unknown."""
         return self.date
 
     @property
     def stem(self) -> str:
-        """What files made of it are called: the scene's name in the archive."""
+        """Name of the files made from the scene: its name in the archive."""
         return Path(self.name).resolve().name
 
     def rows(self) -> Iterator[NDArray[np.float32]]:
@@ -181,11 +181,11 @@ def _scenes_of(archive: Path) -> list[Path]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """List the files of a scene's blocks that stand as they are planned; say what is missing."""
+    """List the files of a scene's blocks that are embedded as planned; say what is missing."""
     place = folder.resolve()
     archive = place.parent.parent
     rows = _planned(archive).get(place.name, [])
-    # An item is the mark that a block is done; one without any data has no file.
+    # An item marks its block as done; a block without any data has no file.
     done = [name for name, key in rows if _key_of(folder / f"{name}.json") == key]
     files = [path for name in done if (path := folder / f"{name}.tif").is_file()]
     if not files:
@@ -199,7 +199,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _planned(archive: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return of each scene the name and the key of its blocks."""
+    """Return the names and keys of the blocks of each scene."""
     path = archive / MANIFEST
     try:
         return _read_plan(path, path.stat().st_mtime_ns)
@@ -208,9 +208,9 @@ def _planned(archive: Path) -> dict[str, list[tuple[str, str]]]:
         raise InputError(f"{path}: cannot be read ({reason:.200})") from None
 
 
-@lru_cache(1)  # it is asked for every scene of an archive
+@lru_cache(1)  # it is called for every scene of an archive
 def _read_plan(path: Path, written: int) -> dict[str, list[tuple[str, str]]]:
-    del written  # another file has another time
+    del written  # only for the cache: a new file has a new time
     scenes: dict[str, list[tuple[str, str]]] = {}
     for row in pq.read_table(path, columns=["scene", "top", "left", "key"]).to_pylist():
         name = f"{row['scene']}-r{row['top']}-c{row['left']}"
@@ -219,7 +219,7 @@ def _read_plan(path: Path, written: int) -> dict[str, list[tuple[str, str]]]:
 
 
 def _key_of(item: Path) -> str | None:
-    """Return the key that the item of a block says; ``None`` if it is not there or damaged."""
+    """Return the key in the item of a block; ``None`` if the item is missing or damaged."""
     try:
         return str(json.loads(item.read_text(encoding="utf-8"))["properties"]["rs_otl:key"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,7 +16,7 @@ from rs_otl.geo.cells import Cells
 from rs_otl.geo.extent import misplaced, pixels_of
 from rs_otl.geo.grid import TileGrid
 
-# Cells that one polygon gives at most, evenly spread over it, and about how many all give.
+# Most cells of one polygon, evenly spread over it, and about the most of all polygons together.
 _MOST_CELLS = 64
 _MOST_CELLS_IN_ALL = 4096
 _USUAL_FIELDS = ("class", "label")
@@ -26,10 +26,10 @@ _COORDINATES = (
     ("lon", "lat", "EPSG:4326"),
     ("longitude", "latitude", "EPSG:4326"),
 )
-# Pixels that a polygon must reach into the scene: a border that both share may come out of a
-# change of CRS with this error.
+# Pixels that a polygon must reach into the scene: a change of CRS may move a border that both
+# share by this error.
 _MARGIN = 0.01
-# Pixels from a scene's corner: what is further away has no place that could be computed with.
+# Pixels from a scene's corner: computing with places farther away is not possible.
 _FAR = 1e12
 
 
@@ -40,8 +40,8 @@ class Label:
     Attributes:
         number: Its number in the file, from 1.
         klass: Its class.
-        places: The scenes that it lies on: number of the scene, and row and column of the cells
-            that stand for it there, (n, 2).
+        places: For each scene that the label lies on: number of the scene, and row and column of
+            the label's cells there, (n, 2).
     """
 
     number: int
@@ -50,7 +50,7 @@ class Label:
 
     @property
     def name(self) -> str:
-        """What it is called when it is named."""
+        """Name of the label in messages."""
         return _label_name(self.number, self.klass)
 
 
@@ -69,8 +69,8 @@ class Labels:
 
     Attributes:
         frame: The file as it was read: geometries in its own CRS, and attributes.
-        used: Those that lie on a scene.
-        skipped: Those that cannot be used.
+        used: Labels that lie on a scene.
+        skipped: Labels that cannot be used.
     """
 
     frame: Any
@@ -85,7 +85,7 @@ def read_labels(
 
     A point stands for the cell that it lies in. A polygon stands for the cells whose centres lie
     in it, or, if there are none, for the cell of a point in it. Polygons that cross themselves
-    are repaired. What is repaired or reinterpreted is said on stderr.
+    are repaired. Stderr says what was repaired or reinterpreted.
 
     Args:
         path: GeoJSON, GeoPackage, GeoParquet or another file that GeoPandas reads, in any CRS; or a
@@ -95,10 +95,10 @@ def read_labels(
         scenes: The cells of the scenes.
         field: The attribute that holds the class; by default the only one, or ``class`` or
             ``label``.
-        layer: The layer of the file, where several have geometries.
+        layer: The layer of the file, if several layers have geometries.
 
     Raises:
-        InputError: The file cannot be read, has no such attribute, or no label that can be used.
+        InputError: The file cannot be read, has no such attribute, or has no usable label.
     """
     frame, names = _read(path, layer)
     if not len(frame):
@@ -163,7 +163,7 @@ def _in_crs_of(scene: Cells, frame: Any, path: Path) -> Any:
     if scene.crs is not None and shapes.crs is not None:
         try:
             return shapes.to_crs(scene.crs.to_wkt())
-        except Exception as error:  # of pyproj, which has several kinds
+        except Exception as error:  # pyproj raises several kinds
             raise InputError(
                 f"{path}: labels in {shapes.crs.name} cannot be transformed to the CRS of "
                 f"{scene.name} ({' '.join(str(error).split())[:80]}); give them in the scene's CRS"
@@ -183,7 +183,7 @@ def _cells_of(shape: Any, scene: Cells, most: int) -> tuple[NDArray[np.int64], b
     width, height = grid.width, grid.height
     none = np.empty((0, 2), np.int64)
     pixels = pixels_of(scene, shapely.get_coordinates(shape))
-    if not (np.abs(pixels) < _FAR).all():  # nor if one is not a number
+    if not (np.abs(pixels) < _FAR).all():  # also true if a coordinate is NaN
         return none, False
     place = shapely.transform(shape, lambda _: pixels)
     if "Point" in place.geom_type:
@@ -191,7 +191,7 @@ def _cells_of(shape: Any, scene: Cells, most: int) -> tuple[NDArray[np.int64], b
         return grid.cells_at(*points.T), False
     valid = place.is_valid
     if not valid:
-        # Without the lines and points that are left of parts without area.
+        # buffer(0) removes the lines and points that are left of parts without area.
         place = shapely.make_valid(place).buffer(0)
     place = place.intersection(shapely.box(_MARGIN, _MARGIN, width - _MARGIN, height - _MARGIN))
     return _of_polygon(place, grid, most) if place.area else none, not valid
@@ -217,11 +217,11 @@ def _read(path: Path, layer: str | None) -> tuple[Any, list[str]]:
         raise InputError(f"{path}: no such file, expected GeoJSON or a GeoPackage of labels")
     parquet = path.suffix.lower() in (".parquet", ".geoparquet")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GDAL's: what cannot be used is named later
+        warnings.simplefilter("ignore")  # of GDAL: labels that cannot be used are named later
         try:
             layers = None if parquet else geopandas.list_layers(path)
             frame = geopandas.read_parquet(path) if parquet else None
-        except Exception as error:  # GeoPandas' readers have no common kind
+        except Exception as error:  # errors of GeoPandas' readers have no common base class
             raise _unreadable(path, error) from None
         if frame is None:
             layer = _layer(path, layers, layer)
@@ -248,7 +248,7 @@ def _layer(path: Path, layers: Any, layer: str | None) -> str | None:
         if layer not in names:
             raise InputError(f"{path}: no layer {layer!r}, expected one of {', '.join(names)}")
         return layer
-    # Without tables such as the styles that QGIS keeps in a GeoPackage.
+    # Leave out tables such as the styles that QGIS keeps in a GeoPackage.
     spatial = [str(name) for name in layers["name"][layers["geometry_type"].notna()]]
     if len(spatial) > 1:
         raise InputError(
@@ -259,7 +259,7 @@ def _layer(path: Path, layers: Any, layer: str | None) -> str | None:
 
 
 def _placed(path: Path, table: Any) -> tuple[Any, list[str]]:
-    """Make points of the columns of a table that hold coordinates."""
+    """Make points from the columns of a table that hold coordinates."""
     import geopandas
     import pandas
 

@@ -18,7 +18,7 @@ from rs_otl.errors import InputError, printable
 from rs_otl.files import atomic_write
 
 _OKABE_ITO = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00", "f0e442", "999999")
-# What has a colour that everyone expects gets the nearest of them.
+# A class with a colour that everyone expects gets the nearest of these colours.
 _EXPECTED = {
     word: colour
     for colour, words in (
@@ -32,14 +32,14 @@ _EXPECTED = {
     )
     for word in words.split()
 }
-# Of a file of colours.
+# Most bytes of a file of colours.
 _MOST_BYTES = 16 * 2**20
 
 
 def natural(name: str) -> tuple[Any, ...]:
     """Return a key that sorts 2 before 10, whatever else is in a name."""
     parts = re.split("([0-9]+)", name)
-    # Of digits, more of them are a larger number: as numbers they may be too long for Python.
+    # Numbers stay text, compared by length first: they may be too long for int().
     digits = [part.lstrip("0") for part in parts[1::2]]
     text = [(part,) for part in parts[::2]]
     numbers = [(len(part), part) for part in digits]
@@ -53,11 +53,11 @@ def colours_of(classes: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
     water is blue, forest green, and so on. Further classes have other hues.
 
     Args:
-        classes: Their names.
+        classes: Names of the classes.
         chosen: Colours that the user has chosen, by class.
 
     Returns:
-        One for each class, as ``#rrggbb``.
+        One colour for each class, as ``#rrggbb``.
     """
     colours = {name: chosen[name] for name in classes if name in chosen}
     free = [f"#{colour}" for colour in _OKABE_ITO if f"#{colour}" not in colours.values()]
@@ -90,10 +90,10 @@ def palette(most: int) -> dict[str, Any]:
     """Return what :func:`colours_of` chooses from, for programs in other languages.
 
     Args:
-        most: Classes at most.
+        most: Largest number of classes.
 
     Returns:
-        ``plain`` colours, those ``expected`` of a word, and ``further`` ones, as ``#rrggbb``.
+        ``plain`` colours, ``expected`` colours by word, and ``further`` colours, as ``#rrggbb``.
     """
     return {
         "plain": [f"#{colour}" for colour in _OKABE_ITO],
@@ -113,7 +113,7 @@ def read_colours(path: Path) -> dict[str, str]:
         ``#rrggbb`` by class.
 
     Raises:
-        InputError: It cannot be read, or holds no colours of classes.
+        InputError: The file cannot be read, or holds no colours of classes.
     """
     expected = (
         'expected JSON such as {"water": "#0072b2"}, a style of QGIS with a colour for each class, '
@@ -157,7 +157,7 @@ def _of_style(text: str) -> dict[str, str]:
         name, symbol = category.get("value"), symbols.get(category.get("symbol"))
         if not name or symbol is None:
             continue
-        # Since QGIS 3.18, and before.
+        # The forms since QGIS 3.18, and before.
         values = [option.get("value") for option in symbol.iterfind(".//Option[@name='color']")]
         values += [prop.get("v") for prop in symbol.iterfind(".//prop[@k='color']")]
         parts = re.match("([0-9]{1,3}),([0-9]{1,3}),([0-9]{1,3})", next(iter(values), "") or "")
@@ -180,17 +180,16 @@ def write_attributes(
     hectares: Sequence[float] | None,
     values: NDArray[np.uint8],
 ) -> None:
-    """Write what GeoTIFF has no place for: GDAL keeps it in ``MAP.aux.xml``.
+    """Write class names, an attribute table and statistics to ``MAP.aux.xml``, which GDAL reads.
 
-    Class names, a raster attribute table, and statistics. What the file holds already, such as a
-    CRS, is kept.
+    GeoTIFF has no place for them. A CRS that the file already holds is kept.
 
     Args:
         path: The map.
-        classes: Names, from value 1.
-        colours: Of each.
-        counts: Cells of each.
-        hectares: Of each; ``None`` for a map without a place on Earth.
+        classes: Names of the classes, from value 1.
+        colours: Colour of each class.
+        counts: Cells of each class.
+        hectares: Hectares of each class; ``None`` for a map without a place on Earth.
         values: The map.
     """
     root, band = _band_of(path)
@@ -263,8 +262,8 @@ def write_map_style(path: Path, classes: Sequence[str], colours: Sequence[str]) 
 
 
 def write_outline_style(path: Path) -> None:
-    """Write the style in which QGIS shows polygons as outlines beside them, if there is none."""
-    if os.path.lexists(path.with_suffix(".qml")):  # a link that leads nowhere too
+    """Write a style beside polygons, for QGIS to show them as outlines, if there is none."""
+    if os.path.lexists(path.with_suffix(".qml")):  # also a link that leads nowhere
         return
     root = ElementTree.Element("qgis", {"version": "3.22.0"})
     renderer = ElementTree.SubElement(root, "renderer-v2", {"type": "singleSymbol"})

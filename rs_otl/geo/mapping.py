@@ -1,4 +1,4 @@
-"""A handful of labels in, class maps out."""
+"""Make class maps from a handful of labels."""
 
 import csv
 from collections import Counter
@@ -34,12 +34,12 @@ from rs_otl.geo.opening import is_embedding, load_encoder_for, open_cells
 from rs_otl.progress import tracked
 from rs_otl.spec import Values
 
-if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+if TYPE_CHECKING:  # importing PyTorch takes seconds; embedding files do not need it
     from rs_otl.models import Encoder
 
-# Tiles of a block: labels of a block stay together when folds are left out.
+# Side of a block in tiles: labels of a block stay together when folds are left out.
 _BLOCK_TILES = 2
-# Parts, along the longer side of what labels cover, that are left out whole to test the others.
+# Parts along the longer side of the labelled area: each is left out whole in the second test.
 _PARTS = 4
 
 
@@ -70,10 +70,10 @@ class Tested:
 
     Attributes:
         number: Its number in the file, from 1.
-        name: What it is called when it is named.
+        name: Name of the label in messages.
         given: Its class.
-        predicted: The class that the others predict; ``None`` if it is the only one of its class.
-        probability: Of the predicted class.
+        predicted: The class that the others predict; ``None`` if none of them has its class.
+        probability: Probability of the predicted class.
     """
 
     number: int
@@ -121,15 +121,15 @@ class MapResult:
 
     Attributes:
         classes: Class names; the first has the value 1.
-        colours: Of each, as ``#rrggbb``.
-        maps: One for each scene.
-        labels: Labels used of each class; none with a classifier that was kept.
+        colours: Colour of each class, as ``#rrggbb``.
+        maps: One map for each scene.
+        labels: Labels used of each class; empty with a saved classifier.
         skipped: Labels that could not be used, and why.
         tested: Each label used, predicted from the others.
-        accuracy: Of all labels.
-        accuracies: Of the labels of each class.
-        blocked: Of the labels, each predicted from other parts of the scenes alone: parts of a
-            quarter of what labels cover, of two tiles at least, are left out whole.
+        accuracy: Accuracy over all labels.
+        accuracies: Accuracy over the labels of each class.
+        blocked: Accuracy with labels predicted from other parts of the scenes only. Parts are left
+            out whole; a side is a quarter of the labelled area's longer side, two tiles at least.
     """
 
     classes: tuple[str, ...]
@@ -180,17 +180,18 @@ def map_scene(
     precision: str = "auto",
     progress: bool = False,
 ) -> MapResult:
-    """Map scenes from a handful of labels, or with a classifier made of them before.
+    """Map scenes from a handful of labels, or with a saved classifier.
 
-    A logistic regression on the embeddings of the labelled cells, scaled to length 1. Every label
-    has the same weight however many cells a polygon covers, and so has every class. A scene and
-    the embeddings that were made of it give the same map. With several scenes, labels may lie on
-    any of them; of scenes that overlap, the first with data there counts.
+    The classifier is a logistic regression on the embeddings of the labelled cells, scaled to
+    length 1. All classes have the same weight, and so have all labels of a class, however many
+    cells a polygon covers. A scene and the embeddings made from it give the same map. With several
+    scenes, labels may lie on any of them; if scenes overlap, a label counts on the first scene that
+    has data there.
 
     Args:
-        sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or
-            GeoTIFFs that :func:`rs_otl.geo.embed` made of them, archives, or scenes of archives
-            (``ARCHIVE/blocks/SCENE``), which need no encoder: one or several.
+        sources: One or several scenes (paths, rasterio datasets, or DataArrays that rioxarray
+            knows) or embeddings, which need no encoder: GeoTIFFs that :func:`rs_otl.geo.embed`
+            made, archives, or scenes of archives (``ARCHIVE/blocks/SCENE``).
         labels: Points or polygons, GeoJSON, GeoPackage, GeoParquet or CSV, in any CRS; see
             :func:`rs_otl.geo.labels.read_labels`. ``None`` with a ``classifier``.
         out: The map of one scene, a Cloud-Optimized GeoTIFF with one pixel per cell: the class,
@@ -201,7 +202,7 @@ def map_scene(
         field: The attribute that holds the class; by default the only one, ``class`` or ``label``.
         layer: The layer of the labels, where their file has several.
         classifier: A file that ``save_classifier`` wrote, instead of labels.
-        save_classifier: Where to keep the classifier, as JSON.
+        save_classifier: JSON file to write the classifier to.
         colours: Colours of classes, and their order; see
             :func:`rs_otl.geo.legend.read_colours`.
         areas: CSV to write: cells and hectares of each class in each scene.
@@ -210,16 +211,16 @@ def map_scene(
         polygons: Whether to write each map as polygons too, a GeoPackage beside it.
         tile: Side of a tile in pixels; by default the classifier's, or the side at which the
             encoder's images are loaded (:func:`rs_otl.spec.load_size`).
-        stride: Side of a cell in pixels, at most ``tile``; by default half of it.
-        bands: The scenes' bands that are the encoder's, by name or number from 1.
-        nodata: The stored value that means there is no data where all bands have it, beside what
-            the scenes themselves say.
+        stride: Side of a cell in pixels, at most ``tile``; by default half a tile.
+        bands: The scenes' bands that the encoder sees, by name or number from 1.
+        nodata: The stored value that means there is no data if all bands have it, in addition to
+            what the scenes say.
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -251,7 +252,7 @@ def map_scene(
     with ExitStack() as stack:
         scenes = [
             stack.enter_context(
-                # Embeddings have a tile and stride of their own.
+                # A classifier's tile and stride are for scenes; embeddings keep theirs.
                 open_cells(source, opened, *own, bands, nodata, values)
             )
             for source in listed
@@ -308,16 +309,16 @@ def map_scene(
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier, and how its labels did.
+    """A classifier, and how well its labels are predicted.
 
     Attributes:
         linear: The classifier.
-        classes: Their names.
-        colours: Of each.
-        counts: Labels of each.
+        classes: Names of the classes.
+        colours: Colour of each class.
+        counts: Labels of each class.
         skipped: Labels that could not be used.
-        tested: Those that could, predicted from the others.
-        blocked: How many are predicted correctly from other parts of the scenes.
+        tested: Labels that were used, each predicted from the others.
+        blocked: How many labels are predicted correctly from other parts of the scenes.
     """
 
     linear: Linear
@@ -337,7 +338,7 @@ def _refuse_outputs(
     areas: str | Path | None,
     labels: str | Path | None,
 ) -> dict[str, Path]:
-    """Refuse outputs that exist or have other names than are written; return the extra ones."""
+    """Refuse outputs that exist or have a wrong suffix; return the extra ones by kind."""
     suffix = out.suffix.lower()
     if suffix in TIFF and scenes > 1:
         raise InputError(
@@ -370,7 +371,7 @@ def _refuse_outputs(
 
 
 def _beside(out: Path, polygons: bool) -> list[Path]:
-    """Return what is written beside a map that a user may have made or changed."""
+    """Return the files written beside a map that a user may have made or changed."""
     polygon = (out.with_suffix(".gpkg"),) if polygons else ()
     return [_confidence_of(out), out.with_suffix(".qml"), *polygon]
 
@@ -398,15 +399,15 @@ def train(
     progress: bool,
     test: bool = True,
 ) -> Trained:
-    """Make a classifier of labels, and predict each of them from the others.
+    """Fit a classifier to labels, and predict each label from the others.
 
     Args:
-        path: Their file, for errors.
+        path: File of the labels, for errors.
         read: The labels.
-        scenes: The scenes that they lie on.
+        scenes: The scenes that the labels lie on.
         chosen: Colours of classes.
         progress: Whether to show a bar on stderr.
-        test: Whether to predict labels.
+        test: Whether to predict labels from the others.
 
     Raises:
         InputError: No label lies on data, or all are of one class.
@@ -448,7 +449,7 @@ def _tested(
     classes: Sequence[str],
     progress: bool,
 ) -> tuple[tuple[Tested, ...], Accuracy]:
-    """Predict each label from the others, and from those of other parts of the scenes."""
+    """Predict each label from the others, and from labels in other parts of the scenes."""
     sides = [_BLOCK_TILES * cells.grid.tile for cells in scenes]
     blocks = _blocks(places, scenes, sides)
     predicted, chances = predict_left_out(truth, values, blocks, progress)
@@ -474,7 +475,7 @@ _Places = Sequence[tuple[int, NDArray[np.int64]]]
 
 
 def _blocks(places: _Places, scenes: Sequence[Cells], sides: Sequence[float]) -> NDArray[np.int64]:
-    """Number the squares of the scenes that labels lie in, by their sides in pixels: (n,)."""
+    """Return the number of the square that each label lies in, (n,); ``sides`` are in pixels."""
     blocks = [
         (scene, *(scenes[scene].grid.corners(cells).mean(0) // sides[scene]))
         for scene, cells in places
@@ -483,7 +484,7 @@ def _blocks(places: _Places, scenes: Sequence[Cells], sides: Sequence[float]) ->
 
 
 def _part_sides(places: _Places, scenes: Sequence[Cells], least: Sequence[float]) -> list[float]:
-    """Return a quarter of the longer side of what the labels of each scene cover, in pixels."""
+    """Return a quarter of the longer side of the labelled area of each scene, in pixels."""
     sides = list(least)
     for number, cells in enumerate(scenes):
         middles = [cells.grid.corners(there).mean(0) for scene, there in places if scene == number]
@@ -500,8 +501,8 @@ def _features(
     """Look up the embeddings of labels, each on the first scene that has data there.
 
     Returns:
-        The labels that have any, their embeddings (tiles, D), their scene and cells there; and
-        the labels whose cells are all nodata.
+        The labels with data, their embeddings (tiles, D), their scene and cells there; and the
+        labels whose cells are all nodata.
     """
     found: dict[int, tuple[NDArray[np.float32], int, NDArray[np.int64]]] = {}
     for scene, cells in enumerate(scenes):
@@ -547,7 +548,7 @@ def _encoder_of(
     pool: str | None,
     precision: str,
 ) -> "Encoder | None":
-    """Load the encoder that a classifier was made with, under its name unless another is given."""
+    """Load the encoder of a classifier, by the name in its file unless another is given."""
     try:
         return load_encoder_for(
             [],

@@ -1,4 +1,4 @@
-"""What a user names, opened as cells: a scene, or its embeddings in a file or an archive."""
+"""Open what a user names as cells: a scene, or embeddings in a file or an archive."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from rs_otl.geo.cells import Cells, FileCells, SceneCells, geotiff, open_file, r
 from rs_otl.geo.joined import JoinedCells, is_archive, is_scene_of_archive, scenes_in
 from rs_otl.spec import Values
 
-if TYPE_CHECKING:  # what embedding files do without: PyTorch takes seconds
+if TYPE_CHECKING:  # importing PyTorch takes seconds; embedding files do not need it
     from rs_otl.models import Encoder
 
 _SHOWN = 3
@@ -81,23 +81,26 @@ def open_cells(
 ) -> Iterator[Cells]:
     """Open a scene, or the embeddings of one.
 
+    Embeddings need none of the options, and are refused if an option differs from how they were
+    made.
+
     Args:
         source: A scene that :class:`rs_otl.datasets.scene.Scene` opens, or embeddings that
             :func:`open_embeddings` opens.
-        encoder: The encoder; embeddings need none, and are refused if made with another one.
-        tile: Side of a tile in pixels; likewise for embeddings.
-        stride: Side of a cell in pixels; likewise for embeddings.
-        bands: Bands of the scene; likewise for embeddings.
-        nodata: Stored value of the scene that means there is no data; likewise for embeddings.
+        encoder: The encoder; a scene needs one.
+        tile: Side of a tile in pixels.
+        stride: Side of a cell in pixels.
+        bands: Bands of the scene.
+        nodata: Stored value of the scene that means there is no data.
         values: What stored values of the scene stand for, where the user knows better than the
-            file.
+            file; refused with embeddings.
 
     Yields:
         The cells.
 
     Raises:
-        InputError: It cannot be opened, a scene has no encoder, or embeddings were made with
-            another encoder, tile, stride or bands.
+        InputError: ``source`` cannot be opened, a scene has no encoder, or embeddings were made
+            with another encoder, tile, stride, bands or nodata.
     """
     if is_embedding(source):
         with open_embeddings(source) as cells:
@@ -126,13 +129,13 @@ def load_encoder_for(
     pool: str | None,
     precision: str,
 ) -> "Encoder | None":
-    """Load the encoder that scenes or embeddings are looked at with, if there is one."""
+    """Load the encoder for scenes or embeddings, if one is given."""
     if encoder is None:
         return None
     from rs_otl.models import Encoder, load_encoder
 
     if not isinstance(encoder, Encoder):
-        # Embeddings know the size at which their encoder saw them, and how it pooled.
+        # Embeddings say the image size and the pooling of their encoder.
         for source in filter(is_embedding, sources):
             with open_embeddings(source) as cells:
                 made = cells.provenance

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from rs_otl.datasets.scene import Scene
 from rs_otl.spec import RGB
 
-# Pixels a side that the range of values is found from.
+# Longest side, in pixels, of the thumbnail that the range of values is found from.
 _GLANCE = 1024
 
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws parts of a scene by three of its bands, all in the same way.
+    """Draws parts of a scene from three of its bands, all with the same range.
 
     Attributes:
         scene: The scene.
-        bands: Positions of the three.
-        low: The value of each that is black, (3, 1, 1).
-        scale: What a value above it is multiplied with, (3, 1, 1), to be 255 where it is white.
+        bands: Positions of the three bands.
+        low: The value of each band that is black, (3, 1, 1).
+        scale: Factor from a value above ``low`` to a colour, (3, 1, 1); 255 is white.
     """
 
     scene: Scene

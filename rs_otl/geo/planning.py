@@ -1,4 +1,4 @@
-"""What embedding scenes would read, write and take, said without doing it."""
+"""Find what embedding scenes would read, write and take, without embedding them."""
 
 import time
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ class EmbedPlan:
     """What an embedding would do.
 
     Attributes:
-        scenes: What is read.
-        out: What is written.
-        tiles: Tiles that the encoder looks at.
-        cells: Pixels of the result.
-        features: Numbers of each.
-        bytes: Size of the result, uncompressed; as much again is kept aside until it is whole.
-        seconds: About how long the encoder takes, from one batch of it.
+        scenes: Scenes to read.
+        out: Output to write.
+        tiles: Tiles that the encoder sees.
+        cells: Cells of the result.
+        features: Numbers of each cell.
+        bytes: Size of the result, uncompressed; until it is complete, all features are also kept
+            on disk as float32.
+        seconds: About how long the encoder takes, estimated from one batch.
     """
 
     scenes: tuple[str, ...]
@@ -53,21 +54,6 @@ def plan_embedding(
 ) -> EmbedPlan:
     """Say what :func:`rs_otl.geo.embed` would do with these arguments; nothing is written.
 
-    Args:
-        scenes: As there.
-        encoder: As there.
-        out: As there.
-        tile: As there.
-        stride: As there.
-        pca: As there.
-        bands: As there.
-        nodata: As there.
-        values: As there.
-        image_size: As there.
-        pool: As there.
-        precision: As there.
-        dtype: As there.
-
     Raises:
         InputError: A scene, the encoder or the output cannot be used.
     """
@@ -82,7 +68,7 @@ def plan_embedding(
             cells += grid.rows * grid.columns
     spec, side = loaded.config.spec, loaded.config.image_size
     images = torch.full((min(tiles, loaded.batch_size), len(spec.bands), side, side), 0.5)
-    loaded.embed(images[:1])  # the first one chooses kernels
+    loaded.embed(images[:1])  # the first call chooses kernels, so it is not timed
     began = time.perf_counter()
     loaded.embed(images)
     seconds = (time.perf_counter() - began) * tiles / len(images)

@@ -18,28 +18,28 @@ class Provenance(BaseModel):
     """Scene, grid and encoder of a file, kept in its tags as ``RS_OTL_<NAME>``.
 
     Attributes:
-        version: Of rs-otl.
+        version: Version of rs-otl.
         scene: File name of the scene, or id of its STAC item.
         source: Address of the scene or of its STAC item, if it is no plain path.
-        scene_size: Width and height in pixels of the scene, or of the block of it.
+        scene_size: Width and height in pixels of the scene, or of its block.
         before: Rows and columns of pixels of the scene above and left of the block.
-        after: Likewise below and right of it.
+        after: Rows and columns of pixels of the scene below and right of the block.
         tile: Side of a tile in pixels.
         stride: Side of a cell in pixels.
         bands: The scene's bands that the encoder saw.
-        encoder: What the user called it.
-        weights: Its fingerprint.
-        architecture: Of the encoder.
-        trained_on: Data set that it was trained on.
-        image_size: Side of the images that it sees, in pixels.
-        pool: How its features are pooled; ``None`` for its own rule.
-        precision: Of its forward pass.
-        scale: How much above ``offset`` the raw value lies that becomes 1.0.
+        encoder: The name that the user gave for the encoder.
+        weights: Fingerprint of the encoder.
+        architecture: Architecture of the encoder.
+        trained_on: Data set that the encoder was trained on.
+        image_size: Side of the images that the encoder sees, in pixels.
+        pool: How the encoder pools features; ``None`` for its own rule.
+        precision: Precision of the encoder's forward pass.
+        scale: The raw value ``offset + scale`` becomes 1.0.
         offset: Raw value that becomes 0.
         units: What a raw value counts.
         mean: Mean of each band in [0, 1].
         std: Standard deviation of each band.
-        nodata: Stored value that meant there is no data, beside what the scene says.
+        nodata: Stored value that meant there is no data, in addition to what the scene says.
         components: Principal components kept; ``None`` for whole embeddings.
         classes: Class names of a map, from value 1; empty for embeddings.
     """
@@ -84,11 +84,11 @@ class Provenance(BaseModel):
         """Read the tags of a file.
 
         Args:
-            tags: As :meth:`tags` returns them, among others.
+            tags: Tags as :meth:`tags` returns them; others are ignored.
             path: The file, for errors.
 
         Raises:
-            InputError: They are missing or damaged.
+            InputError: Tags are missing or damaged.
         """
         values: dict[str, Any] = {}
         for name, field in cls.model_fields.items():

@@ -1,4 +1,4 @@
-"""A scene as pictures for a browser: tiles of it, and of it at half, a quarter ... of the size."""
+"""Draw a scene for a browser: as tiles, at full size, half, a quarter ... of it."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -20,19 +20,19 @@ Keep = Callable[[str, bytes], str]
 def draw_pyramid(
     scene: Scene, bands: Sequence[str], finest: int, keep: Keep, progress: bool = False
 ) -> tuple[list[int], dict[str, str]]:
-    """Draw a scene, from its top to its bottom, a strip of tiles in memory at a time.
+    """Draw a scene as tiles, from top to bottom, strip by strip.
 
     Args:
-        scene: The scene; shown are its red, green and blue, else the first three of ``bands``.
+        scene: The scene; its red, green and blue are shown, else the first three of ``bands``.
         bands: Names of the encoder's bands.
-        finest: Level of the finest tiles kept: a pixel of level n is a square of 2**n of them.
+        finest: Level of the finest tiles to keep: a pixel of level n is 2**n scene pixels wide.
         keep: Takes the name and the content of a picture (WebP, transparent where there is no
             data), and returns its address.
         progress: Whether to show a bar on stderr.
 
     Returns:
-        Side of a pixel at each level, coarsest last; and the address of each tile by
-        ``level/column-row``, without tiles that hold no data. Level 0 is the finest one kept.
+        Side of a pixel at each level kept, coarsest last; and the address of each tile that holds
+        data, by ``level/column-row``. In addresses level 0 is the finest level kept.
 
     Raises:
         InputError: The scene is damaged.
@@ -68,7 +68,7 @@ def _strips(scene: Scene, bands: Sequence[str], progress: bool) -> Iterator[NDAr
 
 
 def _halved(strips: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Give strips of half the size, two as one of as many rows."""
+    """Halve the size of strips, and join each two to one."""
     for strip in strips:
         halves = [_half(strip)]
         if (lower := next(strips, None)) is not None:
@@ -77,7 +77,7 @@ def _halved(strips: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _half(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the mean of two by two pixels, of those that hold data."""
+    """Return the mean of two by two pixels, without pixels that hold no data."""
     rows, columns = strip.shape[:2]
     strip = np.pad(strip, ((0, rows % 2), (0, columns % 2), (0, 0)))
     quarters = [strip[i::2, j::2] for i in (0, 1) for j in (0, 1)]
@@ -94,7 +94,7 @@ def _half(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _encoded(tile: NDArray[np.uint8]) -> bytes:
-    # Tiles at the right and the bottom are filled up.
+    # Tiles at the right and the bottom are padded to the full side.
     rows, columns = tile.shape[:2]
     tile = np.pad(tile, ((0, SIDE - rows), (0, SIDE - columns), (0, 0)))
     shown = tile if (tile[..., 3] == 0).any() else tile[..., :3]

@@ -1,4 +1,4 @@
-"""One place in, the places that look most like it out."""
+"""Find the places that look most like a place or an image."""
 
 import json
 from collections.abc import Sequence
@@ -34,11 +34,9 @@ from rs_otl.models import Encoder
 from rs_otl.progress import tracked
 from rs_otl.spec import Values
 
-# Of an image that is a query.
+# Most pixels of an image that is a query.
 _MOST_PIXELS = 2**26
-
-
-# Of an index; FAISS keeps them in order.
+# Most tiles to take from an index, since FAISS keeps them in order.
 _MOST_OF_INDEX = 2**14
 
 # A place or an image.
@@ -52,8 +50,8 @@ class Hit:
     Attributes:
         scene: Name of its scene.
         score: Cosine similarity, at most 1.
-        row: First row of its tile in pixels.
-        column: First column.
+        row: First row of the tile in pixels.
+        column: First column of the tile in pixels.
         x: Centre of the tile in the scene's CRS.
         y: Centre of the tile in the scene's CRS.
     """
@@ -68,7 +66,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class _Place:
-    """A query within the scenes: number of its scene, and its cells (n, 2)."""
+    """A query that is a place: number of the scene, and cells (n, 2) in it."""
 
     number: int
     cells: NDArray[np.int64]
@@ -97,47 +95,49 @@ def search(
 ) -> list[Hit]:
     """Find the tiles of scenes that look most like places or images, and unlike others.
 
-    Every tile is compared, by cosine similarity; in an index, those of its nearest cells. No two
-    hits overlap each other or a place asked for: of tiles that do, the most similar one is kept. A
-    scene and the embeddings that were made of it give the same hits.
+    Every tile is compared, by cosine similarity; in an index, the tiles that its search covers (see
+    :mod:`rs_otl.geo.vector_index`). No hit overlaps another hit or a place of a query; of tiles
+    that overlap, the most similar one is kept. A scene and the embeddings made from it give the
+    same hits.
 
-    Several queries count as their mean. Counter-examples are taken away: hits are nearest to twice
-    the mean of the queries less that of the counter-examples.
+    Several queries count as their mean. With counter-examples, hits are nearest to twice the mean
+    of the queries minus the mean of the counter-examples.
 
     Args:
-        sources: Scenes (paths, rasterio datasets, or DataArrays that rioxarray knows), or GeoTIFFs
-            that :func:`rs_otl.geo.embed` made of them, archives, or scenes of archives: one or
-            several. Or one index that :func:`rs_otl.geo.index` made.
-        query: ``(x, y)``: the cell there; on an image without georeference column and row, or the
-            row negative as a GIS shows it. ``(left, bottom, right, top)``: the mean of the cells
-            whose centres lie within; the cell at its centre if there are none. The same as text,
-            ``"x,y"``. Or an image file, which needs an encoder; its bands are found by name. Or a
-            list of these.
+        sources: One or several scenes (paths, rasterio datasets, or DataArrays that rioxarray
+            knows) or embeddings: GeoTIFFs that :func:`rs_otl.geo.embed` made, archives, or scenes
+            of archives. Or one index that :func:`rs_otl.geo.index` made.
+        query: ``(x, y)``: the cell there; on an image without georeference column and row, where
+            the row may be negative, as a GIS shows it. ``(left, bottom, right, top)``: the mean of
+            the cells whose centres lie in this box, or the cell at its centre if there are none.
+            The same as text, ``"x,y"``. Or an image file, which needs an encoder; its bands are
+            found by name. Or a list of queries.
         out: GeoJSON to write, with a style for QGIS beside it (``.qml``): the outlines of the
             hits, in longitude and latitude (RFC 7946), cut where they cross the antimeridian. Hits
             of a scene that has no place on Earth are in the scene's own coordinates: its name is
             then in the member ``coordinate_system`` of the collection, and on stderr.
-        unlike: What hits are not to look like, as queries.
-        within: ``(left, bottom, right, top)``, or the same as text: hits whose centres lie in it.
-        datetime: When scenes with hits were taken, in STAC's words: ``2024-05-01``,
-            ``2024-05/2024-08``, ``2024-05-01/..``. Blocks of an archive and STAC items say it.
+        unlike: Counter-examples, which hits must not look like; given like ``query``.
+        within: ``(left, bottom, right, top)``, or the same as text: only hits with their centres
+            in this box.
+        datetime: Only hits on scenes taken at this time, written as in STAC searches:
+            ``2024-05-01``, ``2024-05/2024-08``, ``2024-05-01/..``. Blocks of an archive and STAC
+            items say when they were taken.
         encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder; scenes need one.
             Embeddings made with another one are refused.
         count: Hits wanted.
-        query_crs: CRS of the coordinates of queries and of ``within``; by default that of each
-            scene.
+        query_crs: CRS of the coordinates of queries and of ``within``; by default each scene's.
         tile: Side of a tile in pixels; by default the side at which the encoder's images are
             loaded (:func:`rs_otl.spec.load_size`).
         stride: Pixels from one tile to the next; by default half a tile.
-        bands: The scenes' bands that are the encoder's, by name or number from 1.
-        nodata: The stored value that means there is no data where all bands have it, beside what
-            the scenes themselves say.
+        bands: The scenes' bands that the encoder sees, by name or number from 1.
+        nodata: The stored value that means there is no data if all bands have it, in addition to
+            what the scenes say.
         values: What stored values stand for, where files do not say it, or say it wrong: scale,
             offset and quantity.
         image_size: Side of the images that the encoder sees; by default its own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies it.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -179,7 +179,7 @@ def search(
                         stride,
                         bands,
                         nodata,
-                        # Of embeddings they are an image's that is asked for.
+                        # With embeddings, ``values`` describe an image that is a query.
                         None if images and is_embedding(source) else values,
                     )
                 )
@@ -196,9 +196,9 @@ def search(
         wanted = np.mean(positive, axis=0)
         if negative:
             wanted = 2 * wanted - np.mean(negative, axis=0)
-        # Tiles of the blocks of one scene may overlap as well.
+        # Tiles of different blocks of one scene may overlap too.
         wholes = [_whole(number, cells) for number, cells in enumerate(scenes)]
-        # A hit excludes at most so many tiles around it: enough are kept to fill the list.
+        # A hit excludes at most so many tiles around it: keep enough of them to fill the list.
         keeps = [
             (
                 count
@@ -284,7 +284,7 @@ def _example(
     values: Values | None,
     places: list[_Place],
 ) -> NDArray[np.float32]:
-    """Return the direction of a query, (D,); add its place, if it is one."""
+    """Return the direction of a query, (D,); add the query to ``places`` if it is a place."""
     numbers = _numbers(query)
     if numbers is None:
         return unit(_of_image(Path(str(query)), encoder, scenes, values)[None])[0]
@@ -299,7 +299,7 @@ def _example(
 
 @dataclass(frozen=True)
 class _Area:
-    """A box that hits lie in, and the CRS of its sides; ``None`` is that of each scene."""
+    """A box that hits must lie in, and the CRS of its sides; ``None`` for each scene's CRS."""
 
     sides: tuple[float, ...]
     crs: str | None
@@ -316,7 +316,7 @@ class _Area:
         return cls(sides, crs)
 
     def holds(self, cells: Cells, corners: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which tiles have their centres in it, (n,), by their corners in pixels, (n, 2)."""
+        """Tell which tiles have centres in the box, (n,), by their corners in pixels, (n, 2)."""
         half = cells.grid.tile / 2
         x, y = cells.coordinate(corners[:, 1] + half, corners[:, 0] + half)
         if self.crs is not None:
@@ -385,19 +385,19 @@ def _of_image(
 
 
 def _bands_of_image(chip: Scene, encoder: Encoder, made: Sequence[str]) -> list[int]:
-    """Find an image's bands that are the encoder's.
+    """Find the bands of an image that the encoder sees.
 
     Args:
         chip: The image.
         encoder: The encoder.
-        made: What the scenes call these bands: a chip that was cut from them does as well.
+        made: The scenes' names of these bands: a chip that was cut from a scene has them too.
     """
     config, source = encoder.config, encoder.source
     wanted = config.spec.bands
     for known in (made, wanted):
         if chip.named and set(known) <= set(chip.bands):
             return chip.match_bands(config, source, known)
-    # The names that a scene without any is given are those of a chip without any.
+    # A scene and a chip that name no bands are given the same names.
     names = made if set(made) <= set(chip.bands) else None
     if not chip.named and len(chip.bands) == len(wanted):
         if len(wanted) > 1:
@@ -427,7 +427,7 @@ def _find(scenes: Sequence[Cells], numbers: tuple[float, ...], crs: str | None) 
         _, first = np.unique(grid.corners(chosen), axis=0, return_index=True)
         return _Place(number, chosen[first])
     names = ", ".join(cells.name for cells in scenes)
-    # Of several scenes, that on which it would lie in another reading.
+    # Of several scenes, prefer one that the query would hit if it were read in another way.
     how = f"--query-crs {WGS84} says so" if crs is None else "check --query-crs"
     advice = max((misplaced(cells, xy, how, crs) for cells in scenes), key=lambda text: ";" in text)
     raise InputError(
@@ -502,7 +502,7 @@ def _apart(
     places: Sequence[_Place],
     count: int,
 ) -> list[tuple[float, int, int, int]]:
-    """Keep the best of the tiles that overlap, and none that overlaps a query."""
+    """Keep the best of tiles that overlap, and no tile that overlaps a query."""
     taken: dict[Any, list[NDArray[np.int64]]] = {whole: [] for whole in wholes}
     for place in places:
         grid = scenes[place.number].grid
@@ -522,7 +522,7 @@ def _apart(
 
 
 def _whole(number: int, cells: Cells) -> Any:
-    """Return what blocks of the same scene have in common; a whole scene has its number."""
+    """Return a key that is the same for blocks of one scene; for a whole scene, its number."""
     grid = cells.grid
     if not any((*grid.before, *grid.after)):
         return number

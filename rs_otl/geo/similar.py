@@ -1,4 +1,4 @@
-"""The rows most similar to one, exactly and in blocks."""
+"""Find the rows of a block that are most similar to a query, exactly."""
 
 import importlib.util
 
@@ -11,7 +11,7 @@ def most_similar(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Find the rows of a block whose direction is nearest to a query's.
 
-    By FAISS where it is installed, else by PyTorch; both are exact.
+    FAISS is used if it is installed, else PyTorch; both are exact.
 
     Args:
         rows: (n, D), finite.
@@ -32,7 +32,7 @@ def most_similar(
         index.add(block)
         scores, positions = index.search(one, count)
         return scores[0], positions[0]
-    import torch  # takes seconds, which maps and pages do without
+    import torch  # takes seconds; maps and pages do not need it
 
     best = (torch.from_numpy(block) @ torch.from_numpy(one[0])).topk(count)
     return best.values.numpy(), best.indices.numpy()

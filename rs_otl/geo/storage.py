@@ -1,4 +1,4 @@
-"""The numbers that embeddings are stored as: what they are made of, and what they are read to."""
+"""The number types that embeddings are stored as, and the conversion to them and back."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Storage:
 
     Attributes:
         dtype: One of :data:`DTYPES`.
-        scales: What stored numbers are multiplied with, for each feature; empty unless ``int8``.
+        scales: Factor of the stored numbers, for each feature; empty unless ``int8``.
     """
 
     dtype: str = "float32"
@@ -34,7 +34,7 @@ class Storage:
         return NODATA if self.dtype == "int8" else np.nan
 
     def store(self, rows: NDArray[np.float32]) -> NDArray[Any]:
-        """Return what is stored of embeddings (n, D), NaN where there is no data: same shape."""
+        """Convert embeddings (n, D), NaN where there is no data, to stored numbers (n, D)."""
         if self.dtype != "int8":
             return rows.astype(self.dtype, copy=False)
         numbers = np.rint(rows / np.array(self.scales, np.float32))
@@ -42,7 +42,7 @@ class Storage:
 
 
 def read_stored(stored: NDArray[Any], scales: Sequence[float]) -> NDArray[np.float32]:
-    """Return embeddings (D, ...) of what is stored of them, with NaN where there is no data."""
+    """Convert stored numbers (D, ...) to embeddings, NaN where there is no data."""
     if stored.dtype != np.int8:
         return stored.astype(np.float32, copy=False)
     shape = (-1, *[1] * (stored.ndim - 1))
@@ -51,7 +51,7 @@ def read_stored(stored: NDArray[Any], scales: Sequence[float]) -> NDArray[np.flo
 
 
 def check_dtype(dtype: str) -> None:
-    """Raise an :class:`InputError` if embeddings cannot be stored as numbers of a type."""
+    """Raise an :class:`InputError` if embeddings cannot be stored in a number type."""
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype} (--dtype): expected {', '.join(DTYPES)}")
 
@@ -59,7 +59,7 @@ def check_dtype(dtype: str) -> None:
 def fit_storage(rows: Iterable[NDArray[np.float32]], dtype: str) -> Storage:
     """Choose the scales that embeddings are stored with.
 
-    Each feature has its own, so that its largest value becomes 127: features differ in size by
+    Each feature has a scale that makes its largest value 127, since features differ in size by
     orders of magnitude.
 
     Args:
@@ -67,7 +67,7 @@ def fit_storage(rows: Iterable[NDArray[np.float32]], dtype: str) -> Storage:
         dtype: One of :data:`DTYPES`.
 
     Raises:
-        InputError: It is another type, or float16 cannot hold the values.
+        InputError: ``dtype`` is another type, or float16 cannot hold the values.
     """
     check_dtype(dtype)
     if dtype == "float32":

@@ -1,4 +1,4 @@
-"""Embeddings in, the places out whose labels would say most."""
+"""Choose the places of a scene whose labels would say most."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +20,8 @@ from rs_otl.geo.labels import read_labels
 from rs_otl.geo.mapping import train
 from rs_otl.geo.opening import open_embeddings
 
-# Of a cluster's cells, those nearest its centre: others are borders and oddities, whose label says
-# little about the rest.
+# Share of a cluster's cells, nearest to its centre, to choose from: the other cells are borders and
+# oddities, and their labels say little about the rest.
 _TYPICAL = 0.5
 
 
@@ -31,11 +31,11 @@ class Suggestion:
 
     Attributes:
         rank: From 1, the first to label.
-        x: Of the middle of its cell, in the scene's CRS.
-        y: Likewise.
-        share: How much of the scene looks like it: that of its cluster in all cells.
-        confidence: The probability of the class that the labels so far give it; ``None`` without.
-        looks_like: That class.
+        x: x of the middle of its cell, in the scene's CRS.
+        y: y of the middle of its cell, in the scene's CRS.
+        share: How much of the scene looks like it: the share of its cluster in all cells.
+        confidence: Probability of ``looks_like``; ``None`` without labels.
+        looks_like: The class that the labels so far predict here; ``None`` without labels.
     """
 
     rank: int
@@ -58,22 +58,22 @@ def suggest(
 ) -> list[Suggestion]:
     """Choose the places of a scene to label next.
 
-    As many clusters as places are wanted, so that they are spread over what the scene shows
-    (TypiClust, Hacohen et al. 2022, https://arxiv.org/abs/2202.02794). Without labels the most
-    typical cell of each, those of the largest clusters first. With labels the cell of each, among
-    the typical half, of which the map would be least certain, the least certain first. No place's
-    tile overlaps that of another or of a label.
+    The scene is divided into as many clusters as places are wanted, so that places are spread over
+    what it shows (TypiClust, Hacohen et al. 2022, https://arxiv.org/abs/2202.02794). Without
+    labels, the place of a cluster is its most typical cell; places of large clusters come first.
+    With labels, it is the cell, among the typical half, that the map is least certain of; the least
+    certain place comes first. No place's tile overlaps the tile of another place or of a label.
 
     Args:
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of a scene, or a scene of an
             archive (``ARCHIVE/blocks/SCENE``).
-        out: GeoJSON, GeoPackage or GeoParquet to write: points in longitude and latitude (of a
-            scene without a place on Earth in its own coordinates), with an empty ``class`` to fill
-            in. The file then is one of ``labels``; places that were left empty are skipped.
+        out: GeoJSON, GeoPackage or GeoParquet to write: points in longitude and latitude (or in the
+            scene's coordinates, if it has no place on Earth), with an empty ``class`` to fill in.
+            The filled file is one of ``labels``; places that were left empty are skipped.
         count: Places wanted, 2 at least; there may be fewer, on a small scene.
-        labels: The labels so far, as of :func:`rs_otl.geo.map`.
-        field: The attribute that holds their class.
-        layer: Their layer, where the file has several.
+        labels: The labels so far, as :func:`rs_otl.geo.map` takes them.
+        field: The attribute that holds the class of the labels.
+        layer: The layer of the labels, if their file has several.
         progress: Whether to show bars on stderr.
 
     Returns:

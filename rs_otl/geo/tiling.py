@@ -1,4 +1,4 @@
-"""Scenes cut to chips, in files."""
+"""Cut scenes into chips, as files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,8 +66,8 @@ def tile(
         out: Folder to write; must be new.
         size: Side of a chip in pixels.
         stride: Pixels from one chip to the next, at most ``size``; by default ``size``.
-        nodata: The stored value that means there is no data where all bands have it, beside what
-            the scenes themselves say; chips say it too.
+        nodata: The stored value that means there is no data if all bands have it, in addition to
+            what the scenes say; chips say it too.
         progress: Whether to show bars on stderr.
 
     Returns:
@@ -104,7 +104,7 @@ def _cut(scene: Scene, made: Path, out: Path, size: int, stride: int, progress: 
     chips = nodata = 0
     stem = scene.stem
     profile, sidecar = _profile(scene, size)
-    # Whether chips need a file beside them, as the first one shows.
+    # Whether chips need a file beside them; the first chip shows it.
     beside = True
     for top in tracked(tops.tolist(), f"Cutting {stem}", progress):
         for left in lefts.tolist():
@@ -124,13 +124,13 @@ def _cut(scene: Scene, made: Path, out: Path, size: int, stride: int, progress: 
 
 
 def _profile(scene: Scene, size: int) -> tuple[dict[str, Any], dict[int, str]]:
-    """Return what chips are created with, and what is kept beside them of each band."""
+    """Return the profile of chips, and the XML to keep beside them for each band."""
     dataset = scene.dataset
     dtype = np.result_type(*dataset.dtypes)
     nodata = list(dataset.nodatavals)
     if scene.given_nodata is not None and not _has_mask(scene):
         nodata = [scene.given_nodata if value is None else value for value in nodata]
-    # A value that cannot occur means nothing.
+    # Leave out values that the type cannot hold.
     nodata = [
         value if value is not None and in_dtype_range(value, dtype) else None for value in nodata
     ]
@@ -148,7 +148,7 @@ def _profile(scene: Scene, size: int) -> tuple[dict[str, Any], dict[int, str]]:
         "compress": "deflate",
         "photometric": "palette" if colours[0] == ColorInterp.palette else photometric,
     }
-    # GeoTIFF has one value for all bands.
+    # GeoTIFF has one nodata value for all bands.
     sidecar = {
         number: f"<NoDataValue>{value!r}</NoDataValue>"
         for number, value in enumerate(nodata, start=1)
@@ -158,7 +158,7 @@ def _profile(scene: Scene, size: int) -> tuple[dict[str, Any], dict[int, str]]:
 
 
 def _colours(scene: Scene) -> tuple[ColorInterp, ...]:
-    """Return the colour interpretation of all bands; what is marked as alpha may be imagery."""
+    """Return the colour interpretation of all bands; a band marked as alpha may be imagery."""
     return tuple(
         ColorInterp.undefined if colour == ColorInterp.alpha and scene.alpha_is_imagery else colour
         for colour in scene.dataset.colorinterp
@@ -166,7 +166,7 @@ def _colours(scene: Scene) -> tuple[ColorInterp, ...]:
 
 
 def _has_mask(scene: Scene) -> bool:
-    """Whether a mask or alpha, and no value, says where the scene has data."""
+    """Whether a mask or alpha, not a nodata value, says where the scene has data."""
     flags = scene.dataset.mask_flag_enums[0]
     return MaskFlags.per_dataset in flags and not scene.alpha_is_imagery
 
@@ -183,7 +183,7 @@ def _write_chip(
     t = scene.transform
     corner = t * Affine.translation(left, top)
     if not scene.georeferenced:
-        # As a GIS shows such an image, with y down from 0.
+        # y counts down from 0, as a GIS shows an image without georeference.
         corner = Affine(1, 0, left, 0, -1, -top)
     colours = _colours(scene)
     shape = pixels.shape[1:]
@@ -220,7 +220,7 @@ def _write_chip(
 
 
 def _lasting(tags: dict[str, str]) -> dict[str, str]:
-    """Return the tags that hold for a part of a scene too."""
+    """Return the tags that are true for a part of a scene too."""
     return {
         name: value
         for name, value in tags.items()

@@ -1,7 +1,7 @@
-"""Millions of embeddings on disk, of which the most similar to one are found without reading all.
+"""Index millions of embeddings on disk, and find the most similar ones without reading all.
 
-FAISS's inverted file: k-means cells, of which only the nearest are looked through, and a byte a
-feature. Cosines are exact up to the rounding to bytes. ``benchmarks/search.py`` measures it.
+The index is FAISS's inverted file. A search covers only the nearest of its k-means cells. A feature
+takes a byte, and cosines are exact up to this rounding. ``benchmarks/search.py`` measures it.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rs_otl.errors import InputError
 from rs_otl.geo.similar import unit
 
-# Cells of the inverted file that are looked through.
+# Cells of the inverted file that a search covers.
 _PROBED = 64
 # Vectors for each cell that k-means learns from.
 _TRAINING = 64
@@ -24,17 +24,17 @@ _SEED = 0
 
 
 def lists_of(count: int) -> int:
-    """Return how many cells an index of so many embeddings has: their square root."""
+    """Return how many cells an index of ``count`` embeddings has: the square root."""
     return max(1, isqrt(count))
 
 
 def training_rows(count: int) -> int:
-    """Return how many embeddings an index of so many learns from."""
+    """Return how many embeddings an index of ``count`` embeddings learns from."""
     return min(count, _TRAINING * lists_of(count))
 
 
 def _faiss() -> Any:
-    """Import FAISS, whose own types know little of what it can do."""
+    """Import FAISS without its types, which cover only a part of it."""
     return importlib.import_module("faiss")
 
 
@@ -43,11 +43,11 @@ def write_vectors(
 ) -> int:
     """Write an index.
 
-    Memory is that of the index, a byte a feature of each embedding, and of one block.
+    Memory holds the index, a byte per feature of each embedding, and one block.
 
     Args:
         path: The file.
-        training: Embeddings drawn from all (n, D).
+        training: Embeddings drawn from all, (n, D).
         blocks: All embeddings, (n, D) each, numbered from 0 in this order.
         count: About how many there are.
 
@@ -70,13 +70,13 @@ def write_vectors(
         index.add(unit(block))
     try:
         faiss.write_index(index, str(path))
-    except RuntimeError as error:  # which ends with what the system said, in brackets
+    except RuntimeError as error:  # its text ends with the system's reason, in brackets
         raise OSError(str(error).rstrip(")").rpartition("(")[2]) from None
     return int(index.ntotal)
 
 
 def open_vectors(path: Path) -> Any:
-    """Open an index; what is not looked at stays on the disk.
+    """Open an index; parts that a query does not need stay on the disk.
 
     Raises:
         InputError: It cannot be read.
@@ -97,10 +97,10 @@ def nearest(
     """Find the embeddings whose direction is nearest to a query's.
 
     Args:
-        index: Of :func:`open_vectors`.
+        index: The index, from :func:`open_vectors`.
         query: (D,).
         count: Embeddings wanted.
-        allowed: Which may be found, (n,); all of the index are then looked through.
+        allowed: Which embeddings may be found, (n,); the search then covers all cells.
 
     Returns:
         Cosine similarities and numbers, best first, at most ``count``.

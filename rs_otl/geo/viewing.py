@@ -1,4 +1,4 @@
-"""One page to look at a scene, its embeddings and its map, and to label it."""
+"""Write one page to look at a scene, its embeddings and its map, and to label it."""
 
 import base64
 import html
@@ -34,17 +34,17 @@ from rs_otl.geo.pyramid import SIDE, Keep, draw_pyramid
 from rs_otl.geo.similar import unit
 
 _LIBRARY = "openlayers-10.11.0"
-# What one file holds: a browser opens tens of megabytes at once.
+# Limits of a page in one file: a browser opens tens of megabytes quickly.
 _PIXELS_IN_PAGE = 4096 * 4096
 _BYTES_IN_PAGE = 32 * 2**20
-# Embeddings that a browser holds in memory.
+# Most bytes of embeddings that a browser holds in memory.
 _MOST_BYTES = 256 * 2**20
-# In a notebook, which keeps the page in its own file.
+# Limits in a notebook, whose file holds the page.
 _PIXELS_IN_NOTEBOOK = 2048 * 2048
 _BYTES_IN_NOTEBOOK = 16 * 2**20
-# Embeddings decoded at once.
+# Bytes of embeddings that the page decodes at once.
 _CHUNK = 6 * 2**20
-# Points a side at which longitude and latitude are known, and straight lines between.
+# Points per side with known longitude and latitude; between them the page draws straight lines.
 _KNOWN = 33
 _EARTH = 6_371_008.8
 
@@ -77,22 +77,22 @@ def view(
 ) -> Path:
     """Write an HTML page that needs no network, to look at a scene and to label it.
 
-    It shows scene, embedding as colour, map and confidence, finds similar places, and draws the
-    map of labels that are clicked on it: that which :func:`rs_otl.geo.map` makes of them.
+    The page shows the scene, the embedding as colour, the map and its confidence. It finds similar
+    places, and draws the map of labels that are clicked on it, as :func:`rs_otl.geo.map` does.
 
-    Of up to 4,096 x 4,096 pixels and 32 MiB of embeddings the page is one file. What belongs to
-    a larger scene lies beside it, in the folder ``NAME_files``. Of embeddings of more than 256
-    MiB every second, third ... row and column of cells is used.
+    Up to 4,096 x 4,096 pixels and 32 MiB of embeddings the page is one file. Pictures and
+    embeddings of a larger scene lie beside it, in the folder ``NAME_files``. If embeddings take
+    more than 256 MiB, only every second, third ... row and column of cells is used.
 
     Args:
         source: A scene (a path, a rasterio dataset, or a DataArray that rioxarray knows), with its
-            ``embeddings``; or these alone.
-        out: The page.
+            ``embeddings``; or embeddings alone.
+        out: The page to write.
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene, or a scene of an
             archive.
-        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder; its
-            confidence, if that lies beside it, is shown too.
-        labels: Labels that the page has saved, or other points with a class, to go on with; each
+        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of the scene with the same encoder;
+            its confidence is shown too if the file lies beside it.
+        labels: Labels that the page has saved, or other points with a class, to go on with; a label
             stands for the middle of its cell.
         progress: Whether to show a bar on stderr.
 
@@ -128,16 +128,16 @@ def explore(
     class_map: str | Path | None = None,
     labels: str | Path | None = None,
 ) -> Page:
-    """Show the page of :func:`view` in a notebook, where it is the last value of a cell.
+    """Show the page of :func:`view` in a notebook, as the last value of a cell.
 
-    A scene of more than 2,048 x 2,048 pixels is shown at half, a quarter ... of its resolution;
-    of embeddings of more than 16 MiB every second, third ... row and column of cells is used.
+    A scene of more than 2,048 x 2,048 pixels is shown at half, a quarter ... of its resolution. If
+    embeddings take more than 16 MiB, only every second, third ... row and column of cells is used.
 
     Args:
-        source: As of :func:`view`, like what follows.
+        source: A scene with its ``embeddings``, or embeddings alone; see :func:`view`.
         embeddings: The GeoTIFF that :func:`rs_otl.geo.embed` made of the scene, or a scene of an
             archive.
-        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of it with the same encoder.
+        class_map: The GeoTIFF that :func:`rs_otl.geo.map` made of the scene with the same encoder.
         labels: Labels to go on with.
 
     Returns:
@@ -161,7 +161,7 @@ def _opened(
     """Open a scene, if there is one, and its embeddings."""
     if embeddings is None:
         if not is_embedding(source) and not is_archive(source):
-            with Scene(source):  # what is no scene either says so
+            with Scene(source):  # an error if it is no scene either
                 pass
             raise InputError(
                 f"{source}: a scene needs its embeddings to be viewed; make them with `rs-otl "
@@ -193,7 +193,7 @@ def _inline(name: str, content: bytes) -> str:
 
 
 def _beside(folder: Path, name: str) -> Keep:
-    """Return what keeps files in a folder that will have a name."""
+    """Return a function that keeps files in a folder, which is later renamed to ``name``."""
 
     def keep(path: str, content: bytes) -> str:
         file = folder / path
@@ -216,7 +216,7 @@ def _page(
     progress: bool,
 ) -> str:
     made, grid = cells.provenance, cells.grid
-    # Of so many rows and columns the middle one stands for all.
+    # The middle one of ``step`` rows or columns stands for all of them.
     down, across = (
         np.minimum(np.arange(0, count, step) + step // 2, count - 1)
         for count in (grid.rows, grid.columns)
@@ -293,7 +293,7 @@ def _page(
 
 
 def _degrees(cells: Cells) -> dict[str, Any] | None:
-    """Find longitude and latitude at points all over a scene; ``None`` where it has none."""
+    """Find longitude and latitude at points all over a scene; ``None`` if it has none."""
     if cells.crs is None:
         return None
     column, row = np.meshgrid(
@@ -306,7 +306,7 @@ def _degrees(cells: Cells) -> dict[str, Any] | None:
         return None
     if not np.isfinite([lon, lat]).all():
         return None
-    # Across the antimeridian without a jump.
+    # Remove the jump at the antimeridian.
     lon = np.unwrap(np.unwrap(lon.reshape(column.shape), period=360), axis=0, period=360)
     return {"side": _KNOWN, "lon": lon.ravel().round(11).tolist(), "lat": lat.round(11).tolist()}
 
@@ -348,7 +348,7 @@ def _map_layer(path: Path, cells: Cells, keep: Keep) -> dict[str, Any]:
         with open_file(beside) as file:
             share = file.read(1) / 100
         if share.shape == values.shape:
-            # The colours of the page's own.
+            # The colours that the page draws confidence in.
             parts = 255 * share, 255 * share**1.5, 120 * (1 - share), 255 * (values > 0)
             confidence = _png(np.stack(parts, axis=-1).astype(np.uint8), "confidence", keep)
     rows, columns = values.shape
@@ -364,7 +364,7 @@ def _map_layer(path: Path, cells: Cells, keep: Keep) -> dict[str, Any]:
 
 
 def _labels(path: Path, cells: Cells) -> list[tuple[str, int, int]]:
-    """Read labels of a class each, with row and column of their cell."""
+    """Read labels: the class of each, with row and column of its cell."""
     found = []
     read = read_labels(path, [cells])
     for label in read.used:

@@ -1,4 +1,4 @@
-"""Rows of work, done by this process, by several, or by Dask's workers."""
+"""Process rows of work in this process, in several, or on Dask's workers."""
 
 import itertools
 import multiprocessing
@@ -15,13 +15,13 @@ from rs_otl.extras import require_extra
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
-# A row whose worker is lost so often is given up: it may be what kills it.
+# A row that has lost so many workers is given up: it may be what kills them.
 _LOSSES = 3
 # Seconds to wait for a scheduler.
 _PATIENCE = 10
 # Rows that Dask's scheduler knows at once.
 _KNOWN = 2000
-# Of this process in a pool.
+# Number of this process in a pool.
 _number: int | None = None
 
 
@@ -33,15 +33,15 @@ def work_off(
     workers: int = 1,
     dask: str | None = None,
 ) -> Iterator[Result]:
-    """Call a function with each row, wherever there is a process for it.
+    """Call a function with each row, in this process or in workers.
 
-    The rows of a worker that is lost are given to another one. An error of the function stops all.
+    The rows of a lost worker are given to another one. An error of the function stops all.
 
     Args:
         function: What to do; with ``workers`` or ``dask`` it is pickled.
-        rows: The rows, likewise.
-        lost: Makes the result of a row with which a worker has been lost three times.
-        workers: Processes to start on this machine; with 1 all is done in this one.
+        rows: The rows; with ``workers`` or ``dask`` they are pickled.
+        lost: Makes the result of a row that has lost three workers.
+        workers: Processes to start on this machine; with 1 this process does all.
         dask: Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``.
 
     Yields:
@@ -89,7 +89,7 @@ def _on_processes(
                     result = future.result()
                     del running[future]
                     yield result
-        except BrokenProcessPool:  # which says of no row whether it was the one
+        except BrokenProcessPool:  # it does not say which row broke the pool
             losses.update(number for number, _ in running.values())
             for number, given in running.values():
                 if losses[number] < _LOSSES:
@@ -109,7 +109,7 @@ def _begin(started: Any, workers: int) -> None:
 
 
 def take_gpu() -> None:
-    """In a process of a pool, see but one of several GPUs; call it before CUDA is started."""
+    """Let a process of a pool see only one of several GPUs; call it before CUDA is started."""
     if _number is None:
         return
     import torch

@@ -30,25 +30,25 @@ def write_zarr(
     names: Sequence[str],
     tags: Mapping[str, str],
 ) -> None:
-    """Write embeddings row of cells by row of cells.
+    """Write embeddings, one row of cells after another.
 
     ``embedding`` has the dimensions (band, y, x); ``spatial_ref`` is its grid mapping, as CF and
-    rioxarray have it, and the attributes ``proj:`` and ``spatial:`` are those of Zarr's
-    conventions. ``x`` and ``y`` are the centres of cells; a grid that lies askew has none. Numbers
-    of 8 bits are multiplied with ``scale``, one for each band.
+    rioxarray have it, and the attributes ``proj:`` and ``spatial:`` follow Zarr's conventions.
+    ``x`` and ``y`` are the centres of cells; a rotated or sheared grid has none. Multiply 8-bit
+    numbers by ``scale``, which has one value for each band.
 
     Args:
         out: The folder; must be new.
-        rows: What is stored of one row of cells after another, (columns, D).
+        rows: Stored numbers of one row of cells after another, (columns, D).
         shape: (D, rows, columns).
-        storage: How it is stored.
-        crs: Of the scene.
+        storage: How the embeddings are stored.
+        crs: CRS of the scene.
         transform: From (column, row) of cells to (x, y).
-        names: Of the features.
-        tags: Of the store.
+        names: Names of the features.
+        tags: Attributes of the store.
 
     Raises:
-        InputError: It cannot be written, or exists.
+        InputError: The store cannot be written, or exists.
     """
     import zarr
     from zarr.codecs import BloscCodec
@@ -96,7 +96,7 @@ def write_zarr(
             embedding[:, top : top + len(strip)] = np.stack(strip).transpose(2, 0, 1)
             top += len(strip)
         with warnings.catch_warnings():
-            # Readers look for it first; it is not in the specification yet, which zarr says.
+            # Readers look for this metadata first; zarr warns that it is in no specification yet.
             warnings.simplefilter("ignore")
             zarr.consolidate_metadata(store.store)
 

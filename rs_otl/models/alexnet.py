@@ -18,24 +18,24 @@ _LAYERS = (
     (384, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
-_SIDE = 6  # of the last map, at 224 pixels
+_SIDE = 6  # side of the last map for images of 224 pixels
 _WIDTH = 4096
-# The last pooling has nothing left of smaller images.
+# Smaller images leave nothing for the last pooling.
 _SMALLEST = 63
 
 
 class AlexNet(nn.Module):
-    """AlexNet with batch normalisation instead of the local one, and no Sobel filter.
+    """AlexNet with batch instead of local response normalisation, without a Sobel filter.
 
-    The larger one of self-labelling (Asano et al., ICLR 2020), which the paper takes: 96, 256,
-    384, 384 and 256 filters, and two fully connected layers of 4,096. Its features are those of the
-    second; at other sizes than 224 the last map is averaged to 6 x 6.
+    This is the larger AlexNet of self-labelling (Asano et al., ICLR 2020), which the paper uses:
+    96, 256, 384, 384 and 256 filters, and two fully connected layers of 4,096. The features are
+    the output of the second one. At image sizes other than 224 the last map is averaged to 6 x 6.
 
     Args:
-        num_classes: Outputs; 0 for the features.
+        num_classes: Number of outputs; 0 to return the features.
         in_chans: Bands of the images.
         drop_rate: Dropout before both fully connected layers.
-        global_pool: Ignored: timm gives it to every model.
+        global_pool: Ignored; timm passes it to every model.
 
     Attributes:
         feature_info: The five convolutions, as timm describes stages.
@@ -81,7 +81,7 @@ class AlexNet(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Make another classifier; none for 0 classes."""
+        """Replace the classifier; 0 classes remove it."""
         self.num_classes = num_classes
         self.head = nn.Linear(_WIDTH, num_classes) if num_classes else nn.Identity()
 
@@ -98,11 +98,11 @@ class AlexNet(nn.Module):
 
         Args:
             x: Normalised images ``(B, C, S, S)``.
-            indices: Which of them, from 0; how many of the last; or ``None`` for all.
+            indices: Positions of the convolutions, from 0; or n for the last n; ``None`` for all.
             norm: Ignored.
-            stop_early: Whether to stop after the last of them.
+            stop_early: Whether to stop after the last convolution asked for.
             output_fmt: ``"NCHW"``.
-            intermediates_only: Whether to return the maps alone, without the last one, pooled.
+            intermediates_only: Whether to return only the maps, without the last map after pooling.
         """
         assert output_fmt == "NCHW", "maps are NCHW"
         places: Sequence[int] = range(len(_LAYERS))
@@ -127,7 +127,7 @@ class AlexNet(nn.Module):
         return features
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return the outputs of such maps, or the features ``(B, 4096)``."""
+        """Return the outputs for the last map, or the features ``(B, 4096)``."""
         x = F.adaptive_avg_pool2d(x, _SIDE).flatten(1)
         for layer in (self.fc6, self.fc7):
             x = F.relu(layer(F.dropout(x, self.drop_rate, self.training)))
@@ -172,5 +172,5 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def alexnet_bn(pretrained: bool = False, **kwargs: Any) -> AlexNet:
-    """AlexNet with batch normalisation; there are no weights of it to download."""
+    """Make AlexNet with batch normalisation; there are no weights to download."""
     return build_model_with_cfg(AlexNet, "alexnet_bn", pretrained, **kwargs)

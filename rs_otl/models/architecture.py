@@ -14,7 +14,7 @@ from rs_otl.errors import InputError
 from rs_otl.models import alexnet  # noqa: F401  it adds itself to timm's registry
 from rs_otl.models.torchgeo_models import BandModel
 
-# What timm calls the ways of pooling.
+# timm's names for the ways of pooling.
 _POOLS = {"cls": "token", "mean": "avg"}
 
 
@@ -32,13 +32,13 @@ def create_encoder(
         in_chans: Bands of the images.
         seed: Seed of the random weights; the global random state is left as it was.
         image_size: Side of the images in pixels, see :func:`set_image_size`; by default timm's.
-        pool: See :func:`set_pool`; by default as the architecture has it.
+        pool: See :func:`set_pool`; by default the architecture's own.
 
     Returns:
-        A module from ``(B, in_chans, H, W)`` to features ``(B, D)``; :func:`feature_width` says D.
+        A module from ``(B, in_chans, H, W)`` to features ``(B, D)``; :func:`feature_width` gives D.
 
     Raises:
-        InputError: If timm has no such model, or it does not take the size or the pooling.
+        InputError: If timm has no such model, or the model does not take the size or the pooling.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -57,8 +57,8 @@ def create_encoder(
 def feature_width(encoder: nn.Module) -> int:
     """Return the number D of features that an encoder gives.
 
-    timm calls it ``head_hidden_size``. Its ``num_features`` is the width of the last map, which
-    layers of the head change in MobileNets and a few others.
+    timm calls it ``head_hidden_size``. timm's ``num_features`` is the width of the last map; in
+    MobileNets and a few other models, layers of the head change that width.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
@@ -67,17 +67,17 @@ def feature_width(encoder: nn.Module) -> int:
 
 
 def set_image_size(encoder: nn.Module, size: int) -> None:
-    """Make an encoder take images of a size.
+    """Set the size of the images that an encoder takes.
 
-    The position embeddings of vision transformers are resampled to it, as timm does it; most other
-    encoders take any size, some one only.
+    For vision transformers timm resamples the position embeddings. Most other encoders take any
+    size; some take one size only.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
-        size: Side of the images in pixels; for a vision transformer a multiple of its patches'.
+        size: Side of the images in pixels; for a vision transformer a multiple of its patch side.
 
     Raises:
-        InputError: If it takes other sizes only; it names the nearest.
+        InputError: If the encoder does not take this size; the message names the nearest one.
     """
     pretrained = cast(dict[str, Any], encoder.pretrained_cfg)
     if patch := _patch_side(encoder):
@@ -109,11 +109,11 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
 
 
 def to_channels_last(module: nn.Module) -> None:
-    """Lay out weights of convolutions as they run fastest on a CPU.
+    """Store the weights of convolutions in the layout that runs fastest on a CPU.
 
     Args:
-        module: Changed in place. Convolutions in three dimensions, which PyTorch lays out
-            otherwise, are left as they are.
+        module: Changed in place. Three-dimensional convolutions, which have another layout in
+            PyTorch, are left as they are.
     """
     for parameter in module.parameters():
         if parameter.ndim == 4:
@@ -125,11 +125,11 @@ def set_pool(encoder: nn.Module, pool: str) -> None:
 
     Args:
         encoder: As :func:`create_encoder` makes it.
-        pool: ``"cls"``, the class token, or ``"mean"``, the mean of the patches' tokens. Weights,
-            and where they are normalised, stay as they are.
+        pool: ``"cls"``, the class token, or ``"mean"``, the mean of the patches' tokens. The
+            weights and the place of the normalisation stay as they are.
 
     Raises:
-        InputError: If it has no class token that could stand for the image.
+        InputError: If the encoder is no vision transformer with a class token.
     """
     if type(encoder) not in (VisionTransformer, Eva) or encoder.cls_token is None:
         architecture = cast(dict[str, Any], encoder.pretrained_cfg)["architecture"]
@@ -143,24 +143,24 @@ def set_pool(encoder: nn.Module, pool: str) -> None:
 def timm_arguments(
     architecture: str, in_chans: int, image_size: int, pool: str | None
 ) -> dict[str, Any]:
-    """Return what timm must be told to make an encoder, beside its name, bands and no classes.
+    """Return the arguments that timm needs to make an encoder, beside name, bands and classes.
 
     Args:
         architecture: As for :func:`create_encoder`.
-        in_chans: Likewise.
-        image_size: Likewise.
-        pool: Likewise.
+        in_chans: Bands of the images.
+        image_size: Side of the images in pixels.
+        pool: See :func:`set_pool`; ``None`` for the architecture's own.
 
     Returns:
-        Arguments of ``timm.create_model``; none for most architectures, and for one that timm
-        does not have.
+        Arguments of ``timm.create_model``; none for most architectures, and none for an
+        architecture that timm does not have.
     """
     if not timm.is_model(architecture):
         return {}
     with torch.device("meta"):
         made = create_encoder(architecture, in_chans, image_size=image_size, pool=pool)
     own = {"num_classes", "in_chans"}
-    if getattr(made, "dynamic_img_size", False):  # it takes any size as it is made
+    if getattr(made, "dynamic_img_size", False):  # takes any size without being told
         own.add("img_size")
     recorded = cast(dict[str, Any], made._model_args)
     told = {name: value for name, value in recorded.items() if name not in own}
@@ -184,20 +184,20 @@ def build_encoder(
 ) -> nn.Module:
     """Make a timm model without its classifier and load weights into every tensor of it.
 
-    The weights are compared with an empty model first: nothing is allocated for weights that do
-    not fit.
+    The weights are first compared with a model on the meta device, so that nothing is allocated
+    for weights that do not fit.
 
     Args:
         architecture: As for :func:`create_encoder`.
         in_chans: Bands of the images.
-        weights: Tensors by the model's names, as they were read; those of a classifier are left
-            out.
+        weights: Tensors under the model's names, as they were read; those of a classifier are
+            left out.
         source: Where the weights come from, for the error.
-        image_size: Side of its images in pixels: a vision transformer that has been trained at
-            another size than timm's is made for that.
+        image_size: Side of the images in pixels. A vision transformer is made for this size if it
+            was trained at another size than timm's.
 
     Raises:
-        InputError: If timm has no such model, a tensor is missing, superfluous, of another shape
+        InputError: If timm has no such model, or a tensor is missing, superfluous, of another shape
             or kind of number, or holds numbers that are not finite.
     """
     with torch.device("meta"):
@@ -238,22 +238,22 @@ def adapted_weights(
     source: str,
     wavelengths: Sequence[float | None] = (),
 ) -> dict[str, Tensor]:
-    """Make the weights of an encoder those of one for other bands.
+    """Adapt the weights of an encoder to other bands.
 
     Args:
         encoder: As :func:`create_encoder` makes it.
-        positions: For each of the other bands, which of the encoder's it is; ``None`` for one that
-            it does not know, which gets the mean of the weights of those it knows, or is told by
-            its wavelength to an encoder that is told wavelengths.
-        source: What the encoder is called in errors.
-        wavelengths: Of these bands, in micrometres, where known.
+        positions: For each new band, its position among the encoder's bands; ``None`` for a band
+            that the encoder does not know. An unknown band gets the mean of the weights of the
+            known bands, or its wavelength if the encoder is told wavelengths.
+        source: Name of the encoder in error messages.
+        wavelengths: Wavelengths of the new bands in micrometres; ``None`` where unknown.
 
     Returns:
-        Its tensors, with another first layer.
+        The encoder's tensors, with the first layer or the wavelengths of the new bands.
 
     Raises:
-        InputError: Its first layer is no plain convolution over the bands, or the wavelength of a
-            band that it must be told is not known.
+        InputError: If the first layer is no plain convolution over the bands, or a wavelength that
+            the encoder must be told is not known.
     """
     weights = dict(encoder.state_dict())
     if isinstance(encoder, BandModel) and encoder.told.shape[1]:
@@ -288,7 +288,7 @@ def adapted_weights(
 def _other_size(
     encoder: nn.Module, weights: Mapping[Any, Any], image_size: int | None
 ) -> int | None:
-    """Return the size of images if position embeddings are of another than timm's."""
+    """Return the image size if the position embeddings are not those of timm's size."""
     own, given = encoder.state_dict().get("pos_embed"), weights.get("pos_embed")
     if own is None or not isinstance(given, Tensor) or given.shape == own.shape:
         return None
@@ -297,7 +297,7 @@ def _other_size(
 
 
 def _fault(given: Any, expected: Tensor) -> str | None:
-    """Say what is wrong with a tensor that was read; ``None`` if nothing is."""
+    """Describe what is wrong with a tensor that was read; ``None`` if nothing is."""
     if not isinstance(given, Tensor):
         return f"is a {type(given).__name__}, not a tensor"
     if given.layout != torch.strided or given.is_meta or given.is_quantized:

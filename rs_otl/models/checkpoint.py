@@ -14,15 +14,15 @@ from rs_otl.models.architecture import build_encoder
 from rs_otl.models.tuning import merged_weights
 from rs_otl.spec import MAX_BANDS, RGB, EncoderConfig, ImageSize, Name, Pool, band_names, validated
 
-# Where tasks keep their encoder: ours, torchgeo's self-supervised ones, and its others.
+# Where tasks keep their encoder: rs-otl's, torchgeo's self-supervised, and torchgeo's other tasks.
 _PREFIXES = ("encoder.", "backbone.", "model.")
 
 
 class _Settings(BaseModel):
-    """What a task's hyper-parameters say of its encoder; by default as torchgeo's trainers have it.
+    """What a task's hyper-parameters say about its encoder.
 
-    That is: red, green and blue in 8 bits, divided by 255 and not normalised further, images of
-    224 pixels.
+    The defaults are those of torchgeo's trainers: red, green and blue in 8 bits, divided by 255 and
+    not normalised further, images of 224 pixels.
     """
 
     model: Name
@@ -35,7 +35,7 @@ class _Settings(BaseModel):
 
 
 class _Checkpoint(BaseModel):
-    """What is read of a checkpoint."""
+    """The parts of a checkpoint that are read."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -47,8 +47,8 @@ class _Checkpoint(BaseModel):
 def read_checkpoint(path: Path) -> tuple[nn.Module, EncoderConfig]:
     """Read the encoder of a checkpoint, without unpickling code.
 
-    It must name its architecture, as ``hyper_parameters.model``: the ``encoder.pth`` of an
-    export, checkpoints of rs-otl's runs and of torchgeo's trainers do.
+    The file must name the architecture as ``hyper_parameters.model``. The ``encoder.pth`` of an
+    export and the checkpoints of rs-otl's runs and torchgeo's trainers do.
 
     Args:
         path: A file that ``torch.save`` wrote.
@@ -90,17 +90,17 @@ def read_tensors(path: Path) -> dict[Any, Any]:
         path: The file.
 
     Returns:
-        What it holds, on the CPU; nothing if that is no dictionary.
+        The contents, on the CPU; an empty dictionary if they are no dictionary.
 
     Raises:
-        InputError: If it is missing, truncated, or holds code or something else.
+        InputError: If the file is missing, truncated, or holds code or something else.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, on pickles of other tools
+            warnings.simplefilter("ignore")  # torch warns about pickles of other tools
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of any kind make torch raise errors of any kind
-        # Not torch's text: it advises to load with code allowed.
+        # torch's message is not shown: it advises to load with code allowed.
         text = str(error)
         reason = "truncated or damaged"
         if isinstance(error, pickle.UnpicklingError):

@@ -17,24 +17,23 @@ from rs_otl.spec import EncoderConfig, ImageSpec, load_size
 
 PRECISIONS = ("auto", "float32", "bf16")
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-# They came with a later version: what was made before is still known by the same fingerprint.
+# A later version added these fields; without them, older encoders keep their fingerprints.
 _ONLY_DESCRIBE = {"quantity", "known", "offset"}
 # Pixels in a batch: on a CPU what its caches hold, on a GPU what keeps it busy.
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**23}
 
 
 class Encoder(nn.Module):
-    """A network that turns images into features, and what it expects of them.
+    """A network that turns images into features, and a description of the images it expects.
 
-    It is a plain module from normalised images to features. :meth:`embed` takes images as they
-    are. Every image, from a file or a tile of a scene, is seen in the same way: the paper's test
-    view (section 4.3).
+    As a module it takes normalised images; :meth:`embed` takes images as they are. Images from
+    files and tiles of scenes are preprocessed in the same way: the paper's test view (section 4.3).
 
     Args:
         module: A timm model without classifier, from ``(n, C, S, S)`` float32 to ``(n, D)``; S is
             ``config.image_size``.
         config: Bands, units, normalisation and size of its images, and its training.
-        source: What the user called it; used in errors.
+        source: The user's name for it, for error messages.
         path: The encoder directory or checkpoint file that it was read from, if any.
         precision: ``"float32"``, or ``"bf16"`` for mixed precision in :meth:`embed`.
 
@@ -72,7 +71,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return next(self.parameters(), torch.empty(0)).device
 
     @property
@@ -91,7 +90,7 @@ class Encoder(nn.Module):
         return self.module(images)
 
     def scale(self, raw: Tensor) -> Tensor:
-        """Scale raw values to [0, 1], clipped.
+        """Scale raw values to [0, 1] and clip them.
 
         Args:
             raw: Values in the units of ``config.spec``, any shape and type.
@@ -145,13 +144,13 @@ class Encoder(nn.Module):
 
         Args:
             images: As :meth:`preprocess` takes them; any number, run in batches of ``batch_size``.
-            valid: As there.
+            valid: See :meth:`preprocess`.
 
         Returns:
             ``(n, D)`` float32 on the CPU.
 
         Raises:
-            InputError: As :meth:`preprocess`, or if the features are not one vector of finite
+            InputError: See :meth:`preprocess`; also if the features are not one vector of finite
                 numbers per image.
         """
         size = self.batch_size
@@ -182,14 +181,14 @@ class Encoder(nn.Module):
         return features
 
     def check(self, bands: Sequence[str], units: str) -> None:
-        """Check that images are of the kind that the encoder was trained on.
+        """Check that images have the bands and units that the encoder was trained on.
 
         Args:
             bands: Bands of the images, in the order of the channels.
             units: Units of their raw values.
 
         Raises:
-            InputError: If bands or units differ; it names both sides.
+            InputError: If bands or units differ; the message names both sides.
         """
         spec = self.config.spec
         if tuple(bands) != spec.bands:
@@ -204,17 +203,17 @@ class Encoder(nn.Module):
             )
 
     def bands_among(self, spec: ImageSpec) -> list[int]:
-        """Find the encoder's bands among those of images of the same units.
+        """Find the encoder's bands among the bands of images.
 
         Args:
-            spec: What the images are.
+            spec: Description of the images.
 
         Returns:
-            Positions in ``spec.bands``, one for each of the encoder's. What was not found by name
-            is said on stderr.
+            Positions in ``spec.bands``, one for each band of the encoder. A note on stderr names
+            the bands that were not found by name.
 
         Raises:
-            InputError: They have other units, or lack a band; it names both sides.
+            InputError: If the images have other units or lack a band; the message names both sides.
         """
         own = self.config.spec
         if not own.measures_as(spec.units, spec.quantity):
@@ -240,7 +239,7 @@ class Encoder(nn.Module):
         return found
 
     def fingerprint(self) -> str:
-        """Hash the weights, the architecture and what it expects of images.
+        """Hash the weights, the architecture and the description of the expected images.
 
         Encoders with the same fingerprint give the same features of the same images, up to
         rounding.
@@ -271,7 +270,7 @@ def evaluation_transforms(
         image_size: Side of the result in pixels; images are first resized to the square of
             ``load_size(image_size)`` (bilinear, antialiased).
         mean: Mean of each band, in the units of the images' values.
-        std: Standard deviation of each band, likewise.
+        std: Standard deviation of each band, in the same units.
 
     Returns:
         A module from ``(..., C, H, W)`` floats to ``(..., C, image_size, image_size)``.
@@ -291,13 +290,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def accelerator_device(accelerator: str) -> torch.device:
-    """Return the device of what Lightning calls an accelerator.
+    """Return the device for a Lightning accelerator.
 
     Args:
         accelerator: One of :data:`ACCELERATORS`; ``auto`` is the GPU if there is one.
 
     Raises:
-        InputError: If it is another word, or there is none here.
+        InputError: If the name is unknown, or this machine has no such accelerator.
     """
     if accelerator not in ACCELERATORS:
         raise InputError(f"accelerator {accelerator}: expected one of {', '.join(ACCELERATORS)}")
@@ -308,7 +307,7 @@ def accelerator_device(accelerator: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: str | torch.device = "auto") -> str:
-    """Return ``"float32"`` or ``"bf16"``; ``"auto"`` is bf16 where the device multiplies it."""
+    """Return ``"float32"`` or ``"bf16"``; ``"auto"`` is bf16 if the device computes in it."""
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
     if precision != "auto":
@@ -321,7 +320,7 @@ def resolve_precision(precision: str, device: str | torch.device = "auto") -> st
 
 @contextmanager
 def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode; at the end every part of it is in its former mode."""
+    """Put a module in evaluation mode; at the end restore the mode of every part."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()

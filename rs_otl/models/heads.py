@@ -28,10 +28,10 @@ class OutputHeads(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Outputs that are cosine similarities of features to one direction per cluster.
+    """A head whose outputs are cosine similarities of features to one direction per cluster.
 
-    Features have a common part, which is larger the less they were trained on these images. It
-    is subtracted before they are compared, so that similarities spread around 0.
+    Features have a common part: the less they were trained on these images, the larger it is. It
+    is subtracted before the comparison, so that similarities spread around 0.
 
     Args:
         features: Size D of the encoder's features.

@@ -1,4 +1,4 @@
-"""What can stand wherever an encoder is asked for."""
+"""The encoders that every command accepts by name."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """An encoder by the name that every command takes.
+    """An encoder, with the name that every command accepts.
 
     Attributes:
         name: What to type.
         kind: ``run``, ``exported``, ``timm`` or ``torchgeo``.
-        architecture: timm's name of it.
-        bands: Of its images, in order.
-        units: Of their raw values.
+        architecture: timm's name of the architecture.
+        bands: Bands of its images, in order.
+        units: Units of the images' raw values.
         image_size: Side of its images in pixels, unless another is asked for.
         dataset: What it was trained on.
-        licence: Of its weights; ``None`` where it is not stated.
+        licence: Licence of its weights; ``None`` if it is not stated.
         here: Whether its weights are on this disk.
-        instead: What these weights are, if no encoder of images.
+        instead: What these weights are, if they are no encoder of images.
     """
 
     name: str
@@ -52,23 +52,23 @@ class KnownEncoder:
 
 
 def known_encoders(folder: str | Path = ".") -> list[KnownEncoder]:
-    """List what can stand wherever an encoder is asked for.
+    """List the encoders that every command accepts by name.
 
-    Own runs below ``runs/`` and exported directories come first, then timm's whose weights are on
-    this disk, then torchgeo's, with those that are no encoders and what they are instead. Any other
-    of timm's is ``timm/NAME``.
+    Runs below ``runs/`` and exported directories come first, then timm's encoders whose weights are
+    on this disk, then all of torchgeo's weights, also those that are no encoders. The name of any
+    other encoder of timm is ``timm/NAME``.
 
     Args:
         folder: Where to look for runs and for exported directories.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: If there is no such folder.
     """
     return [*_own(Path(folder)), *_of_timm(), *_of_torchgeo()]
 
 
 def torchgeo_entries() -> dict[str, WeightsEnum]:
-    """Return all of torchgeo's weights by name, those that are no encoders too."""
+    """Return all of torchgeo's weights by name, also those that are no encoders."""
     import torchgeo.models  # takes seconds
 
     enums: dict[str, Any] = {

@@ -45,23 +45,23 @@ def load_encoder(
             (its latest finished run without labels below ``runs/``; stderr says which),
             ``timm/NAME``, the name of torchgeo weights such as
             ``ResNet18_Weights.SENTINEL2_RGB_MOCO``, or an :class:`Encoder`, which is returned.
-        bands: Bands of the images that it is meant for, in the order of the channels; checked
-            against the encoder's.
-        units: Units of those images, checked likewise.
+        bands: Bands of the images to use it on, in the order of the channels; checked against the
+            encoder's.
+        units: Units of these images, checked against the encoder's.
         image_size: Side of the images that it sees, in pixels; by default its own. The position
-            embeddings of vision transformers are resampled to any multiple of their patches.
+            embeddings of vision transformers are resampled to any multiple of their patch side.
         pool: What a vision transformer's features are made of: ``"cls"``, its class token, or
             ``"mean"``, the mean of its patches; by default its own rule.
-        device: Where it computes; ``"auto"`` is the GPU if there is one.
-        precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 where the hardware multiplies it.
+        device: The device to compute on; ``"auto"`` is the GPU if there is one.
+        precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 if the hardware computes in it.
 
     Returns:
         The encoder in evaluation mode.
 
     Raises:
         InputError: If there is no such encoder, it cannot be read, its weights do not fill every
-            tensor of its architecture, or its bands, units or size are different, or
-            it cannot be pooled so.
+            tensor of its architecture, its bands, units or size are different, or it does not
+            take the pooling.
         WeightsUnavailableError: If pretrained weights are neither on this disk nor reachable.
     """
     if isinstance(source, Encoder):
@@ -95,11 +95,11 @@ def load_encoder(
 
 
 def untrained_encoder(config: EncoderConfig, seed: int) -> Encoder:
-    """Make the encoder that a description is of, with random weights, to set others beside.
+    """Make an encoder from its description, with random weights, to compare others with.
 
     Args:
         config: Architecture, bands, size and pooling.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     bands = len(config.spec.bands)
     module = create_encoder(config.encoder, bands, seed, config.image_size, config.pool)
@@ -139,7 +139,7 @@ def _read_directory(directory: Path) -> tuple[nn.Module, EncoderConfig]:
     path = directory / WEIGHTS
     try:
         weights = load_file(path)
-    # What safetensors raises for a file of another kind.
+    # safetensors raises these for a file of another kind.
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected safetensors weights ({reason:.200})") from None
@@ -170,7 +170,7 @@ def _find(source: str) -> Path:
 
 
 def finished_runs(dataset: str) -> list[Path]:
-    """List the runs below ``runs/`` that have an encoder of a data set made without labels.
+    """List the runs below ``runs/`` that trained an encoder on a data set, without its labels.
 
     A run whose recipe cannot be read is skipped and named on stderr.
     """

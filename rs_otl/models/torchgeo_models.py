@@ -1,6 +1,6 @@
 """Architectures that torchgeo has and timm has not, as models of timm's registry.
 
-What torchgeo builds is kept as it is; the table says how features come out of it.
+torchgeo's models are kept as they are; the table says how to get features from them.
 """
 
 import functools
@@ -17,9 +17,9 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-# Numbers for each band.
+# Numbers that a model is told about each band.
 _Told = list[list[float]]
-# In micrometres, the bands of images of which nothing is known lie between; their width in nm.
+# Wavelengths of unknown bands lie in this range, in micrometres; their width is in nm.
 _UNKNOWN, _WIDTH = (0.45, 2.2), 30.0
 
 
@@ -28,10 +28,10 @@ class Input:
     """Images of a sensor, for weights whose entry names no bands.
 
     Attributes:
-        like: The entry of torchgeo whose bands, values and statistics they have; ``None`` for
-            pictures in red, green and blue, with those of ImageNet.
-        bands: Positions of its bands among those; empty for all.
-        told: What the model is told of each band, in its own terms, ``(C, n)``.
+        like: torchgeo's entry whose bands, values and statistics the images have; ``None`` for
+            pictures in red, green and blue with ImageNet's statistics.
+        bands: Positions of the images' bands in that entry; empty for all.
+        told: Numbers that the model is told about each band, in its own units, ``(C, n)``.
     """
 
     like: str | None
@@ -44,18 +44,18 @@ class Architecture:
     """How an architecture of torchgeo becomes a module from images to features.
 
     Attributes:
-        build: Makes it for a number of bands, with random weights.
-        width: Number of its features.
-        features: Computes them, for a model that is not called with images alone.
-        told: How many numbers it is told of each band, the wavelength first.
-        micrometre: A micrometre in its unit of wavelength.
-        size: Side of its images in pixels.
-        any_size: Whether it takes others.
-        first_conv: Its layer over the bands, if that is a convolution.
-        inputs: By sensor; where none is named, the first is taken.
+        build: Makes the model for a number of bands, with random weights.
+        width: Number of features.
+        features: Computes the features, for a model that is not called with images alone.
+        told: How many numbers the model is told about each band, the wavelength first.
+        micrometre: One micrometre in the model's unit of wavelength.
+        size: Side of the images in pixels.
+        any_size: Whether the model takes other sizes.
+        first_conv: The layer over the bands, if it is a convolution.
+        inputs: Images by sensor; the first sensor is the default.
         ignores: Whether torchgeo ignores tensors of the file that are not part of the model.
-        traced: Whether torch.export, and so ONNX, can follow it; it cannot where what is computed
-            depends on values.
+        traced: Whether torch.export, and so ONNX, supports the model; it does not if the
+            computation depends on values.
     """
 
     build: Callable[[int], Any]
@@ -72,17 +72,17 @@ class Architecture:
 
 
 class BandModel(nn.Module):
-    """A model of torchgeo with what it is told of bands, as a module of images alone.
+    """A torchgeo model with the numbers it is told about bands; called with images alone.
 
     Args:
-        model: What torchgeo builds.
+        model: The model that torchgeo builds.
         features: See :class:`Architecture`.
-        told: What it is told of each band, ``(C, n)``, the wavelength first.
-        micrometre: A micrometre in its unit of wavelength.
+        told: Numbers that it is told about each band, ``(C, n)``, the wavelength first.
+        micrometre: One micrometre in the model's unit of wavelength.
 
     Attributes:
-        told: The same, stored with the weights.
-        micrometre: Likewise.
+        told: These numbers, stored with the weights.
+        micrometre: As given.
     """
 
     told: Tensor
@@ -108,7 +108,7 @@ class BandModel(nn.Module):
 
 
 def _read_told(model: nn.Module, _: object) -> None:
-    """Keep what was loaded as numbers, which is how torchgeo's models take it."""
+    """Keep the loaded tensor as plain numbers, which torchgeo's models expect."""
     band_model = cast(BandModel, model)
     band_model._numbers = band_model.told.tolist()
 
@@ -116,7 +116,7 @@ def _read_told(model: nn.Module, _: object) -> None:
 def _make(
     name: str, in_chans: int = 3, num_classes: int = 0, img_size: Any = None, **_: Any
 ) -> nn.Module:
-    """Make a model of the table, as timm's registry does it."""
+    """Make a model of the table for timm's registry."""
     if num_classes:
         raise ValueError(f"{name} gives features alone: expected num_classes=0")
     architecture = ARCHITECTURES[name]
@@ -131,12 +131,12 @@ def _make(
         model = BandModel(model, architecture.features, told, architecture.micrometre)
     elif img_size is not None and isinstance(model, VisionTransformer):
         model.set_input_size(img_size=img_size)
-    # As timm calls them.
+    # timm's names for these numbers.
     model.num_classes, model.num_features, model.in_chans = 0, architecture.width, in_chans
     return cast(nn.Module, model)
 
 
-# How torchgeo builds them. Its import takes seconds.
+# How torchgeo builds the models. Importing torchgeo takes seconds.
 
 
 def _torchgeo(name: str, _: int, /, **settings: Any) -> Any:
@@ -148,7 +148,7 @@ def _torchgeo(name: str, _: int, /, **settings: Any) -> Any:
 def _swin(name: str, in_chans: int) -> Any:
     import torchvision
 
-    if name == "swin_b_window12":  # of Cityscapes' weights; torchvision's own has windows of 7
+    if name == "swin_b_window12":  # for the Cityscapes weights; torchvision's own has windows of 7
         model: Any = torchvision.models.SwinTransformer(
             patch_size=[4, 4],
             embed_dim=128,
@@ -174,7 +174,7 @@ def _earthloc(in_chans: int) -> Any:
 
 
 def croma_modality(in_chans: int) -> str:
-    """Return what CROMA calls images of a number of bands."""
+    """Return CROMA's name for images with a number of bands."""
     return "sar" if in_chans == 2 else "optical"
 
 
@@ -182,12 +182,12 @@ def _croma(name: str, in_chans: int) -> Any:
     if in_chans not in (2, 12):
         raise ValueError(f"{name} takes 2 bands of radar or 12 of Sentinel-2, not {in_chans}")
     device = torch.get_default_device()
-    with torch.device("cpu"):  # it computes distances one by one, which takes long without values
+    with torch.device("cpu"):  # it computes distances one by one, slowly on the meta device
         model = _torchgeo(name, in_chans, modalities=[croma_modality(in_chans)])
     return model.to(device)
 
 
-# How features come out of them.
+# How to get features from the models.
 
 
 def _dofa_features(model: Any, images: Tensor, told: _Told) -> Tensor:
@@ -195,14 +195,14 @@ def _dofa_features(model: Any, images: Tensor, told: _Told) -> Tensor:
 
 
 def _croma_features(model: Any, images: Tensor, told: _Told) -> Tensor:
-    # Its authors take what is within two deviations of the mean to [0, 1].
+    # CROMA's authors scale mean - 2 std to 0 and mean + 2 std to 1.
     images = (images / 4 + 0.5).clamp(0, 1)
     (modality,) = model.modalities
     return cast(Tensor, model(**{f"x_{modality}": images})[f"{modality}_GAP"])
 
 
 def _panopticon_features(model: Any, images: Tensor, told: _Told) -> Tensor:
-    # It rounds the identifiers in place.
+    # Made on each call, because the model rounds the identifiers in place.
     ids = torch.tensor([one for (one,) in told], device=images.device)
     return cast(Tensor, model({"imgs": images, "chn_ids": ids.repeat(len(images), 1)}))
 
@@ -216,8 +216,8 @@ def _copernicus_features(model: Any, images: Tensor, told: _Told) -> Tensor:
     )
 
 
-# What the weights were trained on. Wavelengths of DOFA and Copernicus-FM, and widths of bands, are
-# those of their authors' programs: both models tell nanometres apart.
+# The images that the weights were trained on. The wavelengths and widths of bands for DOFA and
+# Copernicus-FM come from their authors' programs: both models distinguish single nanometres.
 _S1, _S2 = "ResNet50_Weights.SENTINEL1_GRD_SOFTCON", "ResNet50_Weights.SENTINEL2_ALL_SOFTCON"
 _S2_WAVES = (440, 490, 560, 665, 705, 740, 783, 842, 860, 940, 1370, 1610, 2190)
 _S2_WIDTHS = (20, 65, 35, 30, 15, 15, 20, 115, 20, 20, 30, 90, 180)
@@ -312,7 +312,7 @@ OF_WEIGHTS = {
     "Swin_V2_T_Weights": "swin_v2_t",
     "Swin_V2_B_Weights": "swin_v2_b",
 }
-# What turns no image into one vector of features.
+# Weights of models that do not turn an image into one vector of features.
 NO_ENCODERS = {
     "Aurora_Weights": "weather model",
     "Unet_Weights": "segmentation model",

@@ -1,4 +1,4 @@
-"""Training a part of an encoder: what may change of it, and putting the change into its weights."""
+"""Training a part of an encoder: choosing the part, and merging the change into the weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from rs_otl.extras import require_extra
 TUNE = ("all", "norm", "lora")
 # Linear layers of timm's attention.
 _ATTENTION = r"blocks\.\d+\.attn\.(qkv|q_proj|k_proj|v_proj|proj)"
-# What peft calls a layer's weight and the two factors of its change.
+# peft's names for a layer's weight and the two factors of its change.
 _BASE, _FACTORS = ".base_layer.", (".lora_A.default.weight", ".lora_B.default.weight")
 
 
@@ -25,7 +25,7 @@ def check_tunable(encoder: nn.Module, tune: str) -> None:
         tune: See :func:`restrict_training`.
 
     Raises:
-        InputError: There is no such part, or with ``lora`` if the extra is not installed.
+        InputError: If there is no such part, or with ``lora`` if the extra is not installed.
     """
     if tune not in TUNE:
         raise InputError(f"tune = {tune!r}: expected one of {', '.join(TUNE)}")
@@ -40,7 +40,7 @@ def check_tunable(encoder: nn.Module, tune: str) -> None:
 
 
 def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -> None:
-    """Let a part of an encoder alone be trained.
+    """Restrict training to a part of an encoder.
 
     Args:
         encoder: As :func:`rs_otl.models.create_encoder` makes it; changed in place.
@@ -49,10 +49,10 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
             matrices that is added to each weight of its attention (LoRA, Hu et al., ICLR 2022),
             zero at first.
         rank: Width of these matrices.
-        seed: Of the first of them.
+        seed: Seed of the first matrix.
 
     Raises:
-        InputError: As :func:`check_tunable`.
+        InputError: See :func:`check_tunable`.
     """
     check_tunable(encoder, tune)
     if tune == "norm":
@@ -64,7 +64,7 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
 
     for module in encoder.modules():
         if getattr(module, "q_bias", None) is not None:
-            # Else it would use the weight past the change to it. The sum is the same.
+            # Otherwise timm reads the weight without LoRA's change. The sum is the same.
             module.qkv_bias_separate = True  # type: ignore[assignment]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -73,10 +73,10 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
 
 
 def merged_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what LoRA has learnt to the weights that it belongs to.
+    """Add LoRA's changes to the weights that they belong to.
 
     Args:
-        weights: The state of an encoder that :func:`restrict_training` has changed, or of any.
+        weights: The state of an encoder, changed by :func:`restrict_training` or not.
 
     Returns:
         The state of the encoder as timm makes it.

@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made again and set beside what it printed."""
+"""Reproduce the paper's tables and figures, and compare them with the printed ones."""
 
 from rs_otl.reproduce.report import Cell, Result, Verdict, reproduce
 from rs_otl.reproduce.tables import Entry, entries

@@ -1,4 +1,4 @@
-"""Encoders trained and judged for the tables, each once, whatever tables it stands in."""
+"""Train and evaluate the encoders of the tables; an encoder of several tables is trained once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,20 +20,21 @@ from rs_otl.spec import load_size
 
 # The same code at a size for two cores: a network of a fifth of ResNet-18's cost, at 64 px.
 _QUICK = ("encoder=regnetx_002", "epochs=15", "knn_every=15")
-# Photographs are many: images of each class that are trained on. Half their encoders see one view
-# of an image instead of two, and are trained for twice as many epochs.
+# The data sets of photographs are large: _QUICK_IMAGES limits the training images of each class.
+# Half of their encoders see one view of an image, not two, and all train for twice as many epochs.
 _QUICK_PHOTOGRAPHS = (*_QUICK, "epochs=30", "knn_every=30")
 _QUICK_IMAGES = {"cifar10": 200, "cifar100": 25, "svhn": 200, "imagenet": 10}
 
 
 def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
-    """Return how an encoder is trained.
+    """Return the recipe of an encoder.
 
     Args:
-        trained: Which encoder.
+        trained: The encoder.
         scale: ``"paper"``: the recipe of the paper's section 4.3 or appendix D; ``"quick"``: the
-            quick recipe with a small network for 15 epochs at 64 px; of photographs a part, for 30.
-        folder: Where the encoders are, that it starts from among them.
+            quick recipe with a small network for 15 epochs at 64 px; for photographs, a part of
+            the images and 30 epochs.
+        folder: Where the encoders are, including the one that this encoder starts from.
     """
     start = trained.start
     if CATALOGUE[trained.dataset].splits is not None:
@@ -62,10 +63,10 @@ def images_of(trained: Trained, scale: str, selection: str = "") -> str:
     """Return the name of the data set at a scale: at ``quick``, a part of the photographs.
 
     Args:
-        trained: Of which encoder.
+        trained: The encoder.
         scale: See :func:`recipe_of`.
-        selection: Of the paper, such as ``"uneven-100"``, of 5,000 images a class; at ``quick`` it
-            shrinks with them.
+        selection: The paper's selection, such as ``"uneven-100"``, of 5,000 images a class; at
+            ``quick`` it shrinks with the images.
     """
     parts = [selection] if selection else []
     if scale == "quick" and trained.dataset in _QUICK_IMAGES:
@@ -84,7 +85,7 @@ def missing_data(trained: Trained, root: Path | None) -> list[str]:
 
 
 def runs_of(table: EncoderTable, seeds: int, root: Path | None) -> Iterator[Trained]:
-    """Return the encoders that a table needs and whose data is at hand, those to start from first.
+    """Return a table's encoders whose data is at hand; an encoder to start from comes first.
 
     Args:
         table: The table.
@@ -107,11 +108,11 @@ def run_folder(trained: Trained, folder: Path) -> Path:
 
 
 def refuse_other_settings(trained: Trained, scale: str, folder: Path) -> None:
-    """Raise an :class:`InputError` if an encoder's run there has other settings, as older ones."""
+    """Raise an :class:`InputError` if an encoder's run has other settings, as of older versions."""
     run = run_folder(trained, folder)
     if not (run / "recipe.yaml").is_file():
         return
-    # The folder may be called otherwise now; the run's name says what it starts from.
+    # The folder may have been renamed; the run's name says what the encoder starts from.
     apart = {"init", "precision"}
     wanted = recipe_of(trained, scale, folder).model_dump(exclude=apart)
     if own_recipe(run).model_dump(exclude=apart) != wanted:
@@ -135,18 +136,18 @@ def read_evaluation(trained: Trained, folder: Path) -> Evaluation | None:
 def make_evaluation(
     trained: Trained, scale: str, folder: Path, root: Path | None, devices: str, progress: bool
 ) -> Evaluation:
-    """Train an encoder as far as it is not trained yet, unless it stays untrained, and judge it.
+    """Train an encoder, or finish its training, and evaluate it; leave untrained ones untrained.
 
     Args:
-        trained: Which; the encoder that it starts from is there.
+        trained: The encoder; the encoder that it starts from has been trained.
         scale: See :func:`recipe_of`.
         folder: Where the runs and scores are kept.
         root: Where data sets lie.
-        devices: Processes, see :func:`rs_otl.runs.pretrain`.
+        devices: Processes that train, see :func:`rs_otl.runs.pretrain`.
         progress: Whether to show bars on stderr.
 
     Returns:
-        Its evaluation on its own division.
+        The evaluation, on the division of the encoder's recipe.
 
     Raises:
         InputError: If what is there is damaged.

@@ -10,7 +10,7 @@ from rs_otl.bench import draw_labels, made_up_outputs
 from rs_otl.clustering import balanced_labels, discriminativeness
 from rs_otl.reproduce.published import CLUSTERINGS
 
-# Rows and clusters of the matrices: those of the paper. Of ImageNet's a tenth at the quick scale.
+# Rows and clusters of the matrices, as in the paper; for ImageNet a tenth at the quick scale.
 _ROWS, _CLUSTERS = 50_000, 1_000
 _IMAGENET = {"paper": (1_280_000, 3_000), "quick": (128_000, 300)}
 
@@ -20,10 +20,10 @@ class Number:
     """A number beside the paper's.
 
     Attributes:
-        row: What it is of.
+        row: The setting, such as N and k.
         column: What was measured.
-        published: The paper's; ``None`` if it gives a picture or nothing.
-        ours: Ours.
+        published: The paper's number; ``None`` if the paper has only a picture, or nothing.
+        ours: Our number.
     """
 
     row: str
@@ -37,10 +37,10 @@ class LabelEntry:
     """A table or figure of labels.
 
     Attributes:
-        title: What it is of.
-        make: From a scale and a folder for pictures to its numbers.
-        claim: What the paper says of it, in words.
-        holds: Whether the numbers say so.
+        title: What it shows.
+        make: Makes its numbers, given a scale and a folder for pictures.
+        claim: What the paper says about it, in words.
+        holds: Whether the numbers support the claim.
     """
 
     title: str

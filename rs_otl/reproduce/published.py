@@ -4,14 +4,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# So that a reader sees whether so short a training says anything.
+# A claim that shows a reader whether such a short training says anything.
 LEARNS = "training teaches the encoder something"
 
 SCORES = ("kNN, k = 10", "kNN, k = 50", "kNN, k = 100", "kNN, k = 200", "linear")
 
-# What encoders of several tables have in common: one view and one label set, which is training
-# without label consistency; and "fewer epochs than in table 1", of which the paper does not say how
-# many (the authors' program has schedules of 400, 800 and 1,600).
+# Settings that encoders of several tables share. "alone": one view and one label set, which is
+# training without label consistency. "fewer": the paper's "fewer epochs than in table 1"; it does
+# not say how many (the authors' program has schedules of 400, 800 and 1,600).
 _ALONE = ("views=1", "label_batch_sizes=[]")
 PLANS = {
     "": (),
@@ -26,14 +26,14 @@ class Trained:
 
     Attributes:
         dataset: Data set of the catalogue that it is trained and judged on.
-        supervised: Whether with labels.
+        supervised: Whether it is trained with labels.
         untrained: Whether it keeps its random weights.
         source: Data set of the OTL encoder that it starts from; ``None`` for random weights.
         division: Number of the random division.
         seed: Seed of the training.
-        recipe: Recipe of the paper's scale; by default that of the data set.
-        plan: Of :data:`PLANS`: what several tables set otherwise.
-        settings: What else is, as ``--set`` takes it.
+        recipe: Recipe at the paper's scale; by default that of the data set.
+        plan: Key of :data:`PLANS`, settings that several tables share.
+        settings: Further settings, as ``--set`` takes them.
         selection: Which training images, such as ``"uneven-100"``; by default all.
         layers: Stages that are probed, from 0; -1 for the last.
     """
@@ -57,7 +57,7 @@ class Trained:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What of the recipe is set otherwise."""
+        """The keys of the recipe that are set otherwise."""
         return (*PLANS[self.plan], *self.settings)
 
     @property
@@ -92,16 +92,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of two columns.
+    """What the paper says about two columns.
 
     Attributes:
         text: In words.
         one: Title of the first column.
         other: Title of the second.
-        kind: ``"better"``: the first is better; ``"near"``: it is not worse beyond noise;
-            ``"within"``: it is not worse by more than ``margin``.
+        kind: ``"better"``: the first is better; ``"near"``: the first is not worse beyond noise;
+            ``"within"``: the first is not worse by more than ``margin``.
         margin: In percent.
-        scores: What decides.
+        scores: The scores that decide.
     """
 
     text: str
@@ -117,11 +117,11 @@ class EncoderTable:
     """A table of encoders and how well they separate classes.
 
     Attributes:
-        title: What it is of.
+        title: What it shows.
         columns: Its columns.
-        claims: What the paper says of them.
+        claims: What the paper says about them.
         rows: Its rows.
-        note: What to know of the paper's figures or of ours.
+        note: What to know about the paper's figures or ours.
     """
 
     title: str
@@ -152,8 +152,8 @@ def _from_scratch(
 def _from_sources(title: str, dataset: str, **published: tuple[float, ...]) -> EncoderTable:
     """Make one of tables 6, 8 and 9, of small data sets, from the sources of the paper.
 
-    Beside the paper's columns there are AID as a source, for those who have no larger one, random
-    weights to start from, which say what the source brings, and an encoder that keeps them.
+    Three columns are added to the paper's: AID as a source, for readers without a larger one;
+    random weights to start from, which show what the source brings; and an untrained encoder.
     """
     start = Trained(dataset)
     names = {"patternnet": "PatternNet", "resisc45": "NWPU-RESISC45", "eurosat": "EuroSAT"}

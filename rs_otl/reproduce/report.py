@@ -1,4 +1,4 @@
-"""Making tables and figures of the paper again, and writing them beside what it printed."""
+"""Reproduce tables and figures of the paper, and write them next to the printed numbers."""
 
 import csv
 import html
@@ -26,12 +26,12 @@ from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
 from rs_otl.reproduce.published import ENCODER_TABLES, Claim, Column, EncoderTable, Trained
 
 SCALES = ("quick", "paper")
-# Keys of a recipe whose difference from the paper's is told.
+# Keys of a recipe whose differences from the paper's are listed.
 _TOLD = (
     *("dataset", "encoder", "image_size", "views", "views_apart", "label_batch_sizes", "augment"),
     *("clusters", "epochs", "relabel_every", "batch_size", "hidden", "reduction", "lr", "momentum"),
 )
-# What decides a claim, and its name.
+# The scores that can decide a claim, and their names.
 _DECIDING: dict[Paired, str] = {
     "knn": "kNN, k = 10",
     "linear_standardised": "linear, standardised",
@@ -46,11 +46,11 @@ class Cell(NamedTuple):
         row: Row, such as ``"kNN, k = 10"``.
         column: Column, such as ``"OTL, from PatternNet"``.
         published: What the paper printed; ``None`` if it has no such number.
-        ours: What was made here; ``None`` if it could not be, see ``note``.
+        ours: The number made here; ``None`` if it could not be made, see ``note``.
         low: Lower end of the 95 % interval of ours: over the test images, or over the seeds if
             there are several; ``None`` if it is no estimate.
         high: Upper end.
-        note: Why there is no number, or what to know of it.
+        note: Why there is no number, or what to know about it.
     """
 
     entry: str
@@ -71,13 +71,13 @@ class Cell(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether something that the paper says was seen here.
+    """Whether a claim of the paper was found here.
 
     Attributes:
         entry: Name of the table or figure.
         claim: What the paper says.
         verdict: ``"found"``, ``"not found"`` or ``"within noise"``.
-        figures: The figures that say so, in words.
+        figures: The figures behind the verdict, as text.
     """
 
     entry: str
@@ -91,7 +91,7 @@ class Result(NamedTuple):
 
     Attributes:
         cells: The numbers.
-        verdicts: What the paper says, and whether it was seen.
+        verdicts: The paper's claims, and whether they were found.
         settings: By entry, the settings that differ from the paper's, in words.
         folder: Where the pages are.
     """
@@ -103,7 +103,7 @@ class Result(NamedTuple):
 
 
 class _Numbers(BaseModel):
-    """Numbers of a labels' entry as they are kept."""
+    """Numbers of an entry of labels, as kept on disk."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -119,13 +119,13 @@ def reproduce(
     devices: str = "1",
     progress: bool = False,
 ) -> Result:
-    """Make tables and figures of the paper again, as far as their data is at hand.
+    """Reproduce tables and figures of the paper, as far as their data is at hand.
 
-    Encoders that several tables share are trained once. What is finished is kept: the same call
-    again goes on where the last one was stopped, at any point.
+    Encoders that several tables share are trained once. Finished parts are kept: the same call
+    goes on where the last one was stopped, at any point.
 
     Args:
-        names: Of :func:`rs_otl.reproduce.entries`.
+        names: Names from :func:`rs_otl.reproduce.entries`.
         scale: ``"quick"``: the same code at a size for two cores; or ``"paper"``.
         out: Where runs, scores, pictures and the pages (``results.csv``, ``results.md``,
             ``index.html``) are written.
@@ -251,7 +251,7 @@ def _score(evaluation: Evaluation, row: str) -> Score:
         return evaluation.knn[int(of.removeprefix("k = "))]
     if not of:
         return evaluation.linear
-    # Of five stages the one of that number; where one alone was probed, that one.
+    # If several stages were probed, the one with that number; else the only one.
     place = int(of.removeprefix("conv")) - 1
     return evaluation.layers[place if len(evaluation.layers) > 1 else -1].linear
 

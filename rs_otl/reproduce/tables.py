@@ -1,4 +1,4 @@
-"""What can be made again, what it needs, and how long that takes on this machine."""
+"""What can be reproduced, what it needs, and how long that takes on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from rs_otl.runs.duration import run_seconds
 
 @dataclass(frozen=True)
 class Entry:
-    """A table or figure that can be made again.
+    """A table or figure that can be reproduced.
 
     Attributes:
-        name: What it is called, such as ``"table-8"``.
-        title: What it is of.
+        name: Its name, such as ``"table-8"``.
+        title: What it shows.
         missing: Data sets that it needs and that are not on this disk.
-        runs: Encoders that it needs and whose data is at hand.
-        finished: How many of these have been made.
+        runs: Number of encoders that it needs and whose data is at hand.
+        finished: How many of these encoders have been made.
         seconds: About how long the others take on this machine; 0 for labels.
     """
 
@@ -37,15 +37,15 @@ def entries(
     root: str | Path | None = None,
     seeds: int = 1,
 ) -> list[Entry]:
-    """List what can be made again.
+    """List what can be reproduced.
 
-    A few steps are measured to tell the time.
+    The time is estimated from a few measured steps.
 
     Args:
         scale: See :func:`rs_otl.reproduce.reproduce`.
-        out: Likewise.
-        root: Likewise.
-        seeds: Likewise.
+        out: See :func:`rs_otl.reproduce.reproduce`.
+        root: See :func:`rs_otl.reproduce.reproduce`.
+        seeds: See :func:`rs_otl.reproduce.reproduce`.
     """
     folder, data = Path(out) / scale, None if root is None else Path(root)
     listed = []
@@ -71,8 +71,8 @@ def _estimate(
     if trained.dataset not in counts:
         counts[trained.dataset] = sum(CATALOGUE[trained.dataset].present(data_root(root)).values())
     images, tests = _sides(trained, scale, counts[trained.dataset])
-    # Features have no backward pass, a third of a step; they are needed twice, after the training
-    # and for the table.
+    # Features need no backward pass and take a third of a step; they are computed twice, after the
+    # training and for the table.
     once = recipe.model_copy(update={"supervised": True, "views": 1, "epochs": 1, "chunks": 1})
     scored = run_seconds(once, round(2 * (images + tests) / 3))
     return scored if trained.untrained else run_seconds(recipe, round(images)) + scored

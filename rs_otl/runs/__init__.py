@@ -1,17 +1,17 @@
-"""A run: the directory in which one command's work lies, and the work itself.
+"""Runs: what a command computes, and the directory that it writes.
 
 A training run holds::
 
-    recipe.yaml        the recipe, resolved: what --resume goes on with
+    recipe.yaml        the resolved recipe, which --resume uses
     imagery.json       what was read, what was left out and why, identical images
-    provenance.json    with what it was made: versions, commands, machines, of every start
+    provenance.json    versions, command and machine of every start
     checkpoints/       last.ckpt, after every epoch
-    metrics.csv        a row an epoch
-    tensorboard/       the same, as events
+    metrics.csv        one row per epoch
+    tensorboard/       the same metrics, as events
     figures/           curves; after evaluation confusion matrices and more
     encoder/           the encoder, once all epochs are done
     evaluation.json    after evaluation
-    supervised/        of a transfer: the same with labels, to compare with
+    supervised/        of a transfer: the run with labels, to compare with
 """
 
 from typing import TYPE_CHECKING

@@ -21,7 +21,7 @@ def check_run(
     """Read every file of a run, and its images, and say what they are.
 
     Args:
-        directory: The run's.
+        directory: The run's directory.
         problems: What is wrong is added here, a line each, with what can be done or saved.
         root: Where data sets lie.
         progress: Whether to show a bar on stderr.
@@ -167,7 +167,7 @@ def _compare_images(
 def _saved(
     directory: Path, problem: str, encoder: Encoder | None, checkpoint: Checkpoint | None
 ) -> str:
-    """Say what a problem leaves whole."""
+    """Say what can still be used despite a problem."""
     if encoder:
         return "; the encoder of the run is whole"
     if checkpoint:
@@ -182,11 +182,11 @@ def check_encoder(path: Path, problems: list[str]) -> dict[str, str]:
     """Load an exported encoder or a checkpoint file, and say what it is.
 
     Args:
-        path: Its directory or file.
+        path: The encoder's directory, or the checkpoint file.
         problems: What is wrong is added here, a line each.
 
     Returns:
-        What it is.
+        Facts about it, by name.
     """
     try:
         if path.suffix == ".ckpt" and "digest" in read_tensors(path):
@@ -206,7 +206,7 @@ def check_encoder(path: Path, problems: list[str]) -> dict[str, str]:
 
 
 def _sound_encoder(path: Path) -> Encoder:
-    """Load an encoder; raise an :class:`InputError` if it or its copy is not sound."""
+    """Load an encoder; raise an :class:`InputError` if it or its copy cannot be used."""
     encoder = load_encoder(path)
     copy = path / "encoder.pth"
     if copy.is_file() and load_encoder(copy).fingerprint() != encoder.fingerprint():

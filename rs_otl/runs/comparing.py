@@ -30,7 +30,7 @@ from rs_otl.runs.paths import run_directory, run_of
 from rs_otl.runs.summary import print_images
 from rs_otl.spec import ImageSpec, Values, load_size
 
-# What anybody with RGB images can have without training: its row stands in every table.
+# Everybody with RGB images can use it without training: every table has a row for it.
 BASELINE = "timm/tf_efficientnet_lite0"
 
 Source = str | Path | Encoder
@@ -55,40 +55,40 @@ def evaluate_encoders(
 ) -> tuple[EvaluationReport, Path]:
     """Evaluate encoders by the labels of a data set, on identical divisions and draws.
 
-    The first is the one in question; the table sets it beside the others, beside the same
-    architecture untrained and beside frozen ImageNet weights (:data:`BASELINE`).
+    The first encoder is the one in question. The table compares it with the others, with the same
+    architecture untrained and with frozen ImageNet weights (:data:`BASELINE`).
 
     Args:
         sources: One encoder or several, as :func:`rs_otl.models.load_encoder` takes them.
         dataset: Name in the catalogue, or a folder of class sub-folders.
         root: Where data sets lie.
-        out: Where ``evaluation.json`` and ``figures/`` go. By default beside a single encoder
-            (in ``evaluations/DATASET`` if it was trained on another data set), and in
+        out: Where ``evaluation.json`` and ``figures/`` go. By default in the run of a single
+            encoder (in its ``evaluations/DATASET`` if it was trained on another data set), and in
             ``runs/evaluate/DATASET`` for several or for weights by name.
         division: Number of the random 80/20 division; by default that of the first encoder's
             run, or 1 if it has none.
-        keep_duplicates_together: Keep identical images on one side of it; by default as in that
-            run, or true.
+        keep_duplicates_together: Keep identical images on one side of the division; by default as
+            in that run, or true.
         shots: Numbers of labelled images per class for few-shot scores; none by default.
         layers: Whether to probe every stage of the encoders.
         image_size: Side of the images that encoders see; by default each encoder's own, and the
             first one's for weights by name.
         pool: What features of vision transformers are made of, ``"cls"`` or ``"mean"``; by default
             each one's own rule.
-        seed: Of the untrained weights, the draws, the linear classifiers and the intervals.
-        overwrite: Replace an evaluation that is there.
+        seed: Seed of the untrained weights, the draws, the linear classifiers and the intervals.
+        overwrite: Replace an evaluation that exists.
         progress: Whether to show bars on stderr.
-        values: What stored values of a folder stand for, where files do not say it, or say it
-            wrong; by default as the first encoder's run was told, if it was trained on the folder.
-        bands: Bands of a folder's images to use, likewise.
+        values: What stored values of a folder stand for, if files do not say it or are wrong; by
+            default as in the first encoder's run, if it was trained on the folder.
+        bands: Bands of a folder's images to use; the same default as for ``values``.
 
     Returns:
         The report, and the directory that it was written to.
 
     Raises:
-        InputError: If the first encoder or any run's cannot be loaded or has no stages to probe,
-            the data set has no labels or other bands than the first encoder, or there is an
-            evaluation already.
+        InputError: If the first encoder or that of a run cannot be loaded, if the first encoder has
+            no stages to probe, if the data set has no labels or lacks bands of the first encoder,
+            or if there is an evaluation already.
     """
     dataset = str(dataset)
     sources = [sources] if isinstance(sources, Source) else list(sources)
@@ -147,9 +147,9 @@ def compare(
     bands: Sequence[str] | None = None,
     layers: bool = False,
 ) -> tuple[EvaluationReport, Path]:
-    """Evaluate encoders under the names given, as :func:`evaluate_encoders` does.
+    """Evaluate encoders under the given names, as :func:`evaluate_encoders` does.
 
-    The baseline and the untrained encoder are added to them. The caller has locked ``out``.
+    The baseline and the untrained encoder are added. The caller must have locked ``out``.
     """
     if not overwrite:
         refuse_existing(
@@ -230,10 +230,9 @@ def _load(
     pool: str | None,
     skipped: dict[str, str],
 ) -> dict[str, Encoder]:
-    """Load encoders by name; those whose weights cannot be fetched go to ``skipped``.
+    """Load encoders by name; put those whose weights cannot be fetched into ``skipped``.
 
-    The first must load. Weights by name have no size of their own here: they see images of the
-    first one's.
+    The first encoder must load. By default weights by name see images of the first encoder's size.
     """
     loaded: dict[str, Encoder] = {}
     for name, source in encoders.items():
@@ -244,7 +243,7 @@ def _load(
             loaded[name] = load_encoder(
                 source,
                 image_size=size,
-                pool=None if source == BASELINE else pool,  # a table may hold it unasked
+                pool=None if source == BASELINE else pool,  # the user may not have chosen it
                 device="auto",
             )
         except WeightsUnavailableError as error:

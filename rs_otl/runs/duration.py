@@ -14,12 +14,13 @@ from rs_otl.recipe import Recipe, recipe_for
 from rs_otl.spec import load_size
 from rs_otl.trainers import OTLTask
 
-# Runs of fewer pixels of views take about half a minute on two cores with a small encoder.
+# Runs with fewer pixels in all views take about half a minute on two cores with a small
+# encoder.
 _TINY = 2e7
 # Batches are doubled up to the run's own until a step takes this long, in seconds.
 _LONG_STEP = 0.6
 _LONG_RUN = 12 * 3600
-# How much shorter than a long run one must be to be proposed instead.
+# A run is proposed instead of a long one if it is this many times shorter.
 _MUCH_SHORTER = 10
 
 
@@ -28,14 +29,14 @@ def run_seconds(
 ) -> float:
     """Estimate how long a run takes, from a few steps on images of zeros.
 
-    The steps take a second or two, and nothing at all for a recipe like one measured before. Not
-    counted: decoding, scores, ``torch.compile``, and what several processes save.
+    The steps take a second or two; a recipe like one measured before takes no time. Not counted:
+    decoding, scores, ``torch.compile``, and the time that several processes save.
 
     Args:
         recipe: The recipe.
         images: Number of training images.
         bands: Bands of the images.
-        device: Where it computes; ``"auto"`` is the GPU if there is one.
+        device: Where the run computes; ``"auto"`` is the GPU if there is one.
 
     Returns:
         Seconds.
@@ -50,7 +51,7 @@ def run_seconds(
         resolve_device(device),
         max(2, recipe.views * min(recipe.batch_size, images) // recipe.chunks),
     )
-    if recipe.chunks > 1:  # the backward pass computes what it needs again
+    if recipe.chunks > 1:  # the backward pass repeats the forward pass
         step += forward
     label_views = 0.0
     if not recipe.supervised and recipe.relabel == "fresh":
@@ -61,7 +62,7 @@ def run_seconds(
 
 
 def is_tiny(recipe: Recipe, images: int) -> bool:
-    """Whether a run is over about as soon as its time is measured."""
+    """Whether a run takes about as little time as measuring how long it takes."""
     return images * recipe.views * recipe.epochs * recipe.image_size**2 < _TINY
 
 
@@ -72,17 +73,17 @@ def expectation(
     device: str | torch.device = "auto",
     runs: int = 1,
 ) -> str:
-    """Say how long a run takes, and what would be much shorter if it takes long.
+    """Say how long a run takes and, for a long run, what would be much shorter.
 
     Args:
         recipe: The recipe.
         images: Number of training images.
         bands: Bands of the images.
-        device: Where it computes.
-        runs: Runs of this kind, the others with labels.
+        device: Where the run computes.
+        runs: Number of runs; all but the first train with labels.
 
     Returns:
-        Such as ``"about 41 days on this machine; --recipe quick takes 50 minutes"``.
+        A text such as ``"about 41 days on this machine; --recipe quick takes 50 minutes"``.
     """
 
     def all_runs(recipe: Recipe) -> float:
@@ -116,7 +117,7 @@ def _seconds_per_view(
     device: torch.device,
     most: int,
 ) -> tuple[float, float]:
-    """Measure a step and a pass without gradients, in seconds a view.
+    """Measure a step and a pass without gradients, in seconds per view.
 
     Args:
         encoder: timm architecture.
@@ -152,7 +153,7 @@ def _seconds_per_view(
                 result = task.view_outputs(images, views=1).mean()
             if gradients:
                 result.backward()
-            result.item()  # once the device is done
+            result.item()  # waits until the device is done
             return time.perf_counter() - began
 
         views = min(4, most)

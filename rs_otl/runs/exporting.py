@@ -25,7 +25,7 @@ def export_run(
         source: An encoder, as :func:`rs_otl.models.load_encoder` takes it.
         to: Directory to write; must be new.
         onnx: Write an ONNX model too.
-        image_size: Side of the images that it sees; by default its own.
+        image_size: Side of the images that the encoder sees; by default its own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             its own rule.
 
@@ -53,18 +53,18 @@ def publish(source: str, name: str, onnx: bool, image_size: int | None, pool: st
     """Publish an encoder on the hub, with its card.
 
     Args:
-        source: As for :func:`export_run`; an exported directory is published as it is, unless it
-            is to be changed.
+        source: As for :func:`export_run`. An exported directory is published as it is, unless one
+            of the options below changes it.
         name: Repository, see :func:`rs_otl.export.push_to_hub`.
         onnx: As for :func:`export_run`.
-        image_size: Likewise.
-        pool: Likewise.
+        image_size: As for :func:`export_run`.
+        pool: As for :func:`export_run`.
 
     Returns:
-        Its address.
+        The address of the repository.
 
     Raises:
-        InputError: As of both functions.
+        InputError: As for :func:`export_run` and :func:`rs_otl.export.push_to_hub`.
     """
     check_hub_name(name)
     path = load_encoder(source).path
@@ -72,16 +72,16 @@ def publish(source: str, name: str, onnx: bool, image_size: int | None, pool: st
     if path is not None and exported and not (onnx or image_size or pool):
         return push_to_hub(path, name)
     with TemporaryDirectory() as folder:
-        directory = Path(folder) / name.rpartition("/")[2]  # as the card calls it
+        directory = Path(folder) / name.rpartition("/")[2]  # the card uses this name
         export_run(source, directory, onnx, image_size, pool)
         return push_to_hub(directory, name)
 
 
 def _card_scores(path: Path) -> list[CardScore]:
-    """Read the first encoder's scores; none, with a line on stderr, if they cannot be read."""
+    """Read the first encoder's scores; if that fails, print a note and return none."""
     try:
         judged = EvaluationReport.model_validate_json(path.read_text(encoding="utf-8")).encoders[0]
-    except (OSError, ValueError):  # ValidationError is one
+    except (OSError, ValueError):  # ValidationError is a ValueError
         note(f"{path} cannot be read as an evaluation: its scores are left out")
         return []
     measures = {f"kNN, k = {k}": score for k, score in judged.knn.items()}

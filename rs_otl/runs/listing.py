@@ -1,4 +1,4 @@
-"""What runs there are, how far they are, and what came of them."""
+"""List runs: how far they are, and their scores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class Run:
         dataset: What it is trained on.
         encoder: The architecture.
         labels: Whether it is trained with labels.
-        state: ``finished``, ``running``, or ``stopped``, which ``--resume`` goes on with.
+        state: ``finished``, ``running``, or ``stopped``, which ``--resume`` continues.
         epochs: Epochs trained so far.
         of: Epochs of its recipe.
         knn: Accuracy of the latest epoch that measured it, by nearest neighbours, in [0, 1].
@@ -28,7 +28,7 @@ class Run:
             features, in [0, 1], by the data set that it was evaluated on.
         bytes: Size of all its files.
         changed: When the last epoch ended, in seconds since 1970.
-        command: The words that started it last, after the program's name.
+        command: The words of its latest start, after the program's name.
     """
 
     run: str
@@ -54,7 +54,7 @@ def list_runs(folder: str | Path = RUNS) -> list[Run]:
         folder: Where to look, at any depth.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: If there is no such folder.
     """
     top = Path(folder)
     if not top.is_dir():
@@ -69,13 +69,13 @@ def list_runs(folder: str | Path = RUNS) -> list[Run]:
 
 
 def describe_run(directory: Path) -> Run:
-    """Say how far a run is and what came of it.
+    """Return how far a run is, and its scores.
 
     Args:
-        directory: The run's.
+        directory: The run's directory.
 
     Raises:
-        InputError: There is no run, or a file of it is damaged.
+        InputError: If there is no run, or a file of it is damaged.
     """
     recipe = own_recipe(directory)
     epochs = read_metrics(directory)

@@ -1,4 +1,4 @@
-"""Lightning's loggers, beside the table and the events that every run writes."""
+"""Lightning's loggers, besides the table and the events that every run writes."""
 
 import os
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Raise an :class:`InputError` if there is no such logger, or what it needs is missing.
+    """Raise an :class:`InputError` if a logger is unknown, or its packages are missing.
 
     Args:
-        names: Of :data:`LOGGERS`.
+        names: Names from :data:`LOGGERS`.
     """
     for name in names:
         if name not in LOGGERS:
@@ -29,12 +29,12 @@ def check_loggers(names: Sequence[str]) -> None:
 def make_loggers(names: Sequence[str], directory: Path) -> list[Logger]:
     """Make loggers that write into ``logs/`` of a run, so that nothing leaves this machine unasked.
 
-    Weights & Biases and MLflow send to where ``WANDB_MODE`` and ``MLFLOW_TRACKING_URI`` say, if
-    these are set.
+    If ``WANDB_MODE`` or ``MLFLOW_TRACKING_URI`` is set, Weights & Biases or MLflow sends to where
+    the variable says.
 
     Args:
-        names: Of :data:`LOGGERS`.
-        directory: The run's.
+        names: Names from :data:`LOGGERS`.
+        directory: The run's directory.
     """
     return [_make(name, directory) for name in dict.fromkeys(names)]
 

@@ -1,4 +1,4 @@
-"""Whether a run fits the memory that there is, said before anything is written."""
+"""Check that a run fits into memory, before anything is written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from rs_otl.recipe import Recipe
 
 # A weight, its gradient and its momentum.
 _WEIGHT_BYTES = 12
-# Of the memory that is free, what a proposal fills.
+# Share of the free memory that a proposal fills.
 _FILLED = 0.8
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a run keeps in memory at least, in bytes, beside the program and its images.
+    """What a run keeps in memory at least, in bytes, besides the program and its images.
 
     Attributes:
         weights: Weights, their gradients and momentum.
@@ -40,7 +40,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """Bytes at the moment when most are needed."""
+        """Bytes at the peak."""
         both = (self.step, self.outputs)
         return self.weights + (sum(both) if self.together else max(both))
 
@@ -52,20 +52,20 @@ def refuse_too_much(
     processes: int = 1,
     device: str | torch.device = "auto",
 ) -> None:
-    """Refuse a run that cannot fit: the device's memory on a GPU, else this machine's.
+    """Refuse a run that cannot fit into the memory of the GPU, or of this machine without a GPU.
 
-    Only what must be kept is counted, so that a run that fits is never refused: what a step keeps
-    is counted by running the network once without data.
+    Only what must be kept is counted, so a run that fits is never refused. What a step keeps is
+    counted by running the network once without data.
 
     Args:
         recipe: The recipe, its precision resolved.
         bands: Bands of the images.
         images: Number of training images, or fewer.
         processes: Processes that share the memory.
-        device: Where it computes.
+        device: Where the run computes.
 
     Raises:
-        InputError: If it needs more than is free: an estimate, what there is, the key that helps.
+        InputError: If it needs more than is free. The error has both numbers, and keys that help.
     """
     batch = max(2, min(recipe.batch_size, images // processes))
     recipe = recipe.model_copy(update={"batch_size": batch})
@@ -91,7 +91,7 @@ def refuse_too_much(
 
 def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     """Estimate what a run keeps in memory; see :func:`refuse_too_much`."""
-    if recipe.supervised:  # one linear head for the classes, whose number matters little
+    if recipe.supervised:  # one linear head; the number of classes matters little
         recipe = recipe.model_copy(
             update={"clusters": 2, "heads": 1, "hidden": 0, "temperature": None}
         )
@@ -124,9 +124,9 @@ def _numbers(module: nn.Module) -> int:
 
 
 def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
-    """Return the bytes that a step keeps for its backward pass, the encoder's part of them."""
+    """Return the bytes that a step keeps for its backward pass, without those of the heads."""
     images = recipe.views * recipe.batch_size
-    # With views apart each has passes of its own.
+    # With views apart each view has its own passes.
     largest_pass = recipe.batch_size if recipe.views_apart and recipe.chunks > 1 else images
     shape = (bands, recipe.image_size, recipe.image_size)
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
@@ -143,7 +143,7 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
         return tensor
 
     sizes = [(-(-largest_pass // recipe.chunks), *shape)]
-    if recipe.local_views:  # their pass is kept beside that of the views
+    if recipe.local_views:  # their pass is kept together with that of the views
         side = recipe.local_side
         count = -(-recipe.local_views * recipe.batch_size // recipe.chunks)
         sizes.append((count, bands, side, side))
@@ -151,17 +151,17 @@ def _step_bytes(recipe: Recipe, encoder: nn.Module, bands: int) -> int:
         with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
             for size in sizes:
                 encoder(torch.empty(size, dtype=dtype, device="meta"))
-    except Exception:  # nothing can be said of a network that does not run without data
+    except Exception:  # a network that does not run without data cannot be measured
         return 0
     activations = sum(storage.nbytes() for storage in kept.values())
     if recipe.compile:
-        activations //= 2  # what is cheap is computed again
+        activations //= 2  # cheap results are computed again
     views = 4 * images * torch.Size(shape).numel() if recipe.chunks > 1 else 0
     return activations + views
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Has attention keep what its fused kernels keep: without data it runs the plain one."""
+    """Makes attention keep what its fused kernels keep; without data PyTorch runs the plain one."""
 
     def __torch_function__(
         self,
@@ -170,7 +170,7 @@ class _FusedAttention(TorchFunctionMode):
         arguments: tuple[Any, ...] = (),
         options: dict[str, Any] | None = None,
     ) -> Any:
-        """Put products of the same shapes in its place."""
+        """Replace attention by products of the same shapes."""
         if function is F.scaled_dot_product_attention and len(arguments) >= 3:
             query, key, value = arguments[:3]
             return query @ (key.transpose(-2, -1) @ value)
@@ -184,13 +184,13 @@ def _clusters(recipe: Recipe, images: int) -> int:
 def _free_bytes(on_gpu: bool) -> int:
     if not on_gpu:
         return available_bytes()
-    # PyTorch holds on to memory that it may give again.
+    # PyTorch reserves memory that it can use again.
     idle = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return torch.cuda.mem_get_info()[0] + idle
 
 
 def _advice(recipe: Recipe, need: Need, free: int) -> str:
-    """Return the key that helps against the largest part."""
+    """Return keys that make the largest part smaller."""
     largest = max(need.step, need.outputs, need.weights)
     if largest == need.outputs:
         return "lower clusters or views with --set"

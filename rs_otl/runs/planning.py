@@ -1,4 +1,4 @@
-"""What a run would read, write and take, said without doing any of it."""
+"""What a run would read and write, and how long it would take, without running it."""
 
 from collections.abc import Sized
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ class Plan:
 
     Attributes:
         reads: Data set.
-        images: Its images, the unusable included.
+        images: Number of its images, including those that cannot be used.
         folder: Where they lie; empty if they are drawn.
         writes: Directories of the runs.
         seconds: About how long training takes.
-        memory: Bytes that training keeps at least, beside the program and its images.
+        memory: Bytes that training keeps at least, besides the program and its images.
     """
 
     reads: str
@@ -61,15 +61,15 @@ def plan(
     """Say what a run would do; nothing is written, and no image is decoded.
 
     Args:
-        recipe: As of :func:`rs_otl.runs.pretrain`, or :func:`rs_otl.runs.transfer`.
-        root: Likewise.
-        out: Likewise.
-        accelerator: Likewise.
-        transfer: Which of them it is.
+        recipe: As for :func:`rs_otl.runs.pretrain`, or :func:`rs_otl.runs.transfer`.
+        root: As for these functions.
+        out: As for these functions.
+        accelerator: As for these functions.
+        transfer: Whether to plan a transfer instead of a pretraining.
 
     Raises:
-        InputError: If the run would be refused for what is known now: its directory, its images,
-            the weights to start from, or the memory that it needs.
+        InputError: If the run would be refused because of its directory, its images, the weights
+            to start from, or the memory that it needs.
     """
     kind = "transfer" if transfer else "supervised" if recipe.supervised else "pretrain"
     directory = Path(out) if out else run_directory(kind, recipe.dataset)
@@ -88,7 +88,7 @@ def plan(
     dataset = list_images(recipe, root, started, labelled=transfer or recipe.supervised)
     images = len(cast(Sized, dataset))
     train = round(0.8 * images)
-    # Others say only with each image what it is.
+    # Other data sets say what an image is only when they read it.
     info = dataset.info if isinstance(dataset, ImageDataset) else None
     bands = len(info.bands if info else RGB)
     refuse_too_much(recipe, bands, images // 2, device=device)
@@ -97,7 +97,7 @@ def plan(
         if images < 2:
             raise too_few(facts.name, images)
         config, _ = describe(recipe, facts, started)
-        # Its parts refuse what does not go together; no weights are made.
+        # Making the task refuses keys that do not go together; no weights are made.
         with torch.device("meta"):
             make_task(recipe, config, facts, train)
     seconds = run_seconds(recipe, train, bands, device)
@@ -124,11 +124,11 @@ def list_images(
     Args:
         recipe: The recipe.
         root: Where data sets lie.
-        started: The encoder to start from: images that measure the same are scaled as its were.
+        started: The encoder to start from. Images that measure the same are scaled like its images.
         labelled: Whether labels are needed.
 
     Raises:
-        InputError: No such images; or, where labels are needed, none have any.
+        InputError: If there are no such images, or no labels although they are needed.
     """
     images = open_images(
         recipe.dataset,

@@ -100,7 +100,7 @@ def pretrain(
     """Train an encoder, without labels unless the recipe is supervised, and write the run.
 
     Args:
-        recipe: What to do. With ``resume`` the run's recipe is used instead.
+        recipe: The recipe. With ``resume`` the run's recipe is used instead.
         root: Where data sets lie; see :func:`rs_otl.datasets.data_root`.
         out: The run's directory; by default ``runs/pretrain/DATASET``, or
             ``runs/supervised/DATASET``.
@@ -111,16 +111,16 @@ def pretrain(
         strategy: Lightning's strategy, such as ``ddp``.
         callbacks: Further callbacks, called before the run's.
         accelerator: Lightning's accelerator: ``cpu``, ``gpu``, ``mps``, or ``auto``.
-        runs: Of this kind that the expected time is said for, the others with labels; 0 to say
-            none.
+        runs: Number of runs that the printed time is for; all but the first train with labels. 0
+            prints no time.
         loggers: Lightning's loggers to write into ``logs/`` too: ``tensorboard``, ``csv``,
             ``wandb``, ``mlflow``.
 
     Returns:
-        The run's directory, its ``encoder/`` written.
+        The run's directory, with the trained ``encoder/``.
 
     Raises:
-        InputError: If the directory holds another run, its run is still going, the data or the
+        InputError: If the directory holds another run, the run is still going, the data or the
             weights to start from cannot be used, or training diverges.
     """
     check_loggers(loggers)
@@ -140,7 +140,7 @@ def pretrain(
     with ExitStack() as stack:
         if is_first():
             stack.enter_context(locked(directory))
-            if not resume:  # the other processes come when the first has begun to write
+            if not resume:  # other processes get here after the first has begun to write
                 refuse_another_run(directory)
         provenance = read_provenance(directory)
         if resume_training:  # before any image is read
@@ -159,7 +159,7 @@ def pretrain(
             else load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
         )
         processes = 1 if devices == "auto" or device.type == "cuda" else int(devices)
-        # Of images that are not decoded yet; their bands matter little.
+        # The images are not decoded yet, so this is a guess; the number of bands matters little.
         bands = len(RGB) if started is None else len(started.config.spec.bands)
 
         def check(files: int) -> None:
@@ -172,7 +172,7 @@ def pretrain(
             recipe.dataset,
             load_size(recipe.image_size),
             root,
-            # With ram, whatever the budget.
+            # With ram the budget does not count.
             cache_bytes=sys.maxsize if recipe.cache == "ram" else None,
             progress=progress,
             cache="auto" if recipe.cache == "gpu" else recipe.cache,
@@ -206,7 +206,7 @@ def pretrain(
             num_nodes=nodes,
             strategy=strategy,
             enable_progress_bar=progress,
-            logger=make_loggers(loggers, directory) or False,  # History writes what there is
+            logger=make_loggers(loggers, directory) or False,  # History writes the metrics
         )
         data = OTLDataModule(
             images,
@@ -241,7 +241,7 @@ def pretrain(
                 ckpt_path=checkpoint if resume_training else None,
                 weights_only=True,
             )
-        except SystemExit:  # what Lightning makes of control-C
+        except SystemExit:  # Lightning turns control-C into it
             raise KeyboardInterrupt from None
         except Exception as error:
             if trainer.is_global_zero and not resume and not run.stepped:
@@ -267,11 +267,11 @@ def pretrain(
 
 
 class _Run(Callback):
-    """Writes into each checkpoint which run it is of, and with the first one that it was started.
+    """Writes the run's identity into each checkpoint, and records the start with the first one.
 
     Args:
-        directory: The run's.
-        identity: The run.
+        directory: The run's directory.
+        identity: The run's recipe and images.
         provenance: Its starts so far.
 
     Attributes:
@@ -287,7 +287,7 @@ class _Run(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the run; before this, what went wrong has left no trace of the start."""
+        """Add the identity. A start that fails before the first checkpoint is not recorded."""
         checkpoint["run"] = self.identity.model_dump()
         if self.provenance is not None and trainer.is_global_zero:
             add_start(self.directory, self.provenance)
@@ -301,7 +301,7 @@ class _Run(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """See a step."""
+        """Record that a step was made."""
         self.stepped = True
 
 
@@ -313,7 +313,7 @@ def _callbacks(
     config: EncoderConfig,
     progress: bool,
 ) -> list[Callback]:
-    """Return what a run does after an epoch: score, history, checkpoint; and the bar."""
+    """Return a run's callbacks: score, history and checkpoint after an epoch, and the bar."""
     callbacks: list[Callback] = []
     if images.labels is not None and len(division.test):
         callbacks.append(
@@ -337,8 +337,8 @@ def _trainer(
     quiet_lightning()
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        # On the signal before a time limit Lightning would save a checkpoint that the next run
-        # in the same folder starts from, whichever run it is.
+        # On the signal before a time limit Lightning would save a checkpoint, and any later run in
+        # the same folder would start from it.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     try:
         return Trainer(
@@ -349,7 +349,7 @@ def _trainer(
             plugins=plugins,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            limit_val_batches=0,  # the score during training is that of the training images' votes
+            limit_val_batches=0,  # OnlineKNN and OnlineSpread score instead
             **settings,
         )
     except (ValueError, TypeError, MisconfigurationException) as error:
@@ -368,7 +368,7 @@ def _shared_memory_suffices(data: OTLDataModule) -> bool:
     """Whether the batches that decoding processes have ready fit into shared memory."""
     assert data.images is not None
     sample = data.images.size**2 * len(data.images.spec.bands) * torch.float32.itemsize
-    batches = 2 * data.num_workers + 1  # what PyTorch lets them be ahead
+    batches = 2 * data.num_workers + 1  # PyTorch lets them be this far ahead
     try:
         return shutil.disk_usage("/dev/shm").free > batches * data.batch_size * sample
     except OSError:  # not Linux
@@ -376,11 +376,11 @@ def _shared_memory_suffices(data: OTLDataModule) -> bool:
 
 
 def _of_worker(error: Exception) -> Exception:
-    """Return what ended a decoding process, of which PyTorch tells with the whole traceback."""
+    """Return the error that ended a decoding process; PyTorch hides it in a traceback."""
     kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
-    if kind.startswith("rs_otl."):  # all errors of ours are the user's to mend
+    if kind.startswith("rs_otl."):  # the user can correct all our own errors
         return InputError(message)
-    if "Caught " in str(error):  # a fault
+    if "Caught " in str(error):  # a fault of the program
         return error
     return InputError(
         f"a process that decodes images has ended ({' '.join(str(error).split())}): memory or "
@@ -389,7 +389,7 @@ def _of_worker(error: Exception) -> Exception:
 
 
 def _remove_unbegun(directory: Path) -> None:
-    """Remove the files of a run that has failed before its first step: it is none to resume."""
+    """Remove the files of a run that failed before its first step: it cannot be resumed."""
     for name in ("recipe.yaml", "imagery.json"):
         (directory / name).unlink(missing_ok=True)
     with suppress(OSError):  # it holds a checkpoint
@@ -416,7 +416,7 @@ class Described(Protocol):
 
     @property
     def name(self) -> str:
-        """What they are called."""
+        """Their name."""
 
     @property
     def spec(self) -> ImageSpec:
@@ -432,8 +432,8 @@ def describe(
 ) -> tuple[EncoderConfig, dict[str, Tensor] | None]:
     """Return the description that is exported with the encoder, and the weights to start from.
 
-    Images are normalised as these expect, or else as the data set says. Their first layer is
-    adapted to other bands.
+    Images are normalised as these weights expect, or without them as the data set says. The first
+    layer of the weights is adapted to other bands.
     """
     if started is None:
         return _config(recipe, images, images.spec), None
@@ -491,15 +491,15 @@ def make_task(recipe: Recipe, config: EncoderConfig, images: Described, count: i
     """Make the task of a recipe for ``count`` training images."""
     clusters = count if recipe.clusters is None else recipe.clusters
     if recipe.supervised:
-        assert images.classes is not None  # the data module has seen to it
+        assert images.classes is not None  # the data module has checked it
         clusters = len(images.classes)
     elif clusters > count:
-        # The task says so too, but only once the run's directory is there.
+        # The task refuses it too, but only once the run's directory exists.
         raise InputError(
             f"{clusters:,} clusters for {count:,} training images: expected at least one "
             f"image per cluster, better several; --set clusters={max(2, count // 8)}"
         )
-    # What pseudo-labels need, the supervised baseline does without.
+    # The supervised baseline does not take the keys of pseudo-labels.
     otl = {} if recipe.supervised else recipe.model_dump(include=_OTL_KEYS)
     return OTLTask(
         model=recipe.encoder,
@@ -523,7 +523,7 @@ def quiet_lightning() -> None:
     for message in (
         ".*does not have many workers.*",  # images in memory need none
         ".*module\\(s\\) in eval mode.*",  # batch normalisation, where a recipe freezes it
-        ".*The number of training batches.*",  # the log is an epoch's, not a step's
+        ".*The number of training batches.*",  # metrics are logged per epoch, not per step
         ".*Checkpoint directory .* exists and is not empty.*",  # when resuming
         ".*The dirpath has changed.*",  # a run that was moved
         ".*Experiment logs directory .* exists and is not empty.*",  # a logger, when resuming

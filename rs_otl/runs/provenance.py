@@ -1,4 +1,4 @@
-"""With what a run was made: the software, the command line, the machine."""
+"""What made a run: the software, the command line, the machine."""
 
 import os
 import platform
@@ -21,9 +21,9 @@ class Start(BaseModel):
     """One start of a run: its first, or a resumption.
 
     Attributes:
-        time: When, with the time zone.
+        time: When it was, with the time zone.
         rs_otl: Version of rs-otl.
-        commit: Of the checkout that rs-otl is run from, with ``+`` if files of it were changed;
+        commit: Commit of the checkout that rs-otl runs from, with ``+`` if its files were changed;
             ``None`` for an installed package.
         command: The command line.
         python: Version of Python.
@@ -56,7 +56,7 @@ class Provenance(BaseModel):
     starts: tuple[Start, ...] = ()
 
     def differences(self, now: Start) -> list[str]:
-        """Return versions of the latest start that are others now: ``torch 2.11, now 2.12``."""
+        """Return versions that changed since the latest start, such as ``torch 2.11, now 2.12``."""
         then = self.starts[-1].versions() if self.starts else {}
         return [
             f"{name} {version}, now {now.versions().get(name, 'none')}"
@@ -66,7 +66,7 @@ class Provenance(BaseModel):
 
 
 def read_provenance(directory: Path) -> Provenance:
-    """Read the starts of a run; none if it has none written.
+    """Read the starts of a run; none if there is no file of them.
 
     Raises:
         InputError: If the file is damaged.
@@ -83,7 +83,7 @@ def add_start(directory: Path, provenance: Provenance) -> None:
 
 def this_start() -> Start:
     """Describe this process."""
-    import torch  # reading what a run was made with does without it
+    import torch  # not needed to read provenance
 
     return Start(
         time=time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -101,7 +101,7 @@ def this_start() -> Start:
 
 def _commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():  # a package below someone else's checkout
+    if not (folder / ".git").exists():  # an installed package, perhaps in another checkout
         return None
     git = ["git", "-C", str(folder)]
     try:

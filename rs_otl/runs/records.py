@@ -25,7 +25,7 @@ def read_json(model: type[Model], path: Path, remedy: str) -> Model:
     """Read a JSON file of a run.
 
     Args:
-        model: What it holds.
+        model: Model of its content.
         path: The file.
         remedy: What the user can do if it is damaged.
 
@@ -49,15 +49,15 @@ def write_json(path: Path, model: BaseModel) -> None:
 
 
 def checked(model: type[Model], values: object, path: Path) -> Model:
-    """Validate what was read; errors name the key, not its value, which may be of any size.
+    """Validate what was read; errors name the key but not its value, which may be huge.
 
     Args:
-        model: What it should be.
-        values: What it is.
-        path: Where it was read.
+        model: Model that the values should fit.
+        values: What was read.
+        path: The file, for the error.
 
     Raises:
-        InputError: If it is something else.
+        InputError: If the values do not fit.
     """
     try:
         return model.model_validate(values)

@@ -35,7 +35,7 @@ from rs_otl.runs.summary import Imagery, read_imagery, summarise_images
 from rs_otl.spec import load_size
 from rs_otl.trainers import read_metrics
 
-# Images whose features are drawn and searched: enough to see, few enough to wait for.
+# Images whose features are drawn and searched; more take too long.
 _SAMPLE = 1000
 _SHEET = 32
 _QUERIES, _NEIGHBOURS = 6, 5
@@ -61,7 +61,7 @@ class _Picture:
 
 @dataclass
 class _Run:
-    """What the page says of a run."""
+    """What the page shows of a run."""
 
     name: str
     dataset: str
@@ -88,8 +88,8 @@ def report(
     """Write one HTML page about runs, side by side, that needs no network.
 
     It shows the images, curves, scores with their intervals, clusters, neighbours before and after
-    training, the features in two dimensions (t-SNE), the recipe, versions, time and commands. Of a
-    run whose images are not at hand, or that has no encoder yet, it says so and shows the rest.
+    training, the features in two dimensions (t-SNE), the recipe, versions, time and commands. If a
+    run's images are missing, or it has no encoder yet, the page says so and shows the rest.
 
     Args:
         runs: Directories of runs.
@@ -101,7 +101,7 @@ def report(
         The page.
 
     Raises:
-        InputError: A directory holds no run, or the page exists.
+        InputError: If a directory holds no run, or the page exists.
     """
     require_extra("report", "report")
     from jinja2 import Environment, StrictUndefined
@@ -254,7 +254,7 @@ def _pictures(
 
 
 def _before(recipe: Recipe, images: CachedDataset, encoder: Encoder) -> Encoder:
-    """Return the encoder as its training began: with random weights, or those it started from."""
+    """Return the encoder before training: with random weights, or with those it started from."""
     before = untrained_encoder(encoder.config, recipe.seed)
     if recipe.init is not None:
         started = load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
@@ -265,7 +265,7 @@ def _before(recipe: Recipe, images: CachedDataset, encoder: Encoder) -> Encoder:
 
 
 def _neighbours(rows: Tensor, queries: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return the rows that are most similar to each query, itself left out."""
+    """Return the rows that are most similar to each query, except the query itself."""
     similar = rows[queries] @ rows.T
     similar[torch.arange(len(queries)), torch.from_numpy(queries)] = -math.inf
     return similar.topk(count).indices.numpy()
@@ -315,7 +315,7 @@ def _scatter(
         figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True
     ):
         values = features.numpy()
-        # One that gives the same for all images has no two dimensions to show.
+        # If all images have the same features, there are no two dimensions to show.
         if values.std(0).max() < 1e-6:
             axes.set_title(f"{name} training: all features are equal")
             continue

@@ -1,4 +1,4 @@
-"""What a run is resumed from: every file of it is read here, and checked before it is used."""
+"""The checkpoint that a run is resumed from, which is checked before it is used."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.records import checked
 from rs_otl.trainers import checkpoint_digest
 
-# Keys of a recipe that a resumed run may have otherwise: where its images lie, how long it is to
-# go on, and what a machine needs. All others would make it another run.
+# Keys of a recipe that may change when a run is resumed: where its images lie, how long it trains,
+# and what a machine needs. A change of any other key would make it another run.
 _MAY_CHANGE = {"cache", "chunks", "compile", "dataset", "epochs", "knn_every", "workers"}
 
 _Count = Annotated[StrictInt, Field(ge=0)]
 
 
 class Identity(BaseModel):
-    """Which run a checkpoint is of.
+    """The run that a checkpoint belongs to.
 
     Attributes:
         recipe: The run's recipe, key by key.
@@ -45,14 +45,14 @@ class Labels(BaseModel):
 
 
 class Checkpoint(BaseModel):
-    """What a run is resumed from, as far as it is ours; the rest is Lightning's.
+    """The keys of a checkpoint that are checked here; the rest is Lightning's.
 
     Attributes:
-        run: Which run it is of.
+        run: The run that it belongs to.
         epoch: The last epoch that was trained, from 0.
         global_step: Steps so far.
         state_dict: Weights of the task.
-        pseudo_labels: The labels.
+        pseudo_labels: The pseudo-labels.
         callbacks: States of the callbacks.
     """
 
@@ -79,7 +79,7 @@ def read_run_checkpoint(path: Path) -> Checkpoint:
         path: ``last.ckpt`` of a run.
 
     Raises:
-        InputError: If it is damaged, changed by hand, or of something else.
+        InputError: If it is damaged, changed by hand, or no checkpoint of a run.
     """
     try:
         values = read_tensors(path)
@@ -95,12 +95,12 @@ def refuse_other_recipe(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> N
     """Raise an :class:`InputError` if a checkpoint is of a run with another recipe.
 
     Args:
-        checkpoint: What was read.
+        checkpoint: The checkpoint that was read.
         path: Its file, in the run's directory.
         recipe: The recipe that the run is to be resumed with.
     """
     source = path.parent.parent / "recipe.yaml"
-    # A version that had not got a key did what its default does.
+    # A version without a key did what the default of the key does.
     then = Recipe(dataset="").model_dump(mode="json") | checkpoint.run.recipe
     for key, value in recipe.model_dump(mode="json").items():
         if key not in _MAY_CHANGE and then[key] != value:
@@ -116,7 +116,7 @@ def refuse_other_recipe(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> N
 
 
 def refused_by_lightning(path: Path, error: Exception) -> InputError:
-    """Make the error of a checkpoint that could not be loaded, or not make a step."""
+    """Make the error for a checkpoint that could not be loaded, or whose first step failed."""
     reason = " ".join(str(error).split())
     return _refused(
         InputError(f"{path}: cannot be gone on from ({type(error).__name__}: {reason})")

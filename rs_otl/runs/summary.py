@@ -1,4 +1,4 @@
-"""What a run says about its images, on the terminal and in its directory."""
+"""What a run prints about its images, and writes into its directory."""
 
 import hashlib
 import shlex
@@ -13,7 +13,7 @@ from rs_otl.datasets.sources import is_stac
 from rs_otl.errors import note
 from rs_otl.runs.records import own_recipe, read_json
 
-# Images that are named on the terminal; imagery.json names all.
+# Images to name on the terminal at most; imagery.json names all.
 _NAMED = 20
 
 
@@ -51,7 +51,7 @@ class Imagery(BaseModel):
     test_images_also_in_training: int
 
     def same_as(self, other: "Imagery") -> bool:
-        """Compare as they are written: JSON holds no file name that is not Unicode."""
+        """Compare as they are written: JSON cannot hold file names that are not Unicode."""
         return self.model_dump_json() == other.model_dump_json()
 
 
@@ -79,7 +79,7 @@ def read_imagery(directory: Path) -> Imagery:
 
 
 def print_images(dataset: CachedDataset, division: Division) -> None:
-    """Say on stderr what the images are and what is odd about them."""
+    """Print on stderr what the images are and what is unusual about them."""
     lines = [
         f"{dataset.name}: {len(dataset):,} images, {len(division.train):,} to train on, "
         f"{len(division.test):,} to test on"
@@ -108,12 +108,12 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
 
 
 def next_command(directory: Path, dataset: str, root: Path | None = None) -> str:
-    """Return the command that makes use of a finished run, for a shell.
+    """Return the shell command to use a finished run with.
 
     Args:
         directory: The run's directory.
         dataset: The data set as the user named it.
-        root: Where data sets lie, if the user said it.
+        root: Where data sets lie, if the user has named it.
     """
     images = read_imagery(directory)
     run = str(directory)
@@ -127,7 +127,7 @@ def next_command(directory: Path, dataset: str, root: Path | None = None) -> str
             out += ".tif"
         words = ["embed", scene, "--encoder", run, "-o", out]
         recipe = own_recipe(directory)
-        for option in ("scale", "offset", "units"):  # the encoder's values, from the same files
+        for option in ("scale", "offset", "units"):  # read the same files as in training
             if (value := getattr(recipe, option)) is not None:
                 words += [f"--{option}", str(value)]
     else:

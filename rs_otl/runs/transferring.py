@@ -28,9 +28,9 @@ def transfer(
 ) -> tuple[EvaluationReport, Path]:
     """Train an encoder further on another data set, and evaluate the gain (section 4.3).
 
-    OTL without labels, in ``out``; then, in ``out/supervised``, the paper's baseline: the same
-    schedule from the same weights with labels. The report compares: transferred, source frozen,
-    supervised, ImageNet weights frozen, untrained.
+    First OTL trains without labels, in ``out``. Then the paper's baseline trains in
+    ``out/supervised``: the same schedule from the same weights, with labels. The report compares
+    transferred, source frozen, supervised, ImageNet weights frozen, and untrained.
 
     Args:
         recipe: Recipe of the target; ``init`` is the source, whose architecture replaces the
@@ -64,7 +64,7 @@ def transfer(
         pool=recipe.pool,
         device=accelerator_device(accelerator),
     )
-    # By its path: a later run on its data set must not take its place.
+    # Keep its path: a later run on the same data set must not replace the source.
     init = str(source.path or recipe.init)
     recipe = recipe.model_copy(update={"init": init, "encoder": source.config.encoder})
     list_images(recipe, root, source, labelled=True)  # refuses before anything is trained

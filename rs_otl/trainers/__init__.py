@@ -1,4 +1,4 @@
-"""OTL as a task of torchgeo, and what its runs need of Lightning."""
+"""OTL as a task of torchgeo, and what its runs need from Lightning."""
 
 from typing import TYPE_CHECKING
 

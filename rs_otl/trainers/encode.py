@@ -1,4 +1,4 @@
-"""Running an encoder compiled, and in parts when memory is short."""
+"""Run an encoder, compiled if wanted, and in parts when memory is short."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,17 +15,17 @@ from rs_otl.errors import note
 def encode(encoder: nn.Module, images: Tensor, chunks: int = 1, passes: int = 1) -> Tensor:
     """Return the features of images, in several forward passes if wanted or memory is short.
 
-    With several chunks the backward pass computes each one's activations again, so that memory
-    holds those of one chunk at most. Gradients are those of that many passes, in which batch
-    normalisation sees the images of one pass at a time.
+    With several chunks the backward pass computes the activations of each chunk again, so that
+    memory holds the activations of at most one chunk. The gradients are those of as many separate
+    passes: batch normalisation sees the images of one pass at a time.
 
     Args:
         encoder: From normalised images ``(B, C, H, W)`` to features ``(B, D)``.
         images: Normalised images.
-        chunks: Number of passes when memory is short. Each has two images at least, or batch
-            normalisation would fail; few images take fewer passes.
-        passes: Number of equal parts of the images that batch normalisation is to see apart,
-            each divided into chunks as said if there are several.
+        chunks: Number of passes when memory is short. Each pass has at least two images, or batch
+            normalisation would fail, so few images take fewer passes.
+        passes: Number of equal parts of the images that batch normalisation sees separately.
+            Each part is divided into ``chunks``.
 
     Returns:
         Features ``(B, D)``.

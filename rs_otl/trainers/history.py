@@ -38,12 +38,12 @@ _NAMES = {
     "rank": "RankMe of the centred features",
 }
 
-# A network that guesses has a loss of ln k: this share of it is as good as that.
+# A network that guesses has a loss of ln k: a loss above this share of ln k counts as guessing.
 _GUESS = 0.99
-# Epochs that the loss may stay there, and that share of a long run.
+# Epochs of guessing that give a warning; in a long run, this share of its epochs.
 _GUESSING_EPOCHS = 3
 _GUESSING_SHARE = 0.1
-# Features of a smaller effective rank lie on a line, of a smaller deviation in one place.
+# Features lie on a line below this effective rank, and in one place below this deviation.
 _LINE = 2.0
 _POINT = 0.01
 
@@ -56,7 +56,7 @@ class History(Callback):
     After each epoch it writes the whole of ``metrics.csv``, so that a run that was killed and
     resumed leaves the same table as one that was not, adds the epoch to a file of events in
     ``tensorboard/``, and prints a line to stderr. It also draws ``figures/*.png``, less often if
-    epochs are short: drawing takes a hundredth of the time.
+    epochs are short, so that drawing takes about a hundredth of the time at most.
 
     Args:
         directory: The run's directory.
@@ -77,7 +77,7 @@ class History(Callback):
         self.epochs = list(state_dict["epochs"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last epoch's metrics, so that none is repeated that is not logged again."""
+        """Forget the last epoch's metrics, so that only newly logged ones are kept."""
         trainer.callback_metrics.clear()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -162,15 +162,15 @@ class History(Callback):
 
 
 def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
-    """Say what has collapsed with the last epoch, and what to change.
+    """Return warnings about what has collapsed in the last epoch, and what to change.
 
     Args:
         epochs: The metrics of the run's epochs so far, at least one.
-        of: Epochs of the run.
+        of: Number of epochs of the whole run.
 
     Returns:
-        A line for each: the loss that stays at ln k, features on a line, or in one place. Each
-        is said when it begins.
+        One line for each collapse: a loss that stays at ln k, features on a line, or features in
+        one place. A collapse is reported when it begins.
     """
     warnings = []
     streak = 0

@@ -9,16 +9,16 @@ def label_consistent_loss(
     """Cross entropy of every view against every label set (equation 18), averaged.
 
     Cross entropy is linear in its target, so the g x h terms are g cross entropies against the
-    mean of the h one-hot labels, and equal the mean of each view's log-probabilities at the h
-    labels. It is the mean over the g x h terms, for which a network that guesses loses ln k;
-    the paper's sum is g h times as much.
+    mean of the h one-hot labels: minus the mean of each view's log-probabilities at the h labels.
+    The loss is the mean over the g x h terms, which is ln k for a network that guesses. The
+    paper's sum is g h times as much.
 
     Args:
         outputs: Outputs before softmax, ``(g, B, k)`` floating point.
-        labels: The h label sets, in the paper one of each view, ``(h, B)`` int64 in [0, k).
+        labels: The h label sets, in the paper one from each view, ``(h, B)`` int64 in [0, k).
         smoothing: Share of a label that is spread evenly over all k, in [0, 1).
-        shares: How much of each image, by whose position its labels are, is in each that was
-            looked at, ``(B, B)``, rows of sum 1; by default each is itself.
+        shares: How much of each image is in each mixed image, ``(B, B)``. Row i says what the
+            network saw as image i, and sums to 1. By default images are not mixed.
 
     Returns:
         The loss, a scalar of at least 0, in nats.

@@ -1,4 +1,4 @@
-"""The table of metrics that a run has written, read without the libraries that train."""
+"""Read the metrics that a run has written, without importing the libraries that train."""
 
 import csv
 from contextlib import suppress
@@ -12,7 +12,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
         run: The run's directory.
 
     Returns:
-        Each epoch's metrics by name, up to a row that was cut or damaged; none without the file.
+        Each epoch's metrics by name, up to a row that is cut or damaged; ``[]`` without the file.
     """
     try:
         text = (run / "metrics.csv").read_text(encoding="utf-8", errors="replace")

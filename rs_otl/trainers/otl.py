@@ -60,26 +60,27 @@ _ROUNDING = 1e-3
 class OTLTask(BaseTask):
     """Representation learning by output translation (Li et al., Remote Sensing 2022).
 
-    An epoch begins with labels: the network, in training mode, looks at ``views`` freshly
-    augmented views of every training image; each view's outputs are translated until they fill
-    the clusters evenly, and the arg-max are its labels. Then, in each step, every view of an
-    image learns to predict the labels of all its views. The defaults are the paper's; what its
-    remote-sensing runs (section 4.3) set otherwise stands in the shipped recipes.
+    An epoch begins with labels: the network, in training mode, encodes ``views`` freshly
+    augmented views of every training image. The outputs of each view are translated until they
+    fill the clusters evenly; their arg-max gives the labels of that view. Then, in each step,
+    every view of an image learns to predict the labels of all its views. The defaults are the
+    paper's; the shipped recipes have the other settings of its remote-sensing runs (section 4.3).
 
     Batches are dictionaries with ``image``, ``(B, C, S, S)``, float32 in [0, 1] or uint8, *not
     normalised*: views come first, normalisation last. Training batches also have ``index``,
-    int64 ``(B,)``, the image's position in the training set, by which labels are kept. Non-geo
-    data modules of torchgeo are given it when training starts; with a plain loader use
+    int64 ``(B,)``, the image's position in the training set, by which labels are kept. When
+    training starts, non-geo data modules of torchgeo get an ``index``; with a plain loader use
     :class:`rs_otl.datasets.IndexedDataset`. No ``label`` is read, unless ``supervised``.
 
     Validation batches with ``label``, int64 ``(B,)``, give ``val_knn``: the share of images
     whose label is that of their nearest neighbours among the validation images.
 
-    Everything random is seeded anew from ``seed``, the epoch and the step, for each epoch's
-    labels and each step. There is no other random state, so a run resumed at an epoch equals
-    one that never stopped.
+    The labels of each epoch, and each step, begin with a new random seed, made from ``seed``, the
+    epoch and the step. There is no other random state, so a run resumed at an epoch equals one
+    that never stopped.
 
-    With several processes each makes the labels of a part of the images, and all know all labels.
+    With several processes, each process makes the labels of a part of the images; afterwards all
+    processes have all labels.
 
     Args:
         model: timm architecture of the encoder.
@@ -92,70 +93,72 @@ class OTLTask(BaseTask):
         hidden: Width of the heads' hidden layer; 0 for the paper's linear heads.
         views: Views g of an image in each step.
         views_apart: Whether the views of a step are of different images, as in the authors'
-            code: batches are put together from ``views`` orders of the training images, shuffled
-            apart, and each order's part has a forward pass and batch statistics of its own.
-            Needs ``OTLDataModule(orders=views)``.
-        local_views: Small crops of an image in each step beside its views: they learn the labels
-            of its views and have none themselves, as in SwAV and SeLa-v2.
+            code: a batch joins parts of ``views`` separately shuffled orders of the training
+            images, and each part has its own forward pass and batch statistics. Needs
+            ``OTLDataModule(orders=views)``.
+        local_views: Number of small crops of an image in each step, in addition to its views:
+            they learn the labels of the views and have no labels of their own, as in SwAV and
+            SeLa-v2.
         local_size: Side of a local view in pixels; by default half of ``size``.
         reduction: How equation 18's terms, every view against every label set, become the loss:
-            ``"sum"`` as in the paper, whose learning rates belong to it, or ``"mean"``. The
+            ``"sum"`` as in the paper, whose learning rates are for the sum, or ``"mean"``. The
             logged loss is the mean in both cases, ln k for a network that guesses.
         augment: ``"simple"`` or ``"strong"`` views, see :mod:`rs_otl.augment`.
         operations: Operations of a strong view; the paper has 10 in section 4.3, 8 in appendix D.
         orientations: Orientations of a view: 1 upright, 2 also mirrored, 8 also in quarter turns;
             by default 8 for simple and 2 for strong views.
-        size: Side of a view in pixels; for vision transformers any multiple of their patches'.
+        size: Side of a view in pixels; for vision transformers any multiple of the patch size.
         pool: What a vision transformer's features are made of: ``"cls"`` or ``"mean"``; by default
             the rule of its architecture.
         mean: Mean of each band in [0, 1]. By default that of ``weights``, else of the data
             module, else the paper's for three bands and 0.5 for others.
-        std: Standard deviation of each band, likewise; 0.25 instead of 0.5.
+        std: Standard deviation of each band, with the same defaults; 0.25 instead of 0.5.
         rgb: Whether the bands are red, green and blue; by default whether there are three.
         scale: For data modules of torchgeo: the raw value that becomes 1, such as 255 or, for
-            Sentinel-2, 10000. Their own normalisation and augmentation are then replaced by a
-            division by it, clipped to [0, 1]. By default images must arrive in [0, 1].
+            Sentinel-2, 10000. A division by it, clipped to [0, 1], then replaces the data
+            module's own normalisation and augmentation. By default images must arrive in [0, 1].
         augmentations: Makes one normalised view of each image, ``(B, C, S, S)`` to
-            ``(B, C, size, size)``, in place of ``augment``. It gets the images as they arrive,
+            ``(B, C, size, size)``, instead of ``augment``. It gets the images as they arrive,
             whatever their range; ``mean`` and ``std`` are then 0 and 1 unless given.
         lr: Learning rate of SGD at the start.
-        milestones: Epochs at which it changes, ascending.
-        milestone_lrs: What it changes to at each. Without milestones it falls to 0 along a cosine.
+        milestones: Epochs at which the rate changes, ascending.
+        milestone_lrs: The new rate at each milestone. Without milestones the rate falls to 0
+            along a cosine.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.
         warmup: Steps over which the rate rises to ``lr``. If above 0, the rate changes with
             every step instead of every epoch.
-        relabel_every: Epochs that labels are kept for.
-        relabel: What new labels are made from. ``"fresh"``: the outputs of views made for them,
-            in a pass over the images, as in the paper. ``"reuse"``: the outputs that the epoch's
-            steps had; only the first labels, and images that the steps left out, need a pass.
+        relabel_every: Number of epochs for which labels are kept.
+        relabel: What new labels are made from. ``"fresh"``: the outputs of new views, in a pass
+            over the images, as in the paper. ``"reuse"``: the outputs of the epoch's steps; only
+            the first labels, and images that the steps left out, need a pass.
         method: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
-        decay: See there.
+        decay: See :func:`rs_otl.clustering.balanced_labels`.
         targets: Sizes of the clusters, see :func:`rs_otl.clustering.target_sizes`.
         label_batch_sizes: Batch sizes of the label passes, each of which makes one label set from
             one view of every image, such as ``(128, 128, 256, 512)`` in the authors' program for
-            CIFAR. By default one pass over ``views`` stacked views makes as many label sets.
+            CIFAR. By default one pass over ``views`` stacked views makes ``views`` label sets.
         temperature: Temperature of a cosine head that is filled from the encoder's features,
             for an encoder that is already good. Labels are then made from the features of the
             plain image in evaluation mode: their k-means directions fill the head, and all
             views of an image share its label. It needs one head and no hidden layer.
         freeze_batch_norm: Leave the encoder's batch normalisation as it is: the statistics of
             pretrained weights are better than those of a few epochs.
-        tune: What of the encoder is trained: ``"all"``, ``"norm"`` or ``"lora"``; see
+        tune: Which part of the encoder is trained: ``"all"``, ``"norm"`` or ``"lora"``; see
             :func:`rs_otl.models.restrict_training`.
-        lora_rank: See there.
-        layer_decay: What the learning rate is multiplied with from each layer of the encoder to the
-            one before, in (0, 1], by timm's grouping of layers; the last has the full rate.
+        lora_rank: Rank of LoRA's changes, see :func:`rs_otl.models.restrict_training`.
+        layer_decay: Factor of the learning rate from each layer of the encoder to the layer
+            before, in (0, 1], by timm's grouping of layers; the last layer has the full rate.
         label_smoothing: Share of a label that is spread evenly over all clusters, in [0, 1).
-        mixup: In [0, 1]; above 0, each image of a step is mixed with another before its views are
-            made, and learns the labels of both (Zhang et al., ICLR 2018). The parameter of the
-            symmetric beta distribution that a step's shares are drawn from.
-        supervised: Train with the ``label`` of the batches in place of pseudo-labels: the
+        mixup: Parameter, in [0, 1], of the symmetric beta distribution from which a step's shares
+            are drawn. Above 0, each image of a step is mixed with another before its views are
+            made, and learns the labels of both (Zhang et al., ICLR 2018).
+        supervised: Train with the ``label`` of the batches instead of pseudo-labels: the
             paper's baseline (section 4.3), with the same encoder, views, loss and schedule.
         chunks: Forward passes that a step's images are divided among when memory is short, see
             :func:`rs_otl.trainers.encode.encode`.
-        compile: Whether to run the encoder through ``torch.compile``; if that fails, stderr says
-            so and it runs uncompiled.
+        compile: Whether to run the encoder through ``torch.compile``; if that fails, a note on
+            stderr says so and the encoder runs uncompiled.
         seed: Seed of weights and views.
 
     Raises:
@@ -334,7 +337,7 @@ class OTLTask(BaseTask):
         return config
 
     def _statistics(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Return mean and std: those given, else of the weights, else a guess."""
+        """Return mean and std: as given, else from the weights, else a guess."""
         settings, channels = self.hparams, self.hparams["in_channels"]
         if settings["mean"] is not None:
             return settings["mean"], settings["std"]
@@ -350,7 +353,7 @@ class OTLTask(BaseTask):
     def _normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Make the views and the plain view of images with these statistics."""
         settings = self.hparams
-        settings["mean"], settings["std"] = tuple(mean), tuple(std)  # as the checkpoint says
+        settings["mean"], settings["std"] = tuple(mean), tuple(std)  # the checkpoint keeps them
         if self._default_views:
             self.augmentations, self.local_augmentations = (
                 augmentation(
@@ -368,7 +371,7 @@ class OTLTask(BaseTask):
         self.plain_view = evaluation_transforms(settings["size"], mean, std)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, except for batch normalisation that is to stay as it is."""
+        """Set the mode, but leave frozen batch normalisation in evaluation mode."""
         super().train(mode)
         if self.hparams["freeze_batch_norm"]:
             for module in self.encoder.modules():
@@ -377,7 +380,7 @@ class OTLTask(BaseTask):
         return self
 
     def trained_encoder(self) -> nn.Module:
-        """Return the encoder as timm makes it, what LoRA has learnt merged into its weights."""
+        """Return the encoder as timm makes it, with LoRA's changes merged into its weights."""
         settings = self.hparams
         if settings["tune"] != "lora":
             return self.encoder
@@ -393,8 +396,8 @@ class OTLTask(BaseTask):
     # The data
 
     def setup(self, stage: str) -> None:
-        """Freeze what is not trained; agree with a data module of torchgeo on images."""
-        if not self._restricted:  # now that it has its weights, before a checkpoint is restored
+        """Freeze what is not trained; prepare a data module's positions, scale and statistics."""
+        if not self._restricted:  # once the weights are loaded, before a checkpoint is restored
             settings = self.hparams
             restrict_training(
                 self.encoder, settings["tune"], settings["lora_rank"], settings["seed"]
@@ -468,7 +471,7 @@ class OTLTask(BaseTask):
     def local_outputs(self, images: Tensor) -> Tensor:
         """Return outputs ``(local_views, heads, B, k)`` of freshly made local views of images.
 
-        They have a forward pass of their own, and so batch statistics.
+        They have their own forward pass, and so their own batch statistics.
 
         Args:
             images: float32 in [0, 1] or uint8, ``(B, C, S, S)``.
@@ -534,7 +537,7 @@ class OTLTask(BaseTask):
         return loss * (terms if self.hparams["reduction"] == "sum" else 1)
 
     def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mix each image with another, and say how much of each is in it, ``(B, B)``."""
+        """Return each image mixed with another, and the shares of all images in it, ``(B, B)``."""
         if not self.hparams["mixup"]:
             return images, None
         mix = MixUp(alpha=self.hparams["mixup"], num_classes=len(images))
@@ -565,7 +568,7 @@ class OTLTask(BaseTask):
             self.val_knn.reset()
 
     def on_train_start(self) -> None:
-        """Bring restored labels to the device; training from the start has none."""
+        """Move restored labels to the device; training from the start has none."""
         if self.current_epoch == 0:
             self.pseudo_labels.forget()
         self.pseudo_labels.to(self.device)
@@ -597,14 +600,14 @@ class OTLTask(BaseTask):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step.
 
-        Each step, because loaders and callbacks draw differently in a run that was resumed.
+        Every step is seeded, because loaders and callbacks draw differently in a resumed run.
         """
         self._seed(self.current_epoch, batch_idx)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """After the last batch make the next labels, if from its steps, and log the epoch's cost.
+        """After the last batch, make the next labels if from its steps, and log the epoch's cost.
 
-        Here, because callbacks, the checkpoint among them, end an epoch before the task does.
+        This is done here, because callbacks, the checkpoint's too, end an epoch before the task.
         """
         self._seen += len(batch["image"]) // self._orders
         if not self.trainer.is_last_batch:
@@ -619,7 +622,7 @@ class OTLTask(BaseTask):
         self.log("images_per_second", self._seen * self.trainer.world_size / seconds)
 
     def _refuse_divergence(self, loss: Tensor) -> None:
-        """Stop before what is not finite is labelled with, saved or exported."""
+        """Stop if loss or weights are not finite, before labels, checkpoint or export use them."""
         values = (*self.encoder.state_dict().values(), *self.heads.state_dict().values())
         wrong = None if math.isfinite(loss) else "loss is"
         if wrong is None and not all(bool(value.isfinite().all()) for value in values):
@@ -637,7 +640,7 @@ class OTLTask(BaseTask):
 
     @property
     def _orders(self) -> int:
-        """Orders of the training images that a batch is put together from."""
+        """Number of orders of the training images that a batch is put together from."""
         return self.hparams["views"] if self.hparams["views_apart"] else 1
 
     # Labels
@@ -655,7 +658,7 @@ class OTLTask(BaseTask):
 
     @torch.no_grad()
     def _make_labels(self, epoch: int) -> None:
-        """Label every training image for an epoch, from new outputs or the steps' (section 3.3)."""
+        """Label every training image for an epoch, from new or kept outputs (section 3.3)."""
         group: Group = dist.group.WORLD if self.trainer.world_size > 1 else None
         images, clusters = len(self._training_set()), self.hparams["clusters"]
         if images < clusters:
@@ -680,7 +683,7 @@ class OTLTask(BaseTask):
     def _completed(self, kept: StepOutputs, group: Group) -> tuple[Tensor, Tensor]:
         """Return the outputs of this process's images, and their positions.
 
-        Images that no step has seen are looked at now.
+        Images that no step has seen are encoded now.
         """
         seen, unseen = kept.divide(group)
         assert kept.outputs is not None
@@ -716,7 +719,7 @@ class OTLTask(BaseTask):
         index: Tensor,
         batch_size: int | None = None,
     ) -> Tensor:
-        """Return ``function`` of training images, by position.
+        """Apply ``function`` to training images, and return the results by position.
 
         Args:
             function: From images ``(B, C, S, S)`` to ``(..., B, D)``.
@@ -771,7 +774,7 @@ class OTLTask(BaseTask):
         return results
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the labels: they are of use for longer than an epoch."""
+        """Save the labels: they may be kept for several epochs."""
         checkpoint["pseudo_labels"] = self.pseudo_labels.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -781,7 +784,7 @@ class OTLTask(BaseTask):
     # The optimiser
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what is trained, with the rates of the encoder's layers after the heads' own."""
+        """Return trained parameters and rates; with ``layer_decay`` heads first, then layers."""
         rate, decay = self.hparams["lr"], self.hparams["layer_decay"]
         whole = self if decay == 1 else self.heads
         groups = [{"params": [one for one in whole.parameters() if one.requires_grad], "lr": rate}]
@@ -827,9 +830,9 @@ class OTLTask(BaseTask):
 
 
 class _ShuffledBatches(Sampler[list[int]]):
-    """Batches of positions in random order, the last of two at least.
+    """Batches of positions in random order; the last has at least two.
 
-    An image left over goes into the batch before: alone it fails in batch normalisation.
+    A single image left over joins the batch before: alone it would fail in batch normalisation.
     """
 
     def __init__(self, index: list[int], batch_size: int) -> None:

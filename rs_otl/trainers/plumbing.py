@@ -21,8 +21,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or absent, whenever the process is killed.
 
     Lightning writes to the system's temporary folder and moves the file, which across file
-    systems is a copy that can be interrupted. Each holds its :func:`checkpoint_digest` as
-    ``digest``.
+    systems is a copy that can be interrupted. Each checkpoint holds its
+    :func:`checkpoint_digest` as ``digest``.
     """
 
     def save_checkpoint(
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def checkpoint_digest(checkpoint: Mapping[str, Any]) -> str:
     """Return a hash of all values of a checkpoint but ``digest``.
 
-    PyTorch does not see when bits of a tensor have been changed.
+    PyTorch does not notice that bits of a stored tensor have changed.
 
     Args:
         checkpoint: Dictionaries and sequences of tensors and plain values.
@@ -71,10 +71,10 @@ def checkpoint_digest(checkpoint: Mapping[str, Any]) -> str:
 
 
 class StderrProgressBar(TQDMProgressBar):
-    """Lightning's bar on stderr: stdout is for results. It says what is left of the whole run."""
+    """Lightning's bar on stderr (stdout is for results), with the time left of the whole run."""
 
     def on_train_start(self, trainer: Trainer, *args: Any) -> None:
-        """Take the time from here on, of which a run that was resumed has epochs behind it."""
+        """Start the clock, and note the first epoch: a resumed run has epochs behind it."""
         super().on_train_start(trainer, *args)
         self._began, self._first = time.perf_counter(), trainer.current_epoch
 
@@ -87,13 +87,13 @@ class StderrProgressBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say anew how much time is left."""
+        """Update the time left."""
         done = (batch_idx + 1) / max(1, self.train_progress_bar.total or 1)
         self.train_progress_bar.set_description(self._run(trainer, done), refresh=False)
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
 
     def _run(self, trainer: Trainer, done: float) -> str:
-        """Return the epoch of all, and the time left as that of the epochs so far goes on."""
+        """Return the epoch, the number of epochs, and the time left at the speed so far."""
         epochs = trainer.max_epochs or 0
         words = f"epoch {trainer.current_epoch + 1}/{epochs}"
         passed = trainer.current_epoch - self._first + done

@@ -17,13 +17,13 @@ class PseudoLabels:
     """The cluster of every training image, for each view and head, in the current epoch.
 
     Indexing with the positions of a batch's images ``(B,)`` gives their labels
-    ``(views, heads, B)``, the views being those that the labels were made of. With several
-    processes each makes labels for a part of the images, and all of them have all labels
-    afterwards.
+    ``(views, heads, B)``, one label set for each view that labels were made from. With several
+    processes, each process makes labels for a part of the images; afterwards all processes have
+    all labels.
 
     Args:
         method: How outputs become labels, see :func:`rs_otl.clustering.balanced_labels`.
-        decay: See there.
+        decay: See :func:`rs_otl.clustering.balanced_labels`.
         targets: Sizes of the clusters, see :func:`rs_otl.clustering.target_sizes`.
 
     Attributes:
@@ -137,13 +137,13 @@ class StepOutputs:
         self.seen[index] = True
 
     def divide(self, group: Group = None) -> tuple[Tensor, Tensor]:
-        """Decide which process answers for which image.
+        """Decide which process labels which image.
 
         An image belongs to the first process that saw it, since distributed samplers may show an
-        image to two. Images that none has seen are dealt out in turn.
+        image to two. Images that no process has seen are dealt out in turn.
 
         Returns:
-            Positions of this process's images: those seen, and those yet to be seen, int64.
+            Positions, int64: of this process's seen images, and of its unseen ones.
         """
         assert self.seen is not None
         rank = 0 if group is None else dist.get_rank(group)
@@ -160,7 +160,7 @@ def gather_rows(rows: Tensor, index: Tensor, total: int, group: Group = None) ->
 
     Args:
         rows: Rows of this process, ``(n, ...)``.
-        index: Their positions, ``(n,)`` int64, none of them in another process.
+        index: Positions of these rows, ``(n,)`` int64; no other process has any of them.
         total: Number of rows of all processes.
         group: The processes; ``None`` for this one alone.
 
