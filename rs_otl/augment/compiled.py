@@ -95,7 +95,7 @@ def strong_views(
 
     Args:
         images: (n, C, S, S), uint8.
-        crops: (n, 2, 3), float32, upright or flipped left to right.
+        crops: (n, 2, 3), float32, in any of the eight orientations.
         kinds: (n, steps), int64 positions in ``OPERATIONS``.
         values: (n, steps), float32.
         holes: (n, 4), int64: left, top, right and lower edge.
@@ -283,16 +283,16 @@ def _strong(
 
 @compiled(nogil=True)
 def _crop(image: Array, crop: Array, out: Array) -> None:
-    """Sample bilinearly, borders repeated, cut to the nearest level."""
+    """Sample bilinearly in any orientation, borders repeated, to the nearest level."""
     bands, height, width = image.shape
     size = out.shape[1]
     left = np.empty(size, np.int64)
     right = np.empty(size, np.int64)
     across = np.empty(size, np.float32)
     for x in range(size):
-        left[x], right[x], across[x] = _between(crop[0, 0], crop[0, 2], x, size, width)
+        left[x], right[x], across[x] = _between(crop[0, 0] + crop[0, 1], crop[0, 2], x, size, width)
     for y in range(size):
-        upper, lower, down = _between(crop[1, 1], crop[1, 2], y, size, height)
+        upper, lower, down = _between(crop[1, 0] + crop[1, 1], crop[1, 2], y, size, height)
         for band in range(bands):
             above, below, row = image[band, upper], image[band, lower], out[band, y]
             for x in range(size):
@@ -301,6 +301,9 @@ def _crop(image: Array, crop: Array, out: Array) -> None:
                 second = np.float32(below[left[x]])
                 second += across[x] * (np.float32(below[right[x]]) - second)
                 row[x] = np.uint8(first + down * (second - first) + np.float32(0.5))
+    if crop[0, 0] == 0.0:  # a quarter turn: the image's columns are the view's rows
+        for band in range(bands):
+            out[band] = out[band].T.copy()
 
 
 @compiled(nogil=True)

@@ -46,7 +46,7 @@ class StrongDraw(NamedTuple):
     """The random choices for n strong views, on the CPU, one row per image.
 
     Attributes:
-        crops: Crop and flip, (n, 2, 3), float32; see ``rs_otl.augment.geometry``.
+        crops: Crop and orientation, (n, 2, 3), float32; see ``rs_otl.augment.geometry``.
         kinds: The operations, (n, steps), int64 positions in ``operations.OPERATIONS``.
         values: Their values, (n, steps), float32, in the units of their kind.
         holes: Left, top, right and lower edge of the hole, (n, 4), int64 pixels of the view;

@@ -1,11 +1,13 @@
 """Views: what both pipelines promise whatever is drawn."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs_otl.augment import augmentation
+from rs_otl.augment.geometry import ORIENTATIONS
 from rs_otl.augment.operations import OPERATIONS
 from rs_otl.errors import InputError
 
@@ -182,6 +184,39 @@ def test_simple_views_show_all_eight_orientations():
             counts.append(int(((seen - turned).abs().amax((1, 2, 3)) < 1e-4).sum()))
     assert sum(counts) == 400
     assert min(counts) > 25  # 50 expected, standard deviation 6.6
+
+
+def crops_alone(view, crops):
+    """A draw that shows the crops as they are."""
+    draw = view.sample(len(crops))._replace(crops=crops)
+    if "grey" in draw._fields:
+        return draw._replace(
+            factors=torch.ones_like(draw.factors), grey=torch.zeros_like(draw.grey)
+        )
+    identity = list(OPERATIONS).index("identity")
+    return draw._replace(
+        kinds=torch.full_like(draw.kinds, identity), holes=torch.zeros_like(draw.holes)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_turned_view_is_the_upright_view_turned(name, kind):
+    view, batch = views(name, size=17), kind(1).expand(8, -1, -1, -1)
+    sides, centre = torch.tensor([0.8, 0.6]), torch.tensor([0.15, -0.3])
+    crops = torch.cat([sides[:, None] * ORIENTATIONS, centre.expand(8, 2)[:, :, None]], dim=2)
+    draw = crops_alone(view, crops)
+    seen = view(batch, draw)
+    turned = [
+        np.rot90(seen[0].numpy(), quarters, (1, 2))[:, :, ::step]
+        for quarters in range(4)
+        for step in (1, -1)
+    ]
+    # Strong views of 8 bits are rounded to levels.
+    near = 1 / 255 if name == "strong" and kind is eight_bit else 1e-5
+    np.testing.assert_allclose(seen.numpy(), np.stack(turned), rtol=0, atol=near)
+    whole = view(batch.float() / 255 if kind is eight_bit else batch, draw)
+    torch.testing.assert_close(seen, whole, rtol=0, atol=near)
 
 
 @pytest.mark.parametrize("name", ["simple", "strong"])
