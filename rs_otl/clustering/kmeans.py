@@ -29,7 +29,7 @@ def cluster_directions(directions: Tensor, clusters: int, seed: int = 0) -> Tens
     """
     rows = len(directions)
     if not 2 <= clusters <= rows:
-        raise InputError(f"{clusters} clusters for {rows} rows: expected 2 to as many as rows")
+        raise InputError(f"{clusters} clusters for {rows} rows: expected 2 to {rows}")
     if clusters == rows:
         return directions.clone()
     generator = torch.Generator().manual_seed(seed)

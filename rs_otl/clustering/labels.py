@@ -173,7 +173,9 @@ def _sinkhorn(problem: Problem) -> Labelling:
 
 def _kmeans(problem: Problem) -> Labelling:
     if problem.rows.group is not None:
-        raise InputError("method 'kmeans' works in one process: leave out group, or use another")
+        raise InputError(
+            "method 'kmeans' works in one process only: leave out group, or use another method"
+        )
     outputs = problem.outputs.float()
     directions = F.normalize(outputs - outputs.mean(0), dim=1)
     centres = cluster_directions(directions, outputs.shape[1])
@@ -219,17 +221,17 @@ def _checked(
         raise InputError(
             f"{clusters} clusters for {rows.total} rows: expected k <= N; use fewer clusters"
         )
-    if decay <= 1:
-        raise InputError(f"decay = {decay}: expected a number above 1")
-    if sharpness <= 0:
-        raise InputError(f"sharpness = {sharpness}: expected a number above 0")
+    if not 1 < decay < math.inf:
+        raise InputError(f"decay = {decay}: expected a finite number above 1")
+    if not 0 < sharpness < math.inf:
+        raise InputError(f"sharpness = {sharpness}: expected a finite number above 0")
     if targets is None:
         targets = torch.full((clusters,), rows.total / clusters, dtype=torch.float64)
     elif targets.shape != (clusters,):
         raise InputError(f"targets of shape {tuple(targets.shape)}: expected ({clusters},)")
     else:
         total = float(targets.double().sum())
-        if bool((targets < 0).any()) or abs(total - rows.total) > 1e-6 * rows.total:
+        if bool((targets < 0).any()) or not abs(total - rows.total) <= 1e-6 * rows.total:
             raise InputError(
                 f"targets summing to {total:g}: expected numbers of at least 0 "
                 f"that sum to the {rows.total} rows"

@@ -57,7 +57,7 @@ def power_law(rows: int, clusters: int, exponent: float, first: int = 1) -> Tens
     Raises:
         InputError: If the exponent is below 0.
     """
-    if exponent < 0:
+    if not exponent >= 0:
         raise InputError(f"exponent = {exponent}: expected at least 0")
     # Powers of i / k have the same ratios as powers of i, and do not overflow.
     places = torch.arange(first, clusters + first, dtype=torch.float64)

@@ -18,12 +18,19 @@ from rs_otl.runs.pretraining import describe
 from rs_otl.runs.records import own_recipe
 from rs_otl.spec import load_size
 
+SCALES = ("quick", "paper")
 # The same code at a size for two cores: a network of a fifth of ResNet-18's cost, at 64 px.
 _QUICK = ("encoder=regnetx_002", "epochs=15", "knn_every=15")
 # The data sets of photographs are large: _QUICK_IMAGES limits the training images of each class.
 # Half of their encoders see one view of an image, not two, and all train for twice as many epochs.
 _QUICK_PHOTOGRAPHS = (*_QUICK, "epochs=30", "knn_every=30")
 _QUICK_IMAGES = {"cifar10": 200, "cifar100": 25, "svhn": 200, "imagenet": 10}
+
+
+def check_scale(scale: str) -> None:
+    """Raise an :class:`InputError` if there is no such scale, see :func:`recipe_of`."""
+    if scale not in SCALES:
+        raise InputError(f"scale = {scale!r}: expected one of {', '.join(SCALES)}")
 
 
 def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
@@ -117,8 +124,8 @@ def refuse_other_settings(trained: Trained, scale: str, folder: Path) -> None:
     wanted = recipe_of(trained, scale, folder).model_dump(exclude=apart)
     if own_recipe(run).model_dump(exclude=apart) != wanted:
         raise InputError(
-            f"{run}: trained with other settings than this version has; expected its own: remove "
-            f"{folder}, or name another folder with --out"
+            f"{run}: trained with other settings than this version uses: remove {folder}, or name "
+            "another folder with --out"
         )
 
 
@@ -130,7 +137,7 @@ def read_evaluation(trained: Trained, folder: Path) -> Evaluation | None:
     try:
         return Evaluation.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(f"{path}: damaged; remove it to have it made again") from None
+        raise InputError(f"{path}: damaged; remove it, and it will be made again") from None
 
 
 def make_evaluation(

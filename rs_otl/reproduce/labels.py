@@ -124,7 +124,7 @@ LABEL_ENTRIES: dict[str, LabelEntry] = {
     "figure-4": LabelEntry(
         "Algorithm 1 for several decay rates, on random outputs",
         _decays,
-        "the labels come out even whatever the decay rate",
+        "the labels are even for every decay rate",
         lambda numbers: (
             max(_column(numbers, "std after Algorithm 1"))
             < 0.1 * min(_column(numbers, "std before"))

@@ -277,7 +277,8 @@ def _alexnet() -> EncoderTable:
         tuple(columns),
         tuple(claims),
         ("kNN, k = 50", "linear, conv5"),
-        f"{_VIEWS}; k = number of classes is taken to be with strong views and label-consistent",
+        f"{_VIEWS}; k = number of classes is assumed to use strong views and label-consistent "
+        "training",
     )
 
 
@@ -350,7 +351,7 @@ def _uneven_labels() -> EncoderTable:
         tuple(columns),
         tuple(claims),
         _KNN,
-        f"{_VIEWS}; of the sizes for x = 8 on CIFAR-10 the paper prints the std of x = 6 again",
+        f"{_VIEWS}; for x = 8 on CIFAR-10 the paper repeats the std of x = 6",
     )
 
 
@@ -387,7 +388,7 @@ def _uneven_data() -> EncoderTable:
         tuple(columns),
         tuple(claims),
         _KNN,
-        f"{_VIEWS}; neighbours are looked for among even classes, for both",
+        f"{_VIEWS}; for both, neighbours are searched among even classes",
     )
 
 

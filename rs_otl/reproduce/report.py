@@ -15,6 +15,7 @@ from rs_otl.evaluation import Evaluation, EvaluationReport, Score, t_interval
 from rs_otl.evaluation.report import Paired
 from rs_otl.files import atomic_write
 from rs_otl.reproduce.encoders import (
+    check_scale,
     make_evaluation,
     missing_data,
     read_evaluation,
@@ -25,7 +26,6 @@ from rs_otl.reproduce.encoders import (
 from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
 from rs_otl.reproduce.published import ENCODER_TABLES, Claim, Column, EncoderTable, Trained
 
-SCALES = ("quick", "paper")
 # Keys of a recipe whose differences from the paper's are listed.
 _TOLD = (
     *("dataset", "encoder", "image_size", "views", "views_apart", "label_batch_sizes", "augment"),
@@ -138,14 +138,14 @@ def reproduce(
         What was made.
 
     Raises:
-        InputError: If a name is unknown, or what ``out`` holds is damaged or of another scale.
+        InputError: If a name or the scale is unknown, or what ``out`` holds is damaged or has other
+            settings.
     """
-    if scale not in SCALES:
-        raise InputError(f"scale = {scale!r}: expected one of {', '.join(SCALES)}")
+    check_scale(scale)
     known = {**ENCODER_TABLES, **LABEL_ENTRIES}
     for name in names:
         if name not in known:
-            raise InputError(f"{name!r}: expected tables or figures of {', '.join(known)}")
+            raise InputError(f"{name!r}: expected names from {', '.join(known)}")
     folder, data = Path(out) / scale, None if root is None else Path(root)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {}
@@ -174,7 +174,7 @@ def _label_numbers(name: str, entry: LabelEntry, scale: str, folder: Path) -> li
         try:
             kept = _Numbers.model_validate_json(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise InputError(f"{path}: damaged; remove it to have it made again") from None
+            raise InputError(f"{path}: damaged; remove it, and it will be made again") from None
         return [Number(*values) for values in kept.numbers]
     for picture in path.parent.glob("*.png"):  # of an attempt that was stopped
         picture.unlink()
@@ -289,9 +289,7 @@ def _settings(trained: Trained, scale: str, folder: Path) -> list[str]:
     ours = recipe_of(trained, scale, folder).model_dump()
     theirs = recipe_of(trained, "paper", folder).model_dump()
     return [
-        f"{key} {ours[key]} for the paper's {theirs[key]}"
-        for key in _TOLD
-        if ours[key] != theirs[key]
+        f"{key} {ours[key]} (paper: {theirs[key]})" for key in _TOLD if ours[key] != theirs[key]
     ]
 
 

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rs_otl.datasets import CATALOGUE, data_root
-from rs_otl.reproduce.encoders import images_of, missing_data, read_evaluation, recipe_of, runs_of
+from rs_otl.reproduce.encoders import (
+    check_scale,
+    images_of,
+    missing_data,
+    read_evaluation,
+    recipe_of,
+    runs_of,
+)
 from rs_otl.reproduce.labels import LABEL_ENTRIES
 from rs_otl.reproduce.published import ENCODER_TABLES, Trained
 from rs_otl.runs.duration import run_seconds
@@ -46,7 +53,11 @@ def entries(
         out: See :func:`rs_otl.reproduce.reproduce`.
         root: See :func:`rs_otl.reproduce.reproduce`.
         seeds: See :func:`rs_otl.reproduce.reproduce`.
+
+    Raises:
+        InputError: If there is no such scale, or what ``out`` holds is damaged.
     """
+    check_scale(scale)
     folder, data = Path(out) / scale, None if root is None else Path(root)
     listed = []
     counts: dict[str, int] = {}

@@ -181,24 +181,23 @@ def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
     if streak == max(_GUESSING_EPOCHS, math.ceil(_GUESSING_SHARE * of)):
         warnings.append(
             f"collapse: the loss has stayed at ln k ({epochs[-1]['ln_k']:.3f}) for {streak} "
-            "epochs, as of a network that guesses; lower lr, use augment=simple, or fewer clusters"
+            "epochs: the network only guesses; lower lr, use augment=simple, or fewer clusters"
         )
     measured = [epoch for epoch in epochs if "rank" in epoch]
-    before, now = ([""] + [_fallen(epoch) for epoch in measured])[-2:] if measured else ("", "")
+    before, now = (["", ""] + [_fallen(epoch) for epoch in measured])[-2:]
     if now and now != before and measured[-1] is epochs[-1]:
         warnings.append(
-            f"collapse: the features of all images {now}; lower lr, use augment=simple, or "
-            "start from weights with init"
+            f"collapse: the features of all images {now} (rank {epochs[-1]['rank']:.1f}, feature "
+            f"std {epochs[-1]['feature_std']:.4f}); lower lr, use augment=simple, or start from "
+            "weights with init"
         )
     return warnings
 
 
 def _fallen(epoch: dict[str, float]) -> str:
     if epoch["feature_std"] < _POINT:
-        return f"point the same way (feature std {epoch['feature_std']:.4f})"
-    if epoch["rank"] < _LINE:
-        return f"lie on a line (rank {epoch['rank']:.1f})"
-    return ""
+        return "point the same way"
+    return "lie on a line" if epoch["rank"] < _LINE else ""
 
 
 def _line(epoch: dict[str, float], epochs: int | None) -> str:

@@ -222,8 +222,8 @@ class OTLTask(BaseTask):
     ) -> None:
         if temperature is not None and (heads > 1 or hidden):
             raise InputError(
-                f"temperature = {temperature} with heads = {heads} and hidden = {hidden}: a head "
-                "filled from features is one head without hidden layer; expected 1 and 0"
+                "temperature needs one head without a hidden layer: expected heads = 1 and "
+                "hidden = 0"
             )
         if relabel not in RELABEL:
             raise InputError(f"relabel = {relabel!r}: expected one of {', '.join(RELABEL)}")
@@ -242,8 +242,8 @@ class OTLTask(BaseTask):
             )
         if local_views and augmentations is not None:
             raise InputError(
-                f"local_views = {local_views} with augmentations: local views are made as those "
-                "of augment are; expected one of the two"
+                f"local_views = {local_views} with augmentations: augment makes the local views, "
+                "and augmentations replaces it; expected only one of the two"
             )
         if not 0 < layer_decay <= 1:
             raise InputError(f"layer_decay = {layer_decay}: expected a number above 0, at most 1")
@@ -258,14 +258,19 @@ class OTLTask(BaseTask):
             raise InputError(f"label_batch_sizes = {list(label_batch_sizes)}: expected 2 or more")
         if (mean is None) != (std is None):
             raise InputError("mean and std go together: expected both or neither")
-        if scale is not None and scale <= 0:
+        if scale is not None and not scale > 0:
             raise InputError(f"scale = {scale}: expected a number above 0")
+        if len(milestones) != len(milestone_lrs) or list(milestones) != sorted(set(milestones)):
+            raise InputError(
+                f"milestones = {list(milestones)} and milestone_lrs = {list(milestone_lrs)}: "
+                "expected ascending milestones, and a rate for each"
+            )
         self.weights = weights
         self.pseudo_labels = PseudoLabels(method, decay, targets)
         super().__init__()
         self.hparams["rgb"] = in_channels == 3 if rgb is None else rgb
-        self._default_statistics = mean is None
         self._default_views = augmentations is None
+        self._default_statistics = mean is None and self._default_views
         self._normalise_by(*self._statistics())
         if augmentations is not None:
             self.augmentations = augmentations

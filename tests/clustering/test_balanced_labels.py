@@ -121,10 +121,17 @@ def test_outputs_that_are_not_finite_are_refused(value, place):
         (torch.zeros(1, 2), {}, "2 clusters for 1 rows"),
         (torch.zeros(0, 2), {}, "2 clusters for 0 rows"),
         (torch.zeros(5, 2), {"decay": 1.0}, "decay"),
+        (torch.zeros(5, 2), {"decay": float("nan"), "method": "translation-paper"}, "decay = nan"),
+        (torch.zeros(5, 2), {"decay": float("inf"), "method": "translation-paper"}, "decay = inf"),
+        (torch.zeros(5, 2), {"sharpness": 0.0, "method": "sinkhorn"}, "sharpness = 0"),
+        (torch.zeros(5, 2), {"sharpness": float("nan"), "method": "sinkhorn"}, "sharpness = nan"),
+        (torch.zeros(5, 2), {"sharpness": float("inf"), "method": "sinkhorn"}, "sharpness = inf"),
         (torch.zeros(5, 2), {"method": "magic"}, "magic"),
         (torch.zeros(5, 2), {"targets": torch.tensor([1, 2, 2])}, r"\(3,\)"),
         (torch.zeros(5, 2), {"targets": torch.tensor([1, 2])}, "sum"),
         (torch.zeros(5, 2), {"targets": torch.tensor([6, -1])}, "at least 0"),
+        (torch.zeros(5, 2), {"targets": torch.tensor([float("nan"), 5.0])}, "summing to nan"),
+        (torch.zeros(5, 2), {"targets": torch.tensor([float("inf"), 5.0])}, "summing to inf"),
     ],
 )
 def test_wrong_input_is_named(outputs, arguments, message):

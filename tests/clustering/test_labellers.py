@@ -113,9 +113,10 @@ def test_other_targets_are_refused(text):
     assert target_sizes("even", 10, 2) is None
 
 
-def test_a_falling_power_law_is_refused():
-    with pytest.raises(InputError, match="exponent = -1"):
-        power_law(10, 2, -1)
+@pytest.mark.parametrize("exponent", [-1, float("nan")])
+def test_a_falling_power_law_is_refused(exponent):
+    with pytest.raises(InputError, match=f"exponent = {exponent}: expected at least 0"):
+        power_law(10, 2, exponent)
 
 
 # Sizes, N_ind and N_dis as tables 16, 17 and 18 print them. The third rows of the first two

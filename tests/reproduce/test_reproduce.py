@@ -64,7 +64,7 @@ def test_a_table_stands_beside_the_papers_and_is_made_once(root, tmp_path, monke
     assert lacking["note"] == "needs patternnet"
     made = cells["OTL, from AID", "kNN, k = 10"]
     assert 0 <= made["low"] <= made["ours"] <= made["high"] <= 100
-    assert "image_size 32 for the paper's 224" in done["settings"]["table-6"]
+    assert "image_size 32 (paper: 224)" in done["settings"]["table-6"]
     assert "The copy is partial" in done["settings"]["table-6"]
     # Whether so short a training says anything stands in the table.
     assert 0 <= cells["untrained", "linear"]["ours"] <= 100
@@ -99,7 +99,7 @@ def test_a_table_stands_beside_the_papers_and_is_made_once(root, tmp_path, monke
     # What was made with other settings, as by an older version, is not mixed in.
     monkeypatch.setattr(encoders, "_QUICK", (*TINY, "epochs=2"))
     refused = _reproduce("table-6", root=root, out=out, check=2)
-    assert "trained with other settings than this version has" in refused.stderr
+    assert "trained with other settings than this version uses: remove" in refused.stderr
 
 
 def test_a_stopped_run_goes_on(root, tmp_path, monkeypatch):
@@ -139,16 +139,16 @@ def test_tables_of_labels_are_the_papers(tmp_path):
 
 def test_wrong_names_and_damaged_scores_are_one_line(root, tmp_path):
     done = _reproduce("table-99", root=root, out=tmp_path, check=2)
-    assert done.stderr.startswith("rs-otl: 'table-99': expected tables or figures of table-1")
-    assert "expected one of quick, paper" in (
-        _reproduce("--scale", "big", "table-6", root=root, out=tmp_path, check=2).stderr
-    )
+    assert done.stderr.startswith("rs-otl: 'table-99': expected names from table-1")
+    for words in (("table-6",), ("--list",), ()):
+        done = _reproduce("--scale", "big", *words, root=root, out=tmp_path, check=2)
+        assert done.stderr.startswith("rs-otl: scale = 'big': expected one of quick, paper")
     name = Trained("aid").name
     path = tmp_path / "out" / "quick" / "scores" / f"{name}.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
     done = _reproduce("table-10", root=root, out=tmp_path / "out", check=2)
-    assert f"{path}: damaged" in done.stderr
+    assert f"{path}: damaged; remove it, and it will be made again" in done.stderr
 
 
 def test_the_papers_scale_is_the_papers_recipe(tmp_path):
@@ -202,9 +202,9 @@ def test_tables_of_photographs_are_made_of_a_part_of_them(photographs, tmp_path)
     assert all(0 <= cell["low"] <= cell["ours"] <= cell["high"] <= 100 for cell in made)
     lacking = [cell for cell in done["cells"] if cell["entry"] == "table-15"]
     assert {(cell["ours"], cell["note"]) for cell in lacking} == {(None, "needs cifar100")}
-    assert "dataset cifar10@10 for the paper's cifar10" in done["settings"]["table-1"]
-    assert "encoder resnet18 for the paper's alexnet_bn" in done["settings"]["table-5"]
-    assert "neighbours are looked for among even classes" in done["settings"]["table-5"]
+    assert "dataset cifar10@10 (paper: cifar10)" in done["settings"]["table-1"]
+    assert "encoder resnet18 (paper: alexnet_bn)" in done["settings"]["table-5"]
+    assert "for both, neighbours are searched among even classes" in done["settings"]["table-5"]
     (verdict,) = done["verdicts"]
     assert verdict["claim"].startswith("uneven data costs a point at most: D 100, uneven against")
     assert verdict["figures"].startswith("kNN, k = 10 ")

@@ -18,8 +18,8 @@ def test_a_loss_that_stays_at_ln_k_is_named_once():
     guess = math.log(8)
     assert not collapses(_run(guess, guess), 20)
     (said,) = collapses(_run(guess, guess, guess), 20)
-    assert said.startswith("collapse: the loss has stayed at ln k (2.079) for 3 epochs")
-    assert "lower lr" in said
+    assert said.startswith("collapse: the loss has stayed at ln k (2.079) for 3 epochs: ")
+    assert "the network only guesses; lower lr" in said
     assert not collapses(_run(guess, guess, guess, guess), 20)
     assert not collapses(_run(guess, guess, 1.9), 20)
     # A long run may take longer.
@@ -31,9 +31,15 @@ def test_features_on_a_line_or_in_one_place_are_named_when_it_begins():
     healthy = _run(1.5, 1.4)
     line = [*healthy, *_run(1.3, rank=1.2)]
     (said,) = collapses(line, 20)
-    assert "lie on a line (rank 1.2)" in said
-    assert not collapses([*line, *_run(1.2, rank=1.2)], 20)
-    (said,) = collapses(_run(1.5, rank=1.0, std=0.0001), 20)
+    assert "lie on a line (rank 1.2, feature std 0.5000); lower lr" in said
+    # Neither the same figure nor another one is a new collapse; another kind is.
+    for rank in (1.2, 1.4, 1.9):
+        assert not collapses([*line, *_run(1.2, rank=rank)], 20)
+    assert collapses([*line, *_run(1.2, rank=1.0, std=0.0001)], 20)
+    assert collapses([*line, *_run(1.2), *_run(1.2, rank=1.4)], 20)
+    point = _run(1.5, rank=1.0, std=0.0001)
+    assert not collapses([*point, *_run(1.5, rank=1.0, std=0.0002)], 20)
+    (said,) = collapses(point, 20)
     assert "point the same way" in said
     assert not collapses([*line, {"epoch": 4, "loss": 1.0, "ln_k": 2.0}], 20)
 

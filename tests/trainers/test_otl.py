@@ -173,6 +173,12 @@ def test_other_words_for_relabel_are_refused():
             _task(relabel="reuse", **setting)
     with pytest.raises(InputError, match="'max': expected one of sum, mean"):
         _task(reduction="max")
+    for setting in ({"heads": 2}, {"hidden": 8}):
+        with pytest.raises(InputError, match=r"without a hidden layer: expected heads = 1 and"):
+            _task(temperature=0.2, **setting)
+    for scale in (0, -1, math.nan):
+        with pytest.raises(InputError, match=f"scale = {scale}: expected a number above 0"):
+            _task(scale=scale)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -266,7 +272,7 @@ def test_local_views_are_small_parts_of_the_image():
     area = crops[:, :, :2].abs().amax(-1).prod(-1)
     assert 0.045 < area.min() < 0.08
     assert 0.25 < area.max() < 0.31
-    with pytest.raises(InputError, match="local_views = 1 with augmentations"):
+    with pytest.raises(InputError, match="augment makes the local views, and augmentations"):
         _task(local_views=1, augmentations=nn.Identity())
 
 
@@ -411,6 +417,20 @@ def test_the_learning_rate_follows_the_schedule(settings, expected):
     )
     _fit(task, epochs=5)
     assert rates[::2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"milestones": [1, 2], "milestone_lrs": [0.01]},
+        {"milestones": [], "milestone_lrs": [0.01]},
+        {"milestones": [2, 1], "milestone_lrs": [0.01, 0.001]},
+        {"milestones": [1, 1], "milestone_lrs": [0.01, 0.001]},
+    ],
+)
+def test_milestones_without_a_rate_each_or_out_of_order_are_refused(settings):
+    with pytest.raises(InputError, match="expected ascending milestones, and a rate for each"):
+        _task(**settings)
 
 
 def test_augmentation_is_not_trained():

@@ -16,10 +16,12 @@ from PIL import Image
 from rasterio.transform import from_origin
 from small_run import small_trainer
 from torch.utils.data import DataLoader, Subset
+from torchgeo.datamodules import NonGeoDataModule
 from torchgeo.datasets import EuroSAT
+from torchvision.transforms import v2
 
 from rs_otl import load_encoder
-from rs_otl.datasets import IndexedDataset
+from rs_otl.datasets import IndexedDataset, OTLDataModule
 from rs_otl.errors import InputError
 from rs_otl.trainers import OTLTask
 
@@ -172,6 +174,33 @@ def test_augmentations_of_ones_own_get_the_images_as_they_come():
     images = IndexedDataset(_Samples(torch.randn(8, 3, 36, 36)))
     small_trainer().fit(task, DataLoader(images, batch_size=4))
     assert "augmentations" not in task.hparams
+
+
+class _Foreign(NonGeoDataModule):
+    """A data module of another author, with statistics of its own."""
+
+    mean, std = torch.full((3,), 100.0), torch.full((3,), 50.0)
+
+    def __init__(self):
+        super().__init__(_Samples, batch_size=8)
+
+    def setup(self, stage):
+        self.train_dataset = _Samples(255 * torch.rand(16, 3, 36, 36))
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("given", [{}, {"mean": (0.3,) * 3, "std": (0.1,) * 3}])
+def test_augmentations_of_ones_own_leave_the_plain_view_as_it_was(tmp_path, given, foreign):
+    _draw_folder(tmp_path / "images")
+    settings = {"model": "test_resnet", "clusters": 2, "size": 32, "scale": 255} | given
+    view = torch.nn.Sequential(v2.ToDtype(torch.float32), v2.CenterCrop(32))
+    task = OTLTask(augmentations=view, **settings)
+    ours = OTLDataModule(str(tmp_path / "images"), size=32, batch_size=8)
+    small_trainer(limit_val_batches=0).fit(task, datamodule=_Foreign() if foreign else ours)
+    mean, std = given.get("mean", (0.0,) * 3), given.get("std", (1.0,) * 3)
+    assert (task.hparams["mean"], task.hparams["std"]) == (mean, std)
+    image = torch.full((1, 3, 32, 32), 0.5)
+    torch.testing.assert_close(task.plain_view(image), (image - mean[0]) / std[0])
 
 
 def test_weights_must_be_of_the_same_encoder(tmp_path):

@@ -78,6 +78,21 @@ def test_merged_weights_give_the_features_of_the_changed_encoder(name):
         torch.testing.assert_close(plain(images), changed, rtol=1e-4, atol=1e-4)
 
 
+def test_lora_is_seeded_and_leaves_the_global_state_alone(monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU is seeded"))
+    before = torch.get_rng_state()
+    first, again, other = ({}, {}, {})
+    for found, seed in ((first, 1), (again, 1), (other, 2)):
+        encoder = create_encoder("vit_tiny_patch16_224", 3)
+        restrict_training(encoder, "lora", rank=2, seed=seed)
+        found.update(encoder.state_dict())
+    assert torch.equal(torch.get_rng_state(), before)
+    (name, *_) = [name for name in first if "lora_A" in name]
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+
+
 def test_what_cannot_be_tuned_is_refused():
     with pytest.raises(InputError, match=r"tune = lora: ResNet has no attention.*tune = norm"):
         OTLTask("resnet18", tune="lora")
