@@ -154,12 +154,12 @@ def embed(
         lacking = "--encoder" if encoder is None else "--output (-o)"
         raise InputError(f"embed needs {lacking}, or an archive that --plan has made")
     if plan:
-        _refuse({"pca": pca}, "principal components would be of each block alone")
+        _refuse({"pca": pca}, "principal components would differ between blocks")
         _refuse({"dry_run": dry_run or None}, "--plan embeds nothing by itself")
         planned = settings | {"precision": precision, "dtype": dtype, "datetime": when}
         _plan(named, encoder, output, planned | {"bbox": bbox}, progress, as_json)
         return
-    _refuse({"datetime": when, "bbox": bbox}, "chooses what --plan plans")
+    _refuse({"datetime": when, "bbox": bbox}, "works only with --plan")
     if dry_run:
         from rs_otl.geo.planning import plan_embedding
 
@@ -203,7 +203,8 @@ def _print_plan(planned: "EmbedPlan", as_json: bool) -> None:
     typer.echo(f"reads    {planned.tiles:,} tiles of {', '.join(planned.scenes)}")
     typer.echo(
         f"writes   {planned.out}: {planned.cells:,} cells of {planned.features:,} features, "
-        f"{planned.bytes / 1e6:,.1f} MB, and as much aside until it is whole"
+        f"{planned.bytes / 1e6:,.1f} MB, and {planned.temporary_bytes / 1e6:,.1f} MB of temporary "
+        "space while writing"
     )
     typer.echo(f"takes    about {time_in_words(planned.seconds)}")
 

@@ -38,7 +38,7 @@ from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import write_tiff
 from rs_otl.geo.embedding_file import Store, fill_store
 from rs_otl.geo.items import SOURCE, block_item, collection_of
-from rs_otl.geo.joined import MANIFEST, SETTINGS, is_archive
+from rs_otl.geo.joined import MANIFEST, SETTINGS, block_name, is_archive, key_of, read_json
 from rs_otl.geo.storage import check_dtype, fit_storage
 from rs_otl.geo.workers import take_gpu, work_off
 from rs_otl.progress import tracked
@@ -48,8 +48,10 @@ if TYPE_CHECKING:  # importing PyTorch takes seconds; handing out blocks does no
     from rs_otl.models import Encoder
 
 FAILED, COLLECTION = "failed.parquet", "collection.json"
-# Suffix of the file that says why a block failed, and the folder of incomplete files.
+# Suffix of the file that says why a block failed, and how folders of incomplete files begin.
 _FAILED, _ASIDE = ".failed.json", ".aside"
+# Seconds after which nobody writes to a folder of incomplete files any more.
+_ABANDONED = 24 * 3600
 # Side of a block in pixels of the scene: small, so that little work is lost with a worker.
 BLOCK = 4096
 # Seconds to wait before a scene is read again after an error of input or output.
@@ -136,7 +138,7 @@ class Row:
     @property
     def name(self) -> str:
         """Name of the block in the archive."""
-        return f"{self.scene}-r{self.top}-c{self.left}"
+        return block_name(self.scene, self.top, self.left)
 
     def path(self, archive: Path, suffix: str) -> Path:
         """Return the path of the block's file that has this suffix."""
@@ -191,7 +193,6 @@ class Worked:
 class _Outcome:
     made: bool
     tiles: int = 0
-    reason: str = ""
 
 
 def plan_archive(
@@ -265,8 +266,8 @@ def plan_archive(
     given = {_place(scene): scene for each in scenes for scene in _sources(each, interval, box)}
     if not given:
         raise InputError(
-            f"{', '.join(public(str(each)) for each in scenes)}: no scene of this time and place; "
-            "expected some (--datetime, --bbox)"
+            f"{', '.join(public(str(each)) for each in scenes)}: no scene matches --datetime and "
+            "--bbox; expected at least one"
         )
     names = _names(given, {place: rows[0].scene for place, rows in before.items()})
     planned = functools.partial(_planned, encoder, settings)
@@ -543,17 +544,7 @@ def _remove_stale(archive: Path, rows: Sequence[Row]) -> None:
 
 
 def _stands(archive: Path, row: Row) -> bool:
-    item = _read_json(row.path(archive, ".json"))
-    return bool(item.get("properties", {}).get("rs_otl:key") == row.key)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that this module wrote; empty if it is missing or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    return key_of(read_json(row.path(archive, ".json"))) == row.key
 
 
 @functools.lru_cache(maxsize=1)
@@ -571,8 +562,8 @@ def _encoder(settings: Settings) -> "Encoder":
     )
     if encoder.fingerprint() != settings.weights:
         raise InputError(
-            f"{settings.encoder}: other weights than when the archive was planned; plan it again, "
-            "into another folder"
+            f"{settings.encoder}: the weights have changed since the archive was planned; plan it "
+            "again, into another folder"
         )
     return encoder
 
@@ -620,9 +611,11 @@ def _made(archive: Path, settings: Settings, row: Row, encoder: "Encoder") -> _O
         if share:
             storage = fit_storage(store.rows(), settings.dtype)
             write_tiff(folder / out.name, cells, store, storage)
-            (folder / "block.f32").unlink()
-            for path in folder.iterdir():  # the file, and its .aux.xml if there is one
-                os.replace(path, out.with_name(path.name))
+        for made in (folder / out.name, folder / f"{out.name}.aux.xml"):
+            if made.exists():
+                os.replace(made, out.with_name(made.name))
+            else:  # the scene's earlier version may have one
+                out.with_name(made.name).unlink(missing_ok=True)
         item = block_item(row.name, cells, settings.dtype, out.name if share else None)
         item["collection"] = archive.name
         item["properties"] |= {
@@ -681,9 +674,8 @@ def _folder_aside(archive: Path, out: Path) -> Iterator[Path]:
     """Make a folder for incomplete files; errors name their final path."""
     folder = ""
     try:
-        (archive / _ASIDE).mkdir(exist_ok=True)
-        prefix = f"{socket.gethostname()}-{os.getpid()}-"
-        with TemporaryDirectory(prefix=prefix, dir=archive / _ASIDE) as folder:
+        prefix = f"{_ASIDE}-{socket.gethostname()}-{os.getpid()}-"
+        with TemporaryDirectory(prefix=prefix, dir=archive) as folder:
             yield Path(folder)
     except InputError as error:
         raise InputError(str(error).replace(folder, str(out.parent))) from error
@@ -700,7 +692,7 @@ def _failed(archive: Path, row: Row, reason: str) -> _Outcome:
         raise unwritten(mark, error) from error
     with atomic_write(mark) as aside:
         aside.write_text(json.dumps({"key": row.key, "reason": reason}), encoding="utf-8")
-    return _Outcome(made=False, reason=reason)
+    return _Outcome(made=False)
 
 
 def _lost(archive: Path, row: Row) -> _Outcome:
@@ -716,20 +708,17 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
         The reason of each failure, by the name of the block, or of a scene without blocks.
     """
     failed: list[tuple[str, Row, str]] = []
-    lacking = 0
 
     def standing() -> Iterator[dict[str, Any]]:
-        nonlocal lacking
         for row in _rows(archive):
             if row.reason:
                 failed.append((row.scene, row, row.reason))
                 continue
-            item = _read_json(row.path(archive, ".json"))
-            if item.get("properties", {}).get("rs_otl:key") == row.key:
+            item = read_json(row.path(archive, ".json"))
+            if key_of(item) == row.key:
                 yield item
                 continue
-            lacking += 1
-            mark = _read_json(row.path(archive, _FAILED))
+            mark = read_json(row.path(archive, _FAILED))
             if mark.get("key") == row.key:
                 failed.append((row.name, row, str(mark.get("reason"))))
 
@@ -749,8 +738,11 @@ def _gather(archive: Path, settings: Settings, worked: bool) -> dict[str, str]:
             os.replace(folder / FAILED, archive / FAILED)
         else:
             (archive / FAILED).unlink(missing_ok=True)
-    if not lacking:  # remove what killed workers have left
-        shutil.rmtree(archive / _ASIDE, ignore_errors=True)
+    # Remove what killed workers have left: other processes may still write to newer folders.
+    for path in archive.glob(f"{_ASIDE}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
     return {name: reason for name, _, reason in failed}
 
 

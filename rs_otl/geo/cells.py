@@ -337,7 +337,7 @@ def _grid_of(file: rasterio.DatasetReader, provenance: Provenance) -> TileGrid:
     grid = grid_of(provenance)
     if (file.height, file.width) != (grid.rows, grid.columns):
         raise InputError(
-            f"{file.name}: {file.height:,} x {file.width:,} cells, by its tags it had "
+            f"{file.name}: {file.height:,} x {file.width:,} cells, its tags say "
             f"{grid.rows:,} x {grid.columns:,}: expected the file as it was written, not cut or "
             "resampled"
         )
@@ -382,20 +382,24 @@ def refuse_others(
             f"{made.image_size} px), not with {encoder.source} (weights {encoder.fingerprint()}, "
             f"{encoder.config.image_size} px): leave the encoder out, or embed the scene again"
         )
-    for name, asked, there, unit in (
-        ("tile", tile, made.tile, " pixels"),
-        ("stride", stride, made.stride, " pixels"),
-        ("nodata", nodata, made.nodata, ""),
-    ):
-        if asked is not None and asked != there:
-            raise InputError(
-                f"{cells.name}: made with a {name} of {there}{unit}, not {asked}: leave --{name} "
-                "out, or embed the scene again"
-            )
+    refuse_other(cells, "tile", tile, made.tile)
+    refuse_other(cells, "stride", stride, made.stride)
+    refuse_other(cells, "nodata", nodata, made.nodata)
     if bands is not None and tuple(bands) != made.bands:
+        # The file says names, also of bands that were chosen by number.
         raise InputError(
-            f"{cells.name}: made of the bands {', '.join(made.bands)}, not "
-            f"{', '.join(bands)}: leave --bands out, or embed the scene again"
+            f"{cells.name}: made of the bands {', '.join(made.bands)}; leave --bands out, give "
+            f"these names instead of {', '.join(bands)}, or embed the scene again"
+        )
+
+
+def refuse_other(cells: "Cells", name: str, asked: Any, there: Any) -> None:
+    """Raise an :class:`InputError` if an option is given and embeddings were made with another."""
+    if asked is not None and asked != there:
+        had = f"without --{name}" if there is None else f"with --{name} {there}"
+        raise InputError(
+            f"{cells.name}: made {had}, not with {asked}: leave --{name} out, or embed the scene "
+            "again"
         )
 
 
@@ -417,8 +421,8 @@ def refuse_mixed(scenes: Sequence[Cells]) -> None:
             )
         if other.features != first.features or other.provenance.components is not None:
             raise InputError(
-                f"{other.name}: principal components are of one file alone; use it alone, or "
-                "embed without --pca"
+                f"{other.name}: principal components of different files cannot be compared; use it "
+                "alone, or embed without --pca"
             )
 
 

@@ -134,7 +134,8 @@ def _refuse_incomparable(first: Cells, second: Cells) -> None:
     refuse_mixed([first, second])
     if first.provenance.components is not None:
         raise InputError(
-            f"{first.name}: principal components are of one file alone; embed both without --pca"
+            f"{first.name}: principal components of different files cannot be compared; embed both "
+            "without --pca"
         )
     if first.crs != second.crs:
         names = ["no CRS" if each.crs is None else crs_name(each.crs) for each in (first, second)]
@@ -146,7 +147,8 @@ def _refuse_incomparable(first: Cells, second: Cells) -> None:
     if not 1 / (1 + _SAME_SIZE) < sides[0] / sides[1] < 1 + _SAME_SIZE:
         raise InputError(
             f"tiles of {first.name} measure {sides[0]:.4g} on the ground, those of {second.name} "
-            f"{sides[1]:.4g} (in the units of their CRS): expected the same; choose --tile so"
+            f"{sides[1]:.4g} (in the units of their CRS): expected the same; choose --tile so "
+            "that they match"
         )
 
 

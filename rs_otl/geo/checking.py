@@ -75,24 +75,32 @@ def _unsaid(scene: Scene) -> str:
     """Say that values have no units, unless they are 8-bit counts."""
     if scene.quantity is not None or scene.dtype == np.uint8:
         return ""
-    return "; no units said: --units says what they are"
+    return "; no units; give them with --units"
 
 
 def _check_ours(path: Path) -> dict[str, str]:
     with quiet_georeference(), rasterio.open(gdal_name(path), driver="GTiff") as file:
-        provenance = Provenance.from_tags(file.tags(), path)
-        if provenance.classes:
-            try:
-                with gdal():
-                    for _, window in file.block_windows(1):
-                        file.read(window=window)
-            except RASTER_ERRORS as error:
-                raise InputError(f"{path}: truncated or damaged ({error}); map again") from None
-            found = {"map": ", ".join(provenance.classes)}
+        tags = file.tags()
+        if "RS_OTL_BEFORE" in tags:
+            _read_all(path, file)
+            return {"change": f"from {tags['RS_OTL_BEFORE']} to {tags.get('RS_OTL_AFTER')}"}
+        provenance = Provenance.from_tags(tags, path)
+        if file.dtypes[0] == "uint8":  # a map, or its confidence
+            _read_all(path, file)
+            found = {"map": ", ".join(provenance.classes) or str(file.descriptions[0])}
         else:
             cells = FileCells.of(file)
             found = {"embeddings": _counted(path, list(map(_numbers, cells.rows())), file.count)}
     return found | _made_by(provenance)
+
+
+def _read_all(path: Path, file: rasterio.DatasetReader) -> None:
+    try:
+        with gdal():
+            for _, window in file.block_windows(1):
+                file.read(window=window)
+    except RASTER_ERRORS as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); make it again") from None
 
 
 def check_parquet(path: Path, problems: list[str]) -> dict[str, str]:

@@ -178,7 +178,7 @@ def find_clusters(rows: NDArray[np.float32], clusters: int, balanced: bool, name
     distinct = len(np.unique(rows, axis=0)) if len(rows) < 10 * clusters else clusters
     if distinct < clusters:
         raise InputError(
-            f"{name}: {distinct:,} cells that differ for {clusters} clusters: expected no more "
+            f"{name}: only {distinct:,} distinct cells for {clusters} clusters: expected no more "
             f"clusters than cells, -k {distinct} or less"
         )
     lengthened = unit(rows)

@@ -1,6 +1,7 @@
 """Embed scenes, and write the embeddings."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -145,7 +146,8 @@ def embed(
                 write(out, grids[0], stores[0], storage, projection)
         else:
             written = folder / "written"
-            written.mkdir(exist_ok=True)
+            shutil.rmtree(written, ignore_errors=True)  # what a stopped pass has left
+            written.mkdir()
             names = _names(grids)
             for name, cells, store in zip(names, grids, stores, strict=True):
                 with cells.timer.running(loaded):

@@ -50,7 +50,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
     """Make the folder ``OUT.part``, which holds embeddings until the output is complete.
 
     The folder is removed when the ``with`` block ends, also after bad input. It stays for
-    ``resume`` if the program is stopped or a disk is full.
+    ``resume`` if the program is stopped, a disk is full, or another process writes the output.
 
     Args:
         out: The output; must be new.
@@ -91,7 +91,7 @@ def part_folder(out: Path, facts: dict[str, Any], resume: bool) -> Iterator[Path
         full = isinstance(error.__cause__, OSError) and not isinstance(
             error.__cause__, RasterioError
         )
-        if not full:
+        if not full and not out.exists():
             shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)

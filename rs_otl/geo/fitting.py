@@ -67,7 +67,7 @@ def predict_left_out(
 
     Up to 100 labels are left out one at a time; more are left out in ten folds. Labels of one block
     stay together; as far as this allows, each fold has the same shares of the classes. A label is
-    not tested if no other label of its class is left to learn from.
+    not tested if its fold leaves no other label of its class, or of one class only.
 
     Args:
         truth: Class of each label, (n,).

@@ -100,56 +100,71 @@ def write_cog(
     if half:
         profile["nbits"] = 16
     written = np.zeros(bands, np.uint64)
+    with (
+        writing(out),
+        quiet_georeference(),
+        gdal(),
+        TemporaryDirectory(prefix=".rs-otl-", dir=out.parent) as folder,
+    ):
+        plain, made = Path(folder, "plain.tif"), Path(folder, "made.tif")
+        file = rasterio.open(gdal_name(plain), "w", **profile)
+        try:
+            file.descriptions = tuple(names)
+            file.update_tags(**tags)
+            if scales is not None:
+                file.scales = tuple(scales)
+            if colours:
+                file.write_colormap(1, colours)
+            top = 0
+            for given in _strips(rows, strip_rows):
+                strip = given.astype(dtype, copy=False)
+                with quiet_libtiff():
+                    file.write(strip, window=Window(0, top, width, strip.shape[1]))
+                written += _sums(strip)
+                top += strip.shape[1]
+        finally:
+            with quiet_libtiff():
+                file.close()
+        with quiet_libtiff():
+            translate(
+                gdal_name(plain),
+                gdal_name(made),
+                driver="COG",
+                BLOCKSIZE=block,
+                COMPRESS="ZSTD",
+                # Embeddings of neighbouring tiles differ: their differences compress worse.
+                PREDICTOR="YES" if dtype == "uint8" else "NO",
+                OVERVIEW_RESAMPLING=resampling,
+                BIGTIFF="IF_SAFER",
+                NUM_THREADS="ALL_CPUS",
+                **({"NBITS": 16} if half else {}),
+            )
+        if not np.array_equal(_sums_of_file(made), written):
+            raise OSError("the file does not read back as written; is the disk full?")
+        beside = keep_beside(made, crs, str(out))
+        if beside is not None:
+            refuse_existing(out)
+            with atomic_write(out.with_name(f"{out.name}.aux.xml")) as aside:
+                os.replace(beside, aside)
+        with atomic_write(out, new=True) as aside:
+            os.replace(made, aside)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn errors of the disk, and GDAL's, into an :class:`InputError` of one line.
+
+    Args:
+        out: The file that is written, for the error.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     try:
-        with (
-            quiet_georeference(),
-            gdal(),
-            TemporaryDirectory(prefix=".rs-otl-", dir=out.parent) as folder,
-        ):
-            plain, made = Path(folder, "plain.tif"), Path(folder, "made.tif")
-            file = rasterio.open(gdal_name(plain), "w", **profile)
-            try:
-                file.descriptions = tuple(names)
-                file.update_tags(**tags)
-                if scales is not None:
-                    file.scales = tuple(scales)
-                if colours:
-                    file.write_colormap(1, colours)
-                top = 0
-                for given in _strips(rows, strip_rows):
-                    strip = given.astype(dtype, copy=False)
-                    with _quiet_libtiff():
-                        file.write(strip, window=Window(0, top, width, strip.shape[1]))
-                    written += _sums(strip)
-                    top += strip.shape[1]
-            finally:
-                with _quiet_libtiff():
-                    file.close()
-            with _quiet_libtiff():
-                translate(
-                    gdal_name(plain),
-                    gdal_name(made),
-                    driver="COG",
-                    BLOCKSIZE=block,
-                    COMPRESS="ZSTD",
-                    # Embeddings of neighbouring tiles differ: their differences compress worse.
-                    PREDICTOR="YES" if dtype == "uint8" else "NO",
-                    OVERVIEW_RESAMPLING=resampling,
-                    BIGTIFF="IF_SAFER",
-                    NUM_THREADS="ALL_CPUS",
-                    **({"NBITS": 16} if half else {}),
-                )
-            if not np.array_equal(_sums_of_file(made), written):
-                raise OSError("it reads otherwise than it was written; is the disk full?")
-            beside = keep_beside(made, crs, str(out))
-            if beside is not None:
-                refuse_existing(out)
-                with atomic_write(out.with_name(f"{out.name}.aux.xml")) as aside:
-                    os.replace(beside, aside)
-            with atomic_write(out, new=True) as aside:
-                os.replace(made, aside)
+        yield
     except RASTER_ERRORS as error:
-        failed = _as_os_error(error)
+        reason = " ".join(str(error.__cause__ or error).split())
+        failed = OSError(f"{reason}; is the disk full?")
         raise unwritten(out, failed) from failed
     except OSError as error:
         raise unwritten(out, error) from error
@@ -190,7 +205,7 @@ def keep_beside(
         text = f"<PAMDataset>{''.join(parts)}</PAMDataset>\n"
         beside.write_text(text, encoding="utf-8")
     if lost and name and not _has_crs(path, crs):
-        note(f"{name}: its CRS cannot be kept as it is; it is written in GDAL's form of it")
+        note(f"{name}: its CRS cannot be kept as it is; GDAL's version of it is written instead")
     return beside if beside.is_file() else None
 
 
@@ -200,7 +215,7 @@ def _has_crs(path: Path, crs: CRS | None) -> bool:
 
 
 @contextmanager
-def _quiet_libtiff() -> Iterator[None]:
+def quiet_libtiff() -> Iterator[None]:
     """Keep libtiff from writing to stderr, as it does if a disk is full; GDAL reports it too."""
     try:
         stderr = os.dup(2)
@@ -214,11 +229,6 @@ def _quiet_libtiff() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def _as_os_error(error: Exception) -> OSError:
-    """Turn GDAL's error about a file that it cannot write into one line."""
-    return OSError(f"{' '.join(str(error.__cause__ or error).split())}; is the disk full?")
 
 
 def _sums(pixels: NDArray[Any]) -> NDArray[np.uint64]:

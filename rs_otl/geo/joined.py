@@ -167,8 +167,13 @@ class JoinedCells(Cells):
 
 def _scenes_of(archive: Path) -> list[Path]:
     """List the folders of an archive's scenes that hold embeddings, in the order of the plan."""
-    folders = [archive / BLOCKS / name for name in _planned(archive)]
-    found = [folder for folder in folders if any(folder.glob("*.tif"))]
+    plan = {archive / BLOCKS / name: rows for name, rows in _planned(archive).items()}
+    folders = list(plan)
+    found = [
+        folder
+        for folder, rows in plan.items()
+        if any(path.is_file() for path in _done(folder, rows))
+    ]
     if not found:
         raise InputError(f"{archive}: nothing is embedded; `rs-otl embed {archive}` does it")
     if len(found) < len(folders):
@@ -185,9 +190,8 @@ def _files_of(folder: Path) -> list[Path]:
     place = folder.resolve()
     archive = place.parent.parent
     rows = _planned(archive).get(place.name, [])
-    # An item marks its block as done; a block without any data has no file.
-    done = [name for name, key in rows if _key_of(folder / f"{name}.json") == key]
-    files = [path for name in done if (path := folder / f"{name}.tif").is_file()]
+    done = list(_done(folder, rows))
+    files = [path for path in done if path.is_file()]
     if not files:
         raise InputError(f"{folder}: holds no embeddings; `rs-otl embed {archive}` makes them")
     if len(done) < len(rows):
@@ -196,6 +200,13 @@ def _files_of(folder: Path) -> list[Path]:
             f"taken as without data; `rs-otl embed {archive}` makes them"
         )
     return files
+
+
+def _done(folder: Path, rows: Sequence[tuple[str, str]]) -> Iterator[Path]:
+    """Go through the files of the blocks that are done; a block without any data has no file."""
+    for name, key in rows:
+        if key_of(read_json(folder / f"{name}.json")) == key:
+            yield folder / f"{name}.tif"
 
 
 def _planned(archive: Path) -> dict[str, list[tuple[str, str]]]:
@@ -213,14 +224,32 @@ def _read_plan(path: Path, written: int) -> dict[str, list[tuple[str, str]]]:
     del written  # only for the cache: a new file has a new time
     scenes: dict[str, list[tuple[str, str]]] = {}
     for row in pq.read_table(path, columns=["scene", "top", "left", "key"]).to_pylist():
-        name = f"{row['scene']}-r{row['top']}-c{row['left']}"
+        name = block_name(row["scene"], row["top"], row["left"])
         scenes.setdefault(row["scene"], []).append((name, row["key"]))
     return scenes
 
 
-def _key_of(item: Path) -> str | None:
-    """Return the key in the item of a block; ``None`` if the item is missing or damaged."""
+def block_name(scene: str, top: int, left: int) -> str:
+    """Name the block of a scene that begins at a row and a column of cells."""
+    return f"{scene}-r{top}-c{left}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of an archive; empty if it is missing or damaged."""
     try:
-        return str(json.loads(item.read_text(encoding="utf-8"))["properties"]["rs_otl:key"])
-    except (OSError, ValueError, KeyError, TypeError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def key_of(item: dict[str, Any]) -> str | None:
+    """Return the key in a block's item, which marks the row with this key as done.
+
+    Args:
+        item: The item; ``None`` is returned if it is empty or damaged.
+    """
+    try:
+        return str(item["properties"]["rs_otl:key"])
+    except (KeyError, TypeError):
         return None

@@ -124,8 +124,10 @@ def read_labels(
             reason = f"is a {shapes[0].geom_type}, not a point or polygon"
         else:
             for position, (scene, shape) in enumerate(zip(scenes, shapes, strict=True)):
-                cells, was_mended = _cells_of(shape, scene, most)
+                cells, was_mended, flat = _cells_of(shape, scene, most)
                 mended |= was_mended
+                if flat:
+                    reason = "has no area"
                 if len(cells):
                     places.append((position, np.unique(cells, axis=0)))
         repaired += mended
@@ -143,7 +145,7 @@ def read_labels(
             coordinates = shapely.get_coordinates(frame.geometry.to_numpy()[outside])
             how = "check the CRS that the file says"
             if frame.crs is None:
-                how = "columns called lon and lat, not x and y, say so"
+                how = "name the columns lon and lat instead of x and y"
             advice = f"; {misplaced(scenes[0], coordinates, how, frame.crs)}"
         raise InputError(
             f"{path}: none of {len(frame):,} labels can be used on {scenes[0].name}"
@@ -177,24 +179,32 @@ def _in_crs_of(scene: Cells, frame: Any, path: Path) -> Any:
     return shapes
 
 
-def _cells_of(shape: Any, scene: Cells, most: int) -> tuple[NDArray[np.int64], bool]:
-    """Return the cells that a point or polygon stands for, and whether it was repaired."""
+def _cells_of(shape: Any, scene: Cells, most: int) -> tuple[NDArray[np.int64], bool, bool]:
+    """Find the cells that a point or polygon stands for.
+
+    Returns:
+        The cells, whether the shape was repaired, and whether it is a polygon without area in the
+        scene.
+    """
     grid = scene.grid
     width, height = grid.width, grid.height
     none = np.empty((0, 2), np.int64)
     pixels = pixels_of(scene, shapely.get_coordinates(shape))
     if not (np.abs(pixels) < _FAR).all():  # also true if a coordinate is NaN
-        return none, False
+        return none, False, False
     place = shapely.transform(shape, lambda _: pixels)
     if "Point" in place.geom_type:
         points = shapely.get_coordinates(place.intersection(shapely.box(0, 0, width, height)))
-        return grid.cells_at(*points.T), False
+        return grid.cells_at(*points.T), False, False
     valid = place.is_valid
     if not valid:
         # buffer(0) removes the lines and points that are left of parts without area.
         place = shapely.make_valid(place).buffer(0)
+    if not place.area:
+        inside = (pixels.max(0) > 0).all() and (pixels.min(0) < [width, height]).all()
+        return none, False, bool(inside)
     place = place.intersection(shapely.box(_MARGIN, _MARGIN, width - _MARGIN, height - _MARGIN))
-    return _of_polygon(place, grid, most) if place.area else none, not valid
+    return _of_polygon(place, grid, most) if place.area else none, not valid, False
 
 
 def _counts_down(shapes: Any, scene: Cells) -> bool:

@@ -36,6 +36,11 @@ _EXPECTED = {
 _MOST_BYTES = 16 * 2**20
 
 
+def confidence_of(out: Path) -> Path:
+    """Name the file beside a map that holds its confidence."""
+    return out.with_name(f"{out.stem}-confidence{out.suffix}")
+
+
 def natural(name: str) -> tuple[Any, ...]:
     """Return a key that sorts 2 before 10, whatever else is in a name."""
     parts = re.split("([0-9]+)", name)

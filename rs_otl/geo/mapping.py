@@ -14,7 +14,7 @@ from scipy import stats
 
 from rs_otl.datasets.scene import SceneLike
 from rs_otl.datasets.sources import all_scenes
-from rs_otl.errors import InputError, note
+from rs_otl.errors import InputError, note, shortened
 from rs_otl.files import atomic_write, refuse_output
 from rs_otl.geo.cells import Cells, refuse_mixed
 from rs_otl.geo.class_map import TIFF, write_class_map, write_features, written_aside
@@ -26,6 +26,7 @@ from rs_otl.geo.joined import scenes_in
 from rs_otl.geo.labels import Label, Labels, Skipped, read_labels
 from rs_otl.geo.legend import (
     colours_of,
+    confidence_of,
     natural,
     read_colours,
     write_statistics,
@@ -72,7 +73,8 @@ class Tested:
         number: Its number in the file, from 1.
         name: Name of the label in messages.
         given: Its class.
-        predicted: The class that the others predict; ``None`` if none of them has its class.
+        predicted: The class that the others predict; ``None`` if it was not tested
+            (:func:`rs_otl.geo.fitting.predict_left_out`).
         probability: Probability of the predicted class.
     """
 
@@ -373,18 +375,14 @@ def _refuse_outputs(
 def _beside(out: Path, polygons: bool) -> list[Path]:
     """Return the files written beside a map that a user may have made or changed."""
     polygon = (out.with_suffix(".gpkg"),) if polygons else ()
-    return [_confidence_of(out), out.with_suffix(".qml"), *polygon]
-
-
-def _confidence_of(out: Path) -> Path:
-    return out.with_name(f"{out.stem}-confidence{out.suffix}")
+    return [confidence_of(out), out.with_suffix(".qml"), *polygon]
 
 
 def _names(out: Path, scenes: Sequence[Cells]) -> list[str]:
     if out.suffix.lower() in TIFF:
         return [out.name]
     names = [f"{cells.stem}.tif" for cells in scenes]
-    files = [*names, *(_confidence_of(Path(name)).name for name in names)]
+    files = [*names, *(confidence_of(Path(name)).name for name in names)]
     twice = next((name for name in files if files.count(name) > 1), None)
     if twice:
         raise InputError(f"two scenes would both become {twice}: map them in two commands")
@@ -420,8 +418,8 @@ def train(
     classes = sorted(counts, key=lambda name: (order.get(name, len(order)), natural(name)))
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise InputError(
-            f"{path}: {len(classes)} class on {scenes[0].name} ({classes[0]}), expected 2 to "
-            f"{MOST_CLASSES}"
+            f"{path}: {len(classes):,} classes on {scenes[0].name} "
+            f"({shortened(', '.join(classes))}), expected 2 to {MOST_CLASSES}"
         )
     truth = np.array([classes.index(label.klass) for label in usable])
     tested, blocked = (
@@ -534,8 +532,8 @@ def _classifier_file(trained: Trained, cells: Cells) -> Classifier:
     made = cells.provenance
     if made.components is not None:
         raise InputError(
-            f"{cells.name}: holds principal components, which are of one file alone; embed without "
-            "--pca to save a classifier"
+            f"{cells.name}: principal components of different files cannot be compared; embed "
+            "without --pca to save a classifier"
         )
     return Classifier.of(trained.linear, trained.classes, trained.colours, made)
 
@@ -594,7 +592,7 @@ def _write_map(
             chances = trained.linear(row[with_data])
             chart[number, with_data] = chances.argmax(1) + 1
             confidence[number, with_data] = np.rint(100 * chances.max(1))
-    beside = _confidence_of(out)
+    beside = confidence_of(out)
     write_cog(
         beside,
         confidence[:, None],
@@ -653,7 +651,12 @@ def _write_tested(out: Path, read: Labels, result: MapResult) -> None:
     """Write the labels with what the others predict for them."""
     frame = read.frame.copy()
     tested = {label.number: label for label in result.tested}
-    skipped = {label.number: label.reason for label in result.skipped}
+    notes = {label.number: label.reason for label in result.skipped}
+    for label in result.tested:
+        if label.predicted is None:
+            only = result.labels[label.given] == 1
+            reason = "not tested: left out with all others of a class"
+            notes[label.number] = "the only one of its class" if only else reason
     rows = [tested.get(number) for number in range(1, len(frame) + 1)]
     frame["predicted"] = [None if row is None else row.predicted for row in rows]
     frame["probability"] = [
@@ -664,8 +667,5 @@ def _write_tested(out: Path, read: Labels, result: MapResult) -> None:
         None if row is None or row.predicted is None else str(row.predicted == row.given).lower()
         for row in rows
     ]
-    frame["note"] = [
-        skipped.get(number, "" if row is None or row.predicted else "the only one of its class")
-        for number, row in enumerate(rows, start=1)
-    ]
+    frame["note"] = [notes.get(number, "") for number in range(1, len(frame) + 1)]
     write_features(out, frame)

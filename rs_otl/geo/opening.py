@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 from rs_otl.datasets.raster import RASTER_ERRORS, quiet_georeference
 from rs_otl.datasets.scene import Scene, SceneLike
-from rs_otl.errors import InputError
-from rs_otl.geo.cells import Cells, FileCells, SceneCells, geotiff, open_file, refuse_others
+from rs_otl.errors import InputError, without_notes
+from rs_otl.geo.cells import (
+    Cells,
+    FileCells,
+    SceneCells,
+    geotiff,
+    open_file,
+    refuse_other,
+    refuse_others,
+)
 from rs_otl.geo.joined import JoinedCells, is_archive, is_scene_of_archive, scenes_in
 from rs_otl.spec import Values
 
@@ -128,19 +136,44 @@ def load_encoder_for(
     image_size: int | None,
     pool: str | None,
     precision: str,
+    made: Cells | None = None,
 ) -> "Encoder | None":
-    """Load the encoder for scenes or embeddings, if one is given."""
+    """Load the encoder for scenes or embeddings, if one is given.
+
+    Args:
+        sources: Scenes or embeddings.
+        encoder: Any name that :func:`rs_otl.load_encoder` takes, or an encoder.
+        image_size: Side of the images that it sees, in pixels; by default as embeddings say.
+        pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
+            as embeddings say.
+        precision: ``float32``, ``bf16`` or ``auto``.
+        made: The embeddings that say it; by default the first of the sources that is embeddings.
+
+    Raises:
+        InputError: The encoder cannot be loaded; or none is given, and the embeddings were made
+            with another image size or pooling.
+    """
+    if encoder is None and image_size is None and pool is None:
+        return None
+    made = made or _first_embeddings(sources)
     if encoder is None:
+        if made is not None:
+            refuse_other(made, "image-size", image_size, made.provenance.image_size)
+            refuse_other(made, "pool", pool, made.provenance.pool)
         return None
     from rs_otl.models import Encoder, load_encoder
 
-    if not isinstance(encoder, Encoder):
-        # Embeddings say the image size and the pooling of their encoder.
-        for source in filter(is_embedding, sources):
-            with open_embeddings(source) as cells:
-                made = cells.provenance
-            image_size, pool = image_size or made.image_size, pool or made.pool
-            break
+    if made is not None and not isinstance(encoder, Encoder):
+        image_size = image_size or made.provenance.image_size
+        pool = pool or made.provenance.pool
     return load_encoder(
         encoder, image_size=image_size, pool=pool, device="auto", precision=precision
     )
+
+
+def _first_embeddings(sources: Sequence[SceneLike]) -> Cells | None:
+    for source in filter(is_embedding, sources):
+        # The notes are printed when it is opened to be read.
+        with without_notes(), open_embeddings(source) as cells:
+            return cells
+    return None

@@ -23,8 +23,9 @@ class EmbedPlan:
         tiles: Tiles that the encoder sees.
         cells: Cells of the result.
         features: Numbers of each cell.
-        bytes: Size of the result, uncompressed; until it is complete, all features are also kept
-            on disk as float32.
+        bytes: Size of the result, uncompressed.
+        temporary_bytes: Most space on disk that writing takes besides: all features as float32,
+            and an uncompressed copy of the result.
         seconds: About how long the encoder takes, estimated from one batch.
     """
 
@@ -34,6 +35,7 @@ class EmbedPlan:
     cells: int
     features: int
     bytes: int
+    temporary_bytes: int
     seconds: float
 
 
@@ -72,13 +74,15 @@ def plan_embedding(
     began = time.perf_counter()
     loaded.embed(images)
     seconds = (time.perf_counter() - began) * tiles / len(images)
-    features = loaded.num_features
+    features = pca or loaded.num_features
+    size = np.dtype(dtype).itemsize * cells * features
     return EmbedPlan(
         scenes=tuple(map(str, scenes)),
         out=str(out),
         tiles=tiles,
         cells=cells,
-        features=pca or features,
-        bytes=np.dtype(dtype).itemsize * cells * (pca or features),
+        features=features,
+        bytes=size,
+        temporary_bytes=4 * cells * loaded.num_features + size,
         seconds=seconds,
     )

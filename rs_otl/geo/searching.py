@@ -159,14 +159,13 @@ def search(
     area = None if within is None else _Area.of(within, query_crs)
     interval = None if datetime is None else Interval.of(datetime)
     index = sources[0] if isinstance(sources, list | tuple) and len(sources) == 1 else sources
-    folder = Path(str(index)) if is_index(index) else None
-    listed = [] if folder else all_scenes(scenes_in(sources))
-    opened = load_encoder_for(listed, encoder, image_size, pool, precision)
+    vectors = TileIndex.open(Path(str(index))) if is_index(index) else None
+    listed = [] if vectors else all_scenes(scenes_in(sources))
+    made = vectors.scenes[0] if vectors else None
+    opened = load_encoder_for(listed, encoder, image_size, pool, precision, made)
     with ExitStack() as stack:
-        vectors = None
         scenes: Sequence[Cells]
-        if folder is not None:
-            vectors = TileIndex.open(folder)
+        if vectors is not None:
             scenes = vectors.scenes
             refuse_others(scenes[0], opened, tile, stride, bands, nodata)
         else:
@@ -222,9 +221,11 @@ def search(
         if not candidates:
             asked = [f"within {within}"] if within is not None else []
             asked += [f"--datetime {datetime}"] if datetime is not None else []
-            raise InputError(
-                f"{', '.join(asked)}: no tile of {scenes[0].name} or the others lies there"
-            )
+            if not asked:
+                names = ", ".join(cells.name for cells in scenes)
+                raise InputError(f"{names}: no tile holds data, all is nodata")
+            others = " or of the other scenes" if len(scenes) > 1 else ""
+            raise InputError(f"{', '.join(asked)}: no tile of {scenes[0].name}{others} lies there")
         kept = _apart(candidates, scenes, wholes, places, count)
         hits = [_hit(scenes[number], score, row, column) for score, number, row, column in kept]
         features = [
@@ -321,7 +322,7 @@ class _Area:
         x, y = cells.coordinate(corners[:, 1] + half, corners[:, 0] + half)
         if self.crs is not None:
             if cells.crs is None:
-                raise InputError(f"--query-crs {self.crs}: {cells.name} has no CRS to come from")
+                raise _no_crs(cells, self.crs)
             try:
                 x, y = pyproj.Transformer.from_crs(
                     crs_of(cells.crs), crs_of(self.crs), always_xy=True
@@ -440,10 +441,7 @@ def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDA
     if crs is None:
         return pixels_of(scene, xy)
     if scene.crs is None:
-        raise InputError(
-            f"--query-crs {crs}: {scene.name} has no CRS to go to; leave it out, or say the "
-            f"scene's with gdal_edit.py -a_srs EPSG:CODE {scene.name}"
-        )
+        raise _no_crs(scene, crs)
     try:
         source_crs = crs_of(crs)
     except CRSError as error:
@@ -457,6 +455,13 @@ def _in_pixels_of(scene: Cells, xy: NDArray[np.float64], crs: str | None) -> NDA
             f"--query-crs {crs}: cannot be transformed to {_coordinate_system(scene)} of "
             f"{scene.name}; give the query in the scene's CRS"
         ) from None
+
+
+def _no_crs(scene: Cells, crs: str) -> InputError:
+    return InputError(
+        f"{scene.name}: has no CRS, so --query-crs {crs} cannot be used; leave it out, or give the "
+        f"scene one with gdal_edit.py -a_srs EPSG:CODE {scene.name}"
+    )
 
 
 def _best(

@@ -80,7 +80,8 @@ def suggest(
         The places.
 
     Raises:
-        InputError: The embeddings, the labels or the output cannot be used.
+        InputError: The embeddings, the labels or the output cannot be used, or the labels leave no
+            place.
     """
     out = Path(out)
     if out.suffix.lower() not in (".geojson", ".gpkg", ".parquet"):
@@ -88,7 +89,7 @@ def suggest(
     if count < 2:
         raise InputError(f"{count} places: expected at least 2")
     if labels is None and (field or layer):
-        raise InputError("a field or layer of labels: expected labels too")
+        raise InputError("--field and --layer need --labels")
     refuse_output(out)
     with open_embeddings(embeddings) as cells:
         places, rows = sample(cells, progress)
@@ -119,8 +120,15 @@ def suggest(
                 taken = np.concatenate([taken, corners[[first]]])
         if chances is not None:
             chosen.sort(key=lambda place: float(chances[place].max()))
+        if not chosen:
+            raise InputError(
+                f"{cells.name}: no place is left, the typical tiles of all {count} clusters "
+                "overlap tiles of labels; ask for more places (-n), or map with these labels"
+            )
         if len(chosen) < count:
-            note(f"{cells.name}: {len(chosen)} places that overlap no other, of {count} wanted")
+            note(
+                f"{cells.name}: only {len(chosen)} of {count} places, since tiles must not overlap"
+            )
         middles = (places[chosen] + 0.5) * cells.grid.stride
         x, y = cells.coordinate(middles[:, 1], middles[:, 0])
         suggestions = [

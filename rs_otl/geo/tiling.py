@@ -20,7 +20,7 @@ from rs_otl.datasets.sources import all_scenes
 from rs_otl.errors import InputError
 from rs_otl.files import refuse_output
 from rs_otl.geo.cells import say_of
-from rs_otl.geo.formats import keep_beside
+from rs_otl.geo.formats import keep_beside, quiet_libtiff, writing
 from rs_otl.geo.grid import VALID_SHARE, TileGrid
 from rs_otl.progress import tracked
 
@@ -115,10 +115,11 @@ def _cut(scene: Scene, made: Path, out: Path, size: int, stride: int, progress: 
             chip = made / f"{stem}_r{top}_c{left}.tif"
             if chip.exists():
                 raise InputError(f"two scenes are called {stem}: cut them to folders of their own")
-            _write_chip(scene, chip, left, top, pixels, profile)
-            if beside:
-                name = None if chips else scene.name
-                beside = keep_beside(chip, scene.crs, name, sidecar) is not None
+            with writing(out / chip.name):
+                _write_chip(scene, chip, left, top, pixels, profile)
+                if beside:
+                    name = None if chips else scene.name
+                    beside = keep_beside(chip, scene.crs, name, sidecar) is not None
             chips += 1
     return Tiled(out, scene.name, chips, nodata)
 
@@ -192,6 +193,7 @@ def _write_chip(
     with (
         quiet_georeference(),
         gdal(scene.remote),
+        quiet_libtiff(),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(gdal_name(path), "w", transform=corner, **profile) as file,
     ):
@@ -217,6 +219,11 @@ def _write_chip(
         file.write(pixels)
         if mask is not None:
             file.write_mask(mask)
+    # GDAL reports no error if the disk is full at the last bytes.
+    with quiet_georeference(), gdal(), rasterio.open(gdal_name(path), driver="GTiff") as file:
+        whole = np.array_equal(file.read(), pixels, equal_nan=True)
+        if not whole or (mask is not None and not np.array_equal(file.read_masks(1), mask)):
+            raise OSError("the chip does not read back as written; is the disk full?")
 
 
 def _lasting(tags: dict[str, str]) -> dict[str, str]:

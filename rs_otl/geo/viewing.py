@@ -26,7 +26,7 @@ from rs_otl.geo.cells import Cells, open_file, refuse_another_scene
 from rs_otl.geo.classifier import MOST_CLASSES, STRENGTH
 from rs_otl.geo.joined import is_archive
 from rs_otl.geo.labels import read_labels
-from rs_otl.geo.legend import palette
+from rs_otl.geo.legend import confidence_of, palette
 from rs_otl.geo.opening import is_embedding, open_embeddings
 from rs_otl.geo.projection import fit_projection
 from rs_otl.geo.provenance import Provenance
@@ -232,7 +232,7 @@ def _page(
     facts = f"{grid.width:,} x {grid.height:,} pixels, {cells.crs or 'no CRS'}; {made.encoder}, "
     facts += f"tiles of {made.tile} pixels, cells of {made.stride}"
     if step > 1:
-        facts += f", one of {step} x {step} shown"
+        facts += f", one cell of each {step} x {step} shown"
     degrees = _degrees(cells)
     data: dict[str, Any] = {
         "name": made.scene,
@@ -246,7 +246,9 @@ def _page(
         "stride": grid.stride,
         "down": down.tolist(),
         "across": across.tolist(),
-        "apart": -(-grid.tile // (grid.stride * step)),
+        "tile": grid.tile,
+        "tops": grid.tops()[down].tolist(),
+        "lefts": grid.lefts()[across].tolist(),
         "transform": list(cells.shown_transform[:6]),
         "crs": None if cells.crs is None else cells.crs.to_string()[:40],
         "degrees": degrees,
@@ -342,7 +344,7 @@ def _map_layer(path: Path, cells: Cells, keep: Keep) -> dict[str, Any]:
     table = np.zeros((256, 4), np.uint8)
     for value in range(1, len(made.classes) + 1):
         table[value] = colours[value]
-    beside = path.with_name(f"{path.stem}-confidence{path.suffix}")
+    beside = confidence_of(path)
     confidence = None
     if beside.is_file():
         with open_file(beside) as file:

@@ -114,6 +114,19 @@ def test_images_are_queries_of_an_index(folder, tmp_path, encoder):
     assert {(hit.scene, hit.row) for hit in hits} == {("a.tif", 56), ("a.tif", 120), ("b.tif", 24)}
 
 
+def test_an_image_is_seen_at_the_size_of_the_index(folder, tmp_path, encoder_folder):
+    embed(folder / "a.tif", encoder_folder, tmp_path / "a-64.tif", image_size=64, **GRID)
+    index(tmp_path / "a-64.tif", tmp_path / "archive")
+    chip = draw(32, 32, seed=99).astype(np.uint8)
+    Image.fromarray(chip.transpose(1, 2, 0)).save(tmp_path / "chip.png")
+    for number, source in enumerate(("archive", "a-64.tif")):
+        out, more = tmp_path / f"{number}.geojson", {"count": 2, "encoder": encoder_folder}
+        hits = search(tmp_path / source, tmp_path / "chip.png", out, **more)
+        assert {hit.row for hit in hits} == {56, 120}
+        with pytest.raises(InputError, match=r"a-64\.tif: made with --image-size 64, not with 32"):
+            search(tmp_path / source, place(56, 120), tmp_path / "no.geojson", image_size=32)
+
+
 def test_indexes_that_cannot_be_used_are_refused(folder, tmp_path):
     out = tmp_path / "hits.geojson"
     shutil.copytree(folder, tmp_path / "moved")

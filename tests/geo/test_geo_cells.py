@@ -121,14 +121,19 @@ def test_embeddings_made_in_another_way_are_refused_naming_both(tmp_path, encode
     other = make_encoder(tmp_path / "other", scale=200.0)
     for changes, message in (
         ({"encoder": other}, r"made with the encoder .*encoder .*not with .*other"),
-        ({"tile": 64}, "made with a tile of 32 pixels, not 64"),
-        ({"stride": 8}, "made with a stride of 16 pixels, not 8"),
-        ({"bands": ["blue", "green", "red"]}, "red, green, blue, not blue, green, red"),
+        ({"tile": 64}, "made with --tile 32, not with 64: leave --tile out"),
+        ({"stride": 8}, "made with --stride 16, not with 8"),
+        ({"bands": ["blue", "green", "red"]}, "bands red, green, blue; .* of blue, green, red"),
+        ({"bands": ["1", "2", "3"]}, "bands red, green, blue; .* names instead of 1, 2, 3"),
+        ({"image_size": 64}, r"out\.tif: made with --image-size 32, not with 64: leave"),
+        ({"pool": "cls"}, r"out\.tif: made without --pool, not with cls: leave --pool out"),
     ):
         with pytest.raises(InputError, match=message):
             map_scene(made, points, out, **changes)
         assert not out.exists()
-    map_scene(made, points, out, encoder=encoder, bands=["red", "green", "blue"], **GRID)
+    same = {"bands": ["red", "green", "blue"], "image_size": 32}
+    map_scene(made, points, out, **same, **GRID)
+    map_scene(made, points, tmp_path / "more.tif", encoder=encoder, **same, **GRID)
 
 
 def test_embeddings_that_were_cut_or_damaged_are_refused(tmp_path, encoder):
@@ -148,8 +153,8 @@ def test_embeddings_that_were_cut_or_damaged_are_refused(tmp_path, encoder):
 
     size = json.dumps([10**9, 10**9])
     for path, message in (
-        (changed("cut.tif", values[:, :4]), r"4 x 12 cells, by its tags it had 8 x 12"),
-        (changed("huge.tif", RS_OTL_SCENE_SIZE=size), "by its tags it had"),
+        (changed("cut.tif", values[:, :4]), r"4 x 12 cells, its tags say 8 x 12"),
+        (changed("huge.tif", RS_OTL_SCENE_SIZE=size), "its tags say"),
         (changed("tile.tif", RS_OTL_TILE="-3"), "tag RS_OTL_TILE: input should be greater"),
         (changed("text.tif", RS_OTL_STRIDE="sixteen"), "tag RS_OTL_STRIDE"),
         (changed("deep.tif", RS_OTL_SCALE="[" * 100_000), "tag RS_OTL_SCALE"),

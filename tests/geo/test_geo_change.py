@@ -73,6 +73,18 @@ def test_a_part_that_was_built_over_has_changed(folder, tmp_path):
     assert told_hectares == pytest.approx(hectares, rel=2e-3)  # UTM is not of equal area
 
 
+def test_what_is_written_is_sound_unless_it_is_cut(folder, tmp_path):
+    change(folder / "a-embedding.tif", folder / "b-embedding.tif", tmp_path / "change.tif")
+    for name in ("change.tif", "change-mask.tif"):
+        told = rs_otl_here("doctor", tmp_path / name)
+        assert told.stdout.endswith("no problems\n")
+    assert "a.tif" in rs_otl_here("doctor", tmp_path / "change.tif").stdout
+    whole = (tmp_path / "change.tif").read_bytes()
+    (tmp_path / "change.tif").write_bytes(whole[:-200])
+    told = rs_otl_here("doctor", tmp_path / "change.tif", check=2)
+    assert "change.tif: truncated or damaged" in told.stdout + told.stderr
+
+
 def test_grids_are_registered_by_their_transforms(folder, tmp_path):
     whole = change(folder / "a-embedding.tif", folder / "b-embedding.tif", tmp_path / "w.tif")
     part = change(folder / "a-embedding.tif", folder / "c-embedding.tif", tmp_path / "p.tif")

@@ -60,7 +60,11 @@ def test_balanced_clusters_are_equally_large(folder, tmp_path):
 def test_what_cannot_be_clustered_is_refused(folder, tmp_path, scene):
     out = tmp_path / "map.tif"
     for source, more, message in (
-        ("embedding.tif", {"clusters": 36}, "35 cells that differ for 36 .* -k 35 or less"),
+        (
+            "embedding.tif",
+            {"clusters": 36},
+            "only 35 distinct cells for 36 clusters: .* -k 35",
+        ),
         ("embedding.tif", {"clusters": 1}, "1 clusters: expected 2 to 254"),
         ("embedding.tif", {"scene": scene}, r"made of scene\.tif, not of"),
         ("scene.tif", {}, "expected a GeoTIFF that `rs-otl embed`"),
@@ -77,7 +81,7 @@ def test_suggested_places_are_labelled_and_mapped(folder, tmp_path):
     told = rs_otl_here(
         "suggest", "embedding.tif", "-n", 6, "-o", tmp_path / "places.geojson", cwd=folder
     )
-    assert "of it\nwritten" in told.stdout
+    assert "of the scene\nwritten" in told.stdout
     places = geopandas.read_file(tmp_path / "places.geojson")
     assert places["class"].isna().all()
     assert list(places["rank"]) == [1, 2, 3, 4, 5, 6]
@@ -131,6 +135,21 @@ def test_uncertain_places_are_suggested_before_certain_ones(folder, tmp_path):
     places = suggest(folder / "embedding.tif", tmp_path / "p.geojson", count=3, labels=given)
     assert places[0].x > 400_000 + 1920
     assert places[0].confidence < 0.9 < places[-1].confidence
+
+
+def test_a_scene_without_room_for_another_place_is_refused(tmp_path, encoder):
+    scene = write(tmp_path / "scene.tif", stripes(96, 64))
+    embed(scene, encoder, tmp_path / "e.tif", **GRID)
+    places = [("a" if x < 32 else "b", x, y) for x in (16, 48, 80) for y in (16, 48)]
+    given = labels(tmp_path / "all.gpkg", scene, places)
+    out = tmp_path / "p.geojson"
+    with pytest.raises(InputError, match=r"e\.tif: no place is left, .* overlap tiles of labels"):
+        suggest(tmp_path / "e.tif", out, count=2, labels=given)
+    assert not out.exists()
+    given = labels(tmp_path / "five.gpkg", scene, places[:-1])
+    assert len(suggest(tmp_path / "e.tif", out, count=6, labels=given)) == 1
+    with pytest.raises(InputError, match="--field and --layer need --labels"):
+        suggest(tmp_path / "e.tif", tmp_path / "q.geojson", field="class")
 
 
 def test_places_on_a_scene_without_crs_come_back_as_labels(tmp_path, encoder):

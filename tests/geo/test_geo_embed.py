@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from rs_otl.datasets.scene import quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.geo import embed
+from rs_otl.geo import embed, embedding
 from rs_otl.models import Encoder, load_encoder
 
 
@@ -249,6 +249,43 @@ def test_a_stopped_pass_goes_on_where_it_was(scene, tmp_path, encoder, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tif", "scene.tif", "whole.tif"]
 
 
+def test_a_stop_while_the_files_of_a_folder_are_written_loses_nothing(
+    tmp_path, encoder, monkeypatch
+):
+    paths = [
+        write(tmp_path / f"{name}.tif", draw(64, 96, seed=seed).astype(np.uint8))
+        for seed, name in enumerate("ab")
+    ]
+    real = embedding.write_tiff
+
+    def stopping(out, *given):
+        if out.name == "b.tif":
+            (out.parent / ".rs-otl-left").mkdir()  # as a kill leaves it
+            raise KeyboardInterrupt
+        real(out, *given)
+
+    grid = {"tile": 32, "stride": 32}
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "write_tiff", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            embed(paths, encoder, tmp_path / "out", **grid)
+    done = embed(paths, encoder, tmp_path / "out", resume=True, **grid)
+    assert [each.tiles for each in done] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "b.tif"]
+    assert leftovers(tmp_path) == ["a.tif", "b.tif", "out"]
+
+
+def test_an_output_that_another_process_writes_loses_nothing(scene, tmp_path, encoder, monkeypatch):
+    out, real, grid = tmp_path / "out.tif", embedding.write_tiff, {"tile": 32, "stride": 16}
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "write_tiff", lambda *given: out.touch() or real(*given))
+        with pytest.raises(InputError, match=r"out\.tif exists already"):
+            embed(scene, encoder, out, **grid)
+    out.unlink()
+    (done,) = embed(scene, encoder, out, resume=True, **grid)
+    assert done.tiles == 0
+
+
 def test_a_scene_that_was_replaced_is_not_resumed(tmp_path, encoder, monkeypatch):
     path, out = tmp_path / "scene.tif", tmp_path / "out.tif"
     write(path, draw(101, 150).astype(np.uint8))
@@ -424,3 +461,15 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, encoder_fo
     assert (planned["tiles"], planned["features"]) == (done["tiles"], done["features"])
     assert planned["cells"] == done["cells"][0] * done["cells"][1]
     assert "already" in rs_otl_here(*words, "--dry-run", check=2).stderr
+
+
+def test_a_dry_run_counts_the_store_of_all_features_whatever_is_written(tmp_path, encoder_folder):
+    scene = write(tmp_path / "scene.tif", draw(320, 320).astype(np.uint8))
+    for words, size in (((), 4 * 512), (("--dtype", "int8"), 512), (("--pca", 8), 4 * 8)):
+        words = ("embed", scene, "--encoder", encoder_folder, "--tile", 32, "--stride", 16, *words)
+        words = (*words, "-o", tmp_path / "out.tif", "--dry-run")
+        planned = json.loads(rs_otl_here(*words, "--json").stdout)
+        assert planned["bytes"] == 400 * size
+        assert planned["temporary_bytes"] == 400 * (4 * 512 + size)
+        said = f" and {planned['temporary_bytes'] / 1e6:,.1f} MB of temporary space while writing"
+        assert said in rs_otl_here(*words).stdout

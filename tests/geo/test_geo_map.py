@@ -293,7 +293,9 @@ def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
     pixels[:, :40, :40] = 0
     scene = write(tmp_path / "scene.tif", pixels, nodata=0)
     line = shapely.LineString([(0, 0), (50, 50)])
+    flat = shapely.Polygon([(50, 50), (90, 50), (50, 50)])
     places = [*THREE, ("water", 500, 10), ("wood", 5, 5), (None, 50, 50), ("line", line)]
+    places += [("flat", flat), ("flats", shapely.MultiPolygon([flat, flat]))]
     given = labels(tmp_path / "points.gpkg", scene, places)
     done = map_scene(scene, given, tmp_path / "map.tif", encoder=encoder, tile=32)
     assert {each.name: each.reason for each in done.skipped} == {
@@ -302,6 +304,8 @@ def test_labels_that_cannot_be_used_are_named(tmp_path, encoder):
         "label 7 (wood)": "lies on nodata",
         "label 8 (no class)": "has no class",
         "label 9 (line)": "is a LineString, not a point or polygon",
+        "label 10 (flat)": "has no area",
+        "label 11 (flats)": "has no area",
     }
     assert done.labels == {"roof": 1, "water": 1, "wood": 2}
 
@@ -488,7 +492,7 @@ def test_bad_labels_are_one_clear_line_and_leave_nothing(tmp_path, encoder):
     before = sorted(path.name for path in tmp_path.iterdir())
     for name, field, message in (
         ("far.gpkg", None, r"none of 2 labels can be used .*label 1 \(a\) lies outside the scene"),
-        ("one.gpkg", None, r"1 class on .* \(a\), expected 2"),
+        ("one.gpkg", None, r"1 classes on .* \(a\), expected 2"),
         ("named.gpkg", "kind", "no attribute 'kind', expected one of landuse"),
         ("two.gpkg", None, "which attribute holds the class"),
         ("text.geojson", None, "cannot be read, expected GeoJSON"),

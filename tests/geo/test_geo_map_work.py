@@ -63,6 +63,8 @@ def test_a_classifier_maps_other_scenes_through_the_command_line(folder, tmp_pat
         "a.gpkg", "a.csv", "tested.geojson", "c.json",
     }  # fmt: skip
     np.testing.assert_array_equal(read(tmp_path / "a.tif"), EXPECTED)
+    for name in ("a.tif", "a-confidence.tif"):
+        assert rs_otl_here("doctor", tmp_path / name).stdout.endswith("no problems\n")
     # Neither labels, encoder nor tile need to be named again.
     told = rs_otl_here(
         "map", "b.tif", "--classifier", tmp_path / "c.json", "-o", tmp_path / "b.tif", cwd=folder
@@ -125,7 +127,7 @@ def test_a_classifier_is_refused_where_it_does_not_fit(folder, tmp_path, encoder
         with pytest.raises(InputError, match=message):
             map_scene(path, out=out, **arguments)
         assert not out.exists()
-    with pytest.raises(InputError, match="principal components, which are of one file alone"):
+    with pytest.raises(InputError, match="principal components of different files"):
         map_scene(
             tmp_path / "pca.tif", folder / "right.gpkg", out, save_classifier=tmp_path / "p.json"
         )
@@ -213,6 +215,20 @@ def test_labels_that_were_not_tested_say_why(folder, tmp_path):
     map_scene(folder / "a-embedding.tif", given, tmp_path / "map.tif", tested_labels=out)
     notes = geopandas.read_file(out)["note"].tolist()
     assert notes == ["", "", "", "", "the only one of its class", "lies outside the scene"]
+    # Of more than 100 labels, those of one part of the scene are left out together.
+    random = np.random.default_rng(0)
+    places = [
+        (name, *random.uniform((x, 0), (x + 60, 128)))
+        for name, x, count in (("water", 2, 60), ("wood", 66, 50))
+        for _ in range(count)
+    ]
+    given = labels(
+        tmp_path / "many.gpkg", folder / "a.tif", [*places, ("roof", 140, 20), ("roof", 150, 40)]
+    )
+    out = tmp_path / "many.geojson"
+    map_scene(folder / "a-embedding.tif", given, tmp_path / "many.tif", tested_labels=out)
+    notes = geopandas.read_file(out)["note"].tolist()
+    assert notes == [*[""] * 110, *["not tested: left out with all others of a class"] * 2]
 
 
 @pytest.mark.parametrize(("number", "classes"), [(500, 40), (2000, 7), (130, 65), (30, 20)])

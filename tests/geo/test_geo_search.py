@@ -351,7 +351,16 @@ def test_bad_queries_are_one_clear_line(tmp_path, encoder):
             {},
             "trained on the bands red, green, blue, .*grey.png has band-1",
         ),
-        ("20,20", {"query_crs": "EPSG:4326"}, "no CRS to go to"),
+        (
+            "20,20",
+            {"query_crs": "EPSG:4326"},
+            "no CRS, so --query-crs EPSG:4326 cannot",
+        ),
+        (
+            "20,20",
+            {"query_crs": "EPSG:4326", "within": "1,1,2,2"},
+            "has no CRS, so --query-crs EPSG:4326 cannot be used",
+        ),
         ("20,20", {"count": 0}, "expected at least 1"),
     ):
         with pytest.raises(InputError, match=message):
@@ -359,6 +368,12 @@ def test_bad_queries_are_one_clear_line(tmp_path, encoder):
         assert not out.exists()
     with pytest.raises(InputError, match=r"hits\.geojson"):
         search(path, "20,20", tmp_path / "hits.shp")
+    picture = pixels[:, :32, :32].transpose(1, 2, 0)
+    Image.fromarray(picture).save(tmp_path / "rgb.png")
+    empty = write(tmp_path / "empty.tif", 0 * pixels, nodata=0)
+    for scenes in (empty, [empty, empty]):
+        with pytest.raises(InputError, match=r"^[^:]*empty\.tif: no tile holds data"):
+            search(scenes, tmp_path / "rgb.png", out, encoder=encoder, tile=32)
 
 
 @settings(max_examples=30)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import rasterio
 from geo_scenes import PLACES, draw, write
+from test_geo_full_disk import limited
 
 from rs_otl.datasets.scene import quiet_georeference
 from rs_otl.errors import InputError
-from rs_otl.geo import tile
+from rs_otl.geo import tile, tiling
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -45,3 +46,30 @@ def test_chips_of_mostly_nodata_are_left_out(tmp_path):
     with pytest.raises(InputError, match="two scenes are called scene"):
         tile([path, path], tmp_path / "twice", size=32)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["chips", "empty.tif", "scene.tif"]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("whole", [0, 2])
+@pytest.mark.parametrize("size", [100, 1000, 3000, 3300])
+def test_a_full_disk_leaves_no_chips(size, whole, masked, tmp_path, monkeypatch, capfd):
+    """GDAL ends without an error when it cannot write the last bytes of a file."""
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[:, :9] = 0
+    random = np.random.default_rng(0)
+    pixels = random.integers(1, 255, (3, 64, 64), dtype=np.uint8)
+    path = write(tmp_path / "s.tif", pixels, mask=mask if masked else None)
+    before = sorted(tmp_path.iterdir())
+    real, chips = tiling._write_chip, []
+
+    def writing(*given):
+        chips.append(given)
+        return (real if len(chips) <= whole else limited(real, size))(*given)
+
+    monkeypatch.setattr(tiling, "_write_chip", writing)
+    capfd.readouterr()
+    with pytest.raises(
+        InputError, match=r"/chips/s_r\d+_c\d+\.tif: cannot be written \(.*disk full"
+    ):
+        tile(path, tmp_path / "chips", size=32)
+    assert sorted(tmp_path.iterdir()) == before
+    assert not capfd.readouterr().err

@@ -18,7 +18,7 @@ from test_geo_map import THREE, labels, stripes
 
 from rs_otl.datasets.scene import Scene
 from rs_otl.errors import InputError
-from rs_otl.geo import embed, explore, pyramid, view, viewing
+from rs_otl.geo import embed, explore, pyramid, search, view, viewing
 from rs_otl.geo import map as map_scene
 from rs_otl.geo.cells import FileCells
 from rs_otl.geo.fitting import fit
@@ -185,7 +185,7 @@ def test_clicks_find_similar_places_and_shift_what_they_should_not_be_like(page,
     vectors = cells_of(page.parent / "out.tif")
 
     def check(query, examples):
-        true = vectors @ query
+        true = vectors @ query / np.linalg.norm(query)
         found = [
             (float(score), int(column) // 16, int(row) // 16)
             for score, column, row in (
@@ -193,20 +193,23 @@ def test_clicks_find_similar_places_and_shift_what_they_should_not_be_like(page,
             )
         ]
         assert len(found) == 10
+        # They are the hits of the command.
+        places = [PLACES["utm"][1] @ (16 * c + 8, 16 * r + 8) for r, c in examples]
+        out = tmp_path / f"{len(places)}.geojson"
+        hits = search(page.parent / "out.tif", places[:2], out, unlike=places[2:], count=10)
+        expected = [hit.score for hit in hits]
+        assert [score for score, _, _ in found] == pytest.approx(expected, abs=6e-4)
         assert [score for score, _, _ in found] == sorted((s for s, _, _ in found), reverse=True)
         for score, column, row in found:
             assert score == pytest.approx(true[row, column], abs=6e-4)
             far = [max(abs(row - r), abs(column - c)) for r, c in examples]
             assert min(far) >= 2
-        rows, columns = np.indices(true.shape)
-        apart = [np.maximum(abs(rows - r), abs(columns - c)) >= 2 for r, c in examples]
-        assert found[0][0] == pytest.approx(true[np.all(apart, axis=0)].max(), abs=6e-4)
 
     check(vectors[4, 5], [(4, 5)])
     window.click(104, 24)
     window.click(168, 40, shift=True)
     assert window.text("#hint") == ["Like 2 places, unlike 1 place"]
-    query = (vectors[4, 5] + vectors[1, 6]) / 2 - vectors[2, 10]
+    query = vectors[4, 5] + vectors[1, 6] - vectors[2, 10]
     check(query, [(4, 5), (1, 6), (2, 10)])
     assert (
         window.browser.evaluate("document.querySelector('[name=layer]:checked').value")
@@ -343,7 +346,7 @@ def test_what_belongs_to_a_large_scene_lies_beside_the_page(page, tmp_path, open
     assert len(tiles) == 6 * 4 + 3 * 2 + 2 + 1
     window = opened(large)
     # Of two by two cells one is held, and a label lies in it.
-    assert "one of 2 x 2 shown" in window.text("#facts")[0]
+    assert "one cell of each 2 x 2 shown" in window.text("#facts")[0]
     with rasterio.open(page.parent / "scene.tif") as file:
         true = file.read()[:, 56:72, 16:32].mean((1, 2))
     assert window.shade(24, 64) == pytest.approx(true, abs=25)

@@ -192,7 +192,7 @@ def test_nodata_that_is_given_is_part_of_an_embedding(tmp_path, encoders):
     more = {**options, "nodata": 0}
     assert hits == search(path, (400_700.0, 4_999_700.0), tmp_path / "s.geojson", **more)
     assert min(hit.column for hit in hits) >= 64
-    with pytest.raises(InputError, match="made with a nodata of None, not 0"):
+    with pytest.raises(InputError, match="made without --nodata, not with 0"):
         search(tmp_path / "a.tif", (400_700.0, 4_999_700.0), tmp_path / "n.geojson", **more)
 
 

@@ -169,10 +169,10 @@ def test_times_and_places_that_are_none_or_choose_nothing_are_one_line(folder, t
         ((*plan, "--datetime", "2024/2023"), "--datetime 2024/2023: expected a date, or two"),
         ((*plan, "--bbox", "1,2,3"), "--bbox 1,2,3: expected west,south,east,north"),
         ((*plan, "--bbox", "0,50,1,40"), "--bbox 0,50,1,40: expected west,south,east,north"),
-        ((*plan, "--datetime", "2025"), "catalog.json: no scene of this time and place"),
+        ((*plan, "--datetime", "2025"), "catalog.json: no scene matches --datetime and --bbox"),
         (("embed", "--plan", "a.tif", *WORDS, "-o", "a", "--bbox", "0,0,1,1"),
-         "a.tif is none; leave it out"),
-        ((*plan[:1], *plan[2:], "--datetime", "2024"), "--datetime: chooses what --plan plans"),
+         "a.tif is not STAC; leave it out"),
+        ((*plan[:1], *plan[2:], "--datetime", "2024"), "--datetime: works only with --plan"),
     ):  # fmt: skip
         told = rs_otl_here(*words, cwd=folder, check=2).stderr
         assert said in told

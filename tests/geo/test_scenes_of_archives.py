@@ -1,13 +1,17 @@
 """The scenes of an archive are used as one grid, whatever their blocks."""
 
+import os
+
 import numpy as np
 import pytest
 import rasterio
 from command_line import rs_otl_here
 from geo_scenes import PLACES, draw, write
+from rasterio import Affine
+from test_odd_scenes import ODD_CRS
 
 from rs_otl.geo import archive as archives
-from rs_otl.geo import embed, embed_archive, plan_archive
+from rs_otl.geo import embed, embed_archive, plan_archive, search
 from rs_otl.geo.opening import open_embeddings
 
 GRID = {"tile": 32, "stride": 16}
@@ -96,6 +100,64 @@ def test_what_takes_one_scene_names_those_of_an_archive(folder, tmp_path):
     assert "m.tif: 2 scenes have a map each; expected a folder for them" in told.stderr
     told = rs_otl_here("view", "a.v1.tif", cwd=folder, check=2)
     assert "make them with `rs-otl embed a.v1.tif --encoder ENCODER" in told.stderr
+
+
+def test_nothing_of_a_scene_stays_when_it_has_changed(
+    tmp_path, encoder_folder, monkeypatch, capsys
+):
+    monkeypatch.setattr(archives, "BLOCK", 96)
+    pole = ODD_CRS["rotated pole"], Affine(0.1, 0, -10, 0, -0.1, 10)
+    monkeypatch.setitem(PLACES, "pole", pole)
+    archive, scenes = tmp_path / "archive", [tmp_path / "a.tif", tmp_path / "b.tif"]
+    blocks = archive / "blocks" / "a"
+    pixels = np.maximum(draw(64, 190), 1).astype(np.uint8)
+    write(scenes[0], pixels, "pole", nodata=0)
+    write(scenes[1], pixels)
+    plan_archive(scenes, encoder_folder, archive, **GRID)
+    embed_archive(archive)
+    assert len(list(blocks.glob("*.tif.aux.xml"))) == 2  # GeoTIFF has no place for such a CRS
+    pixels[:, :, 96:] = 0
+    for path in tmp_path.glob("a.tif*"):
+        path.unlink()
+    write(scenes[0], pixels, nodata=0)
+    plan_archive(scenes, encoder_folder, archive, **GRID)
+    # Planned and not yet embedded: it is left out, whatever files it had.
+    capsys.readouterr()
+    x, y = PLACES["utm"][1] @ (40, 40)
+    hits = search(archive, (x, y), tmp_path / "hits.geojson")
+    assert {hit.scene for hit in hits} == {"b.tif"}
+    told = capsys.readouterr().err
+    assert "1 of 2 scenes have no embeddings and are left out, a is one" in told
+    embed_archive(archive)
+    assert sorted(path.name for path in blocks.iterdir()) == [
+        "a-r0-c0.json", "a-r0-c0.tif", "a-r0-c6.json",
+    ]  # fmt: skip
+    found, cells = rows(blocks)
+    assert cells.crs == PLACES["utm"][0]
+    assert np.isfinite(found[:, :6]).all()
+    assert np.isnan(found[:, 6:]).all()
+
+
+def test_a_process_with_nothing_to_do_leaves_others_their_files(
+    tmp_path, encoder_folder, monkeypatch
+):
+    archive = tmp_path / "archive"
+    write(tmp_path / "a.tif", draw(64, 64).astype(np.uint8))
+    plan_archive([tmp_path / "a.tif"], encoder_folder, archive, **GRID)
+    left, replace, others = archive / ".aside-of-a-killed-worker", os.replace, []
+    left.mkdir()
+    os.utime(left, (0, 0))
+
+    def replacing(source, target):
+        if target.name == "collection.json" and not others:
+            others.append(target)
+            assert embed_archive(archive).made == 0
+        replace(source, target)
+
+    monkeypatch.setattr(archives.os, "replace", replacing)
+    assert embed_archive(archive).made == 1
+    assert others
+    assert not list(archive.glob(".*"))
 
 
 def test_a_block_that_is_missing_or_of_another_plan_has_no_data(folder, tmp_path, capsys):

@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const element = id => document.getElementById(id);
 // rows x columns cells are held, every step-th of the scene's; a side of cell pixels each.
-const { rows, columns, features, step, stride, apart } = data;
+const { rows, columns, features, step, stride } = data;
 const [width, height] = data.size, cell = stride * step;
 const vectors = new Float32Array(rows * columns * features); // of length 1; NaN is nodata
 const known = new Uint8Array(rows * columns);
@@ -155,7 +155,7 @@ function show(name) {
   document.querySelector(`#layers input[value=${name}]`).checked = true;
 }
 
-// ---- Similar places: mean similarity to those clicked, less that to those it should not look like.
+// ---- Similar places, as search() of rs_otl/geo/searching.py finds them.
 
 let examples = [], hits = [];
 function similar() {
@@ -166,20 +166,22 @@ function similar() {
     + "of them; with Shift, what it should not look like.";
   if (wanted.length) {
     const query = new Float64Array(features);
+    const share = (unwanted.length ? 2 : 1) / wanted.length;
     for (const { index, like } of examples) for (let d = 0; d < features; d++)
-      query[d] += vectors[index * features + d] / (like ? wanted.length : -unwanted.length);
+      query[d] += vectors[index * features + d] * (like ? share : -1 / unwanted.length);
+    const length = Math.hypot(...query) || 1;
     const scores = new Float32Array(known.length);
     const order = [];
     for (let index = 0; index < known.length; index++) {
       if (!known[index]) continue;
       let sum = 0;
       for (let d = 0, i = index * features; d < features; d++, i++) sum += vectors[i] * query[d];
-      scores[index] = sum;
+      scores[index] = sum / length;
       order.push(index);
     }
     order.sort((a, b) => scores[b] - scores[a]);
-    const far = (a, b) => Math.max(Math.abs(a % columns - b % columns),
-      Math.abs(Math.floor(a / columns) - Math.floor(b / columns))) >= apart;
+    const corner = index => [data.lefts[index % columns], data.tops[Math.floor(index / columns)]];
+    const far = (a, b) => corner(a).some((side, axis) => Math.abs(side - corner(b)[axis]) >= data.tile);
     for (const index of order) {
       if (hits.length === 10) break;
       if ([...examples, ...hits].every(other => far(index, other.index)))
