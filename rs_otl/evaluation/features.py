@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from rs_otl.errors import InputError
 from rs_otl.models import Encoder
 from rs_otl.progress import tracked
+from rs_otl.spec import ImageSpec
 
 
 def extract_features(
@@ -26,7 +27,8 @@ def extract_features(
     Args:
         encoder: The encoder.
         dataset: Returns for an index a sample whose ``"image"`` is ``(C, H, W)`` float32 in
-            [0, 1], all of one size; a ``__getitems__`` that returns a whole batch is used.
+            [0, 1], all of one size, with the encoder's bands in its order; a ``__getitems__`` that
+            returns a whole batch is used. If it has a ``spec``, its values are checked by it.
         indices: Positions of the n images, n >= 1, in the order of the rows wanted.
         progress: Whether to show a bar on standard error.
 
@@ -34,8 +36,12 @@ def extract_features(
         Features ``(n, D)`` float32, on the CPU.
 
     Raises:
-        InputError: If there is no image; see also :meth:`rs_otl.models.Encoder.embed`.
+        InputError: If there is no image; see also :meth:`rs_otl.models.Encoder.embed` and
+            :meth:`rs_otl.models.Encoder.check_values`.
     """
+    spec = getattr(dataset, "spec", None)
+    if isinstance(spec, ImageSpec):
+        encoder.check_values(spec)
     if len(indices) == 0:
         raise InputError("no image to extract features of: expected at least one index")
     loader = DataLoader(

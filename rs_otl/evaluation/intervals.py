@@ -30,11 +30,12 @@ def bootstrap_interval(
     Raises:
         InputError: If a shape or value is not as above.
     """
+    _check_level(level)
     correct = np.asarray(correct)
-    if correct.dtype != bool or correct.ndim != 1 or correct.size == 0 or not 0 < level < 1:
+    if correct.dtype != bool or correct.ndim != 1 or correct.size == 0:
         raise InputError(
-            f"correct of shape {correct.shape} and dtype {correct.dtype} at level {level}: "
-            "expected (n,) bool, n at least 1, and a level between 0 and 1"
+            f"correct of shape {correct.shape} and dtype {correct.dtype}: expected (n,) bool, n at "
+            "least 1"
         )
     hits = np.random.default_rng(seed).binomial(correct.size, correct.mean(), size=resamples)
     outside = (1 - level) / 2
@@ -68,8 +69,10 @@ def paired_interval(
     Raises:
         InputError: If a shape or value is not as above.
     """
+    _check_level(level)
     one, other = np.asarray(one), np.asarray(other)
-    if one.dtype != bool or other.dtype != bool or one.shape != other.shape or one.size == 0:
+    alike = one.shape == other.shape and one.dtype == other.dtype == bool
+    if not alike or one.ndim != 1 or one.size == 0:
         raise InputError(
             f"predictions of shapes {one.shape} and {other.shape}, dtypes {one.dtype} and "
             f"{other.dtype}: expected the same (n,) bool, n at least 1"
@@ -94,8 +97,9 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
         The lower and upper end.
 
     Raises:
-        InputError: If there are fewer than two draws.
+        InputError: If there are fewer than two draws, or the level is not between 0 and 1.
     """
+    _check_level(level)
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size < 2:
         raise InputError(f"values of shape {values.shape}: expected (n,), n at least 2")
@@ -105,3 +109,8 @@ def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     # scipy.stats.t.interval returns NaN if all draws are equal.
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * error)
     return float(values.mean()) - half, float(values.mean()) + half
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"level {level}: expected a number between 0 and 1")

@@ -35,6 +35,25 @@ def stages(encoder: Encoder) -> tuple[str, ...]:
     return tuple(str(stage["module"]) for stage in module.feature_info)
 
 
+def stage_position(encoder: Encoder, stage: int) -> int:
+    """Return the position of a stage in :func:`stages`, counted from the first.
+
+    Args:
+        encoder: The encoder.
+        stage: The position, or a negative number that counts from the last, which is -1.
+
+    Raises:
+        InputError: If there is no such stage; see also :func:`stages`.
+    """
+    count = len(stages(encoder))
+    if not -count <= stage < count:
+        raise InputError(
+            f"{encoder.source}: stage {stage}: {encoder.config.encoder} has {count} stages; "
+            f"expected 0 to {count - 1} or -{count} to -1"
+        )
+    return stage % count
+
+
 def stage_features(
     encoder: Encoder,
     dataset: "CachedDataset",
@@ -51,14 +70,17 @@ def stage_features(
         encoder: The encoder; see :func:`stages`.
         dataset: See :func:`rs_otl.evaluation.extract_features`.
         indices: Positions of the n images.
-        stage: Position in :func:`stages`.
+        stage: Position in :func:`stages`; -1 is the last.
         progress: Whether to show a bar on standard error.
 
     Returns:
         ``(n, D)`` float32, on the CPU.
+
+    Raises:
+        InputError: If there is no such stage; see also :func:`rs_otl.evaluation.extract_features`.
     """
     part = Encoder(
-        _Stage(encoder.module, stage),
+        _Stage(encoder.module, stage_position(encoder, stage)),
         encoder.config,
         encoder.source,
         precision=encoder.precision,

@@ -53,10 +53,10 @@ def linear_predict(
         InputError: If a shape or value is not as above.
     """
     check_features(train_features, train_labels, test_features)
-    if epochs < 1 or batch_size < 1 or lr <= 0:
+    if epochs < 1 or batch_size < 1 or not lr > 0:
         raise InputError(
-            f"epochs = {epochs}, batch_size = {batch_size}, lr = {lr}: expected at least 1 of "
-            "each and a rate above 0"
+            f"epochs = {epochs}, batch_size = {batch_size}, lr = {lr}: expected epochs and "
+            "batch_size of at least 1, lr above 0"
         )
     train, test = train_features.float(), test_features.float()
     if standardise:

@@ -15,7 +15,7 @@ from rs_otl.evaluation.feature_cache import cached_features, features_key
 from rs_otl.evaluation.features import extract_features
 from rs_otl.evaluation.intervals import bootstrap_interval
 from rs_otl.evaluation.knn import NEIGHBOURS, knn_predict
-from rs_otl.evaluation.layers import stage_features, stages
+from rs_otl.evaluation.layers import stage_features, stage_position, stages
 from rs_otl.evaluation.linear import linear_predict
 from rs_otl.evaluation.report import Evaluation, FewShot, Layer, Score
 from rs_otl.evaluation.shots import few_shot
@@ -62,9 +62,9 @@ def evaluate(
         Scores, accuracy by class, confusion matrix, and notes on what limits them.
 
     Raises:
-        InputError: If the data set has no labels or one class, or other bands or units than the
-            encoder was trained on, a side of the division is empty, or the encoder has no stages
-            to probe.
+        InputError: If the data set has no labels or one class, or other bands, units or scaling
+            than the encoder was trained on, a side of the division is empty, or the encoder has no
+            such stages to probe.
     """
     positions = encoder.bands_among(dataset.spec)
     if positions != list(range(len(dataset.spec.bands))):
@@ -82,6 +82,8 @@ def evaluate(
             f"{dataset.name}: {len(division.train)} training and {len(division.test)} test "
             "images; expected at least one of each"
         )
+    names = stages(encoder) if layers else ()
+    probing = sorted(stage_position(encoder, layer) for layer in layers)
 
     def features(indices: NDArray[np.int64]) -> Tensor:
         def extract() -> Tensor:
@@ -108,9 +110,8 @@ def evaluate(
     neighbours = knn_predict(*data, progress=progress)
     linear = linear_predict(*data, seed=seed, progress=progress)
     standardised = linear_predict(*data, standardise=True, seed=seed, progress=progress)
-    names = stages(encoder) if layers else ()
     probed = []
-    for stage in sorted(range(len(names))[layer] for layer in layers):
+    for stage in probing:
         train, test = (
             stage_features(encoder, dataset, side, stage, progress).to(encoder.device)
             for side in (division.train, division.test)

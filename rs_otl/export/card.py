@@ -66,6 +66,8 @@ def model_card(
         eval_results=[_eval_result(score) for score in scores] or None,
     )
     trained = f"{entry.title} ({entry.citation})" if entry else f"the images of `{config.dataset}`"
+    if config.epochs == 0:
+        trained = "nothing"
     lines = [
         "---",
         data.to_yaml(),
@@ -120,7 +122,7 @@ def _eval_result(score: CardScore) -> EvalResult:
 
 def _score_lines(scores: Sequence[CardScore]) -> list[str]:
     if not scores:
-        return ["None yet: `rs-otl evaluate`, then export again."]
+        return ["None yet: run `rs-otl evaluate`, then export again."]
     return [
         "Accuracy on the frozen features in percent, with its 95 % interval over test images.",
         "",

@@ -62,8 +62,8 @@ def export_encoder(
         ours = ARCHITECTURES.get(encoder.config.encoder)
         if ours is not None and not ours.traced:
             raise InputError(
-                f"{encoder.source}: {encoder.config.encoder} cannot be written as ONNX, since what "
-                "it computes depends on values; export it without --onnx"
+                f"{encoder.source}: {encoder.config.encoder} cannot be written as ONNX, because "
+                "its computation depends on the input values; export it without --onnx"
             )
     # The encoder may be on a GPU, in a layout that safetensors does not store.
     encoder = copy.deepcopy(encoder).cpu().eval()

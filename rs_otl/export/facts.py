@@ -33,9 +33,15 @@ def licence_note(config: EncoderConfig) -> str:
     Args:
         config: The encoder's description.
     """
+    if config.epochs == 0:
+        return "The weights are random: nothing trained them."
     entry = CATALOGUE.get(base_name(config.dataset))
     images = entry.licence if entry else "not known to rs-otl"
-    return (
-        "The code that trained it is under the MIT licence; the licence of the weights is not "
-        f"stated. That of the training images: {images}."
-    )
+    if config.epochs is None:  # trained elsewhere
+        weights = "`rs-otl encoders` names the licence of timm's and torchgeo's weights."
+    else:
+        weights = (
+            "The code that trained it is under the MIT licence; the licence of the weights is not "
+            "stated."
+        )
+    return f"{weights} Licence of the training images: {images}."

@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from rs_otl.errors import InputError
+from rs_otl.models import read_config
 
 _CARD = "README.md"
 # What the hub itself puts into a new repository.
@@ -55,10 +56,11 @@ def push_to_hub(directory: str | Path, name: str) -> str:
         The repository's address.
 
     Raises:
-        InputError: If the name cannot be used, the repository holds files, or the server refuses or
-            cannot be reached.
+        InputError: If the name cannot be used, the directory holds no encoder, the repository holds
+            files, or the server refuses or cannot be reached.
     """
     check_hub_name(name)
+    read_config(Path(directory))  # before a repository is made for it
     api = HfApi()
     try:
         url = api.create_repo(name, exist_ok=True)
@@ -98,7 +100,7 @@ def push_to_hub(directory: str | Path, name: str) -> str:
 
 def _refused(name: str, error: Exception) -> InputError:
     reason = " ".join(str(error).split())
-    return InputError(f"--push-to-hub {name}: the hub refused it ({reason:.300})")
+    return InputError(f"--push-to-hub {name}: the hub refused the upload ({reason:.300})")
 
 
 def _login(name: str) -> str:

@@ -30,7 +30,8 @@ def create_encoder(
     Args:
         name: A timm architecture, for example ``"resnet18"``.
         in_chans: Bands of the images.
-        seed: Seed of the random weights; the global random state is left as it was.
+        seed: Seed of the random weights, which must be made on the CPU; the global random states
+            are left as they were.
         image_size: Side of the images in pixels, see :func:`set_image_size`; by default timm's.
         pool: See :func:`set_pool`; by default the architecture's own.
 
@@ -45,7 +46,7 @@ def create_encoder(
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
     if image_size is not None:
         set_image_size(encoder, image_size)
@@ -84,9 +85,10 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
         if size % patch:
             lower, upper = size // patch * patch, (size // patch + 1) * patch
             raise InputError(
-                f"{pretrained['architecture']} takes images of multiples of {patch} pixels, not of "
-                f"{size}: expected --image-size {f'{lower} or {upper}' if lower else upper}, or in "
-                f"a recipe --set image_size={lower or upper}"
+                f"{pretrained['architecture']} takes images whose side is a multiple of {patch} "
+                f"pixels, not {size}: expected --image-size "
+                f"{f'{lower} or {upper}' if lower else upper}, or in a recipe --set "
+                f"image_size={lower or upper}"
             )
         if encoder.patch_embed.img_size != (size, size):  # type: ignore[union-attr]
             encoder.set_input_size(img_size=(size, size))  # type: ignore[operator]
@@ -102,7 +104,7 @@ def set_image_size(encoder: nn.Module, size: int) -> None:
     smallest = (pretrained.get("min_input_size") or (0,))[-1]
     if size < smallest:
         raise InputError(
-            f"{pretrained['architecture']} takes images of {smallest} pixels and more, not of "
+            f"{pretrained['architecture']} takes images of at least {smallest} pixels, not of "
             f"{size}: expected --image-size {smallest} or more, or in a recipe --set "
             f"image_size={smallest}; or another encoder"
         )
@@ -135,7 +137,7 @@ def set_pool(encoder: nn.Module, pool: str) -> None:
         architecture = cast(dict[str, Any], encoder.pretrained_cfg)["architecture"]
         raise InputError(
             f"pool={pool} (--pool): {architecture} is no vision transformer with a class token; "
-            "leave it out"
+            "leave out --pool"
         )
     encoder.reset_classifier(0, _POOLS[pool])  # type: ignore[operator]
 
@@ -182,7 +184,7 @@ def build_encoder(
     source: str,
     image_size: int | None = None,
 ) -> nn.Module:
-    """Make a timm model without its classifier and load weights into every tensor of it.
+    """Make a timm model without its classifier and load weights into all of its tensors.
 
     The weights are first compared with a model on the meta device, so that nothing is allocated
     for weights that do not fit.
@@ -224,8 +226,7 @@ def build_encoder(
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(
-            f"{source}: expected the weights of {architecture}, every tensor of it: "
-            f"{'; '.join(wrong[:3])}{more}"
+            f"{source}: expected every tensor of {architecture}: {'; '.join(wrong[:3])}{more}"
         )
     encoder = create_encoder(architecture, in_chans, image_size=made_for)
     encoder.load_state_dict(given)
@@ -263,8 +264,8 @@ def adapted_weights(
             wave = waves[place]
             if at is None and wave is None:
                 raise InputError(
-                    f"{source}: it is told the wavelengths of bands, and band {place + 1} has none "
-                    "that is known; --bands names bands, or leaves it out"
+                    f"{source}: it needs the wavelength of every band, and band {place + 1} has "
+                    "none; name the band with --bands, or leave it out there"
                 )
             row = encoder.told.mean(0) if at is None else encoder.told[at]
             if at is None and wave is not None:
@@ -276,8 +277,8 @@ def adapted_weights(
     layer = encoder.get_submodule(first) if isinstance(first, str) else None
     if not isinstance(layer, nn.Conv2d) or layer.groups > 1:
         raise InputError(
-            f"{source}: its first layer cannot be adapted to other bands; expected images of its "
-            "own, or another encoder"
+            f"{source}: its first layer cannot be adapted to other bands; expected images with its "
+            "own bands, or another encoder"
         )
     old = weights[name]
     mean = old.mean(1)

@@ -111,7 +111,7 @@ def read_tensors(path: Path) -> dict[Any, Any]:
             reason = error.strerror
         raise InputError(
             f"{path}: expected a whole checkpoint of tensors and plain values ({reason}); "
-            "nothing of it was executed"
+            "no code in it was run"
         ) from None
     return checkpoint if isinstance(checkpoint, dict) else {}
 
@@ -119,10 +119,14 @@ def read_tensors(path: Path) -> dict[Any, Any]:
 def _describe(settings: _Settings, path: Path) -> EncoderConfig:
     """Describe an encoder by the settings of the task that trained it."""
     channels = settings.in_channels
-    if settings.mean is None or settings.std is None:
+    if (settings.mean is None) != (settings.std is None):
+        raise InputError(
+            f"{path}: hyper_parameters has only one of mean and std; expected both, or neither"
+        )
+    if settings.mean is None:
         note(
-            f"{path}: says no mean and std: images are divided by 255 and not normalised, as "
-            "torchgeo's trainers have it; hyper_parameters of these names would be used"
+            f"{path}: has no mean and std in hyper_parameters: images are divided by 255 and not "
+            "normalised, as torchgeo's trainers have it"
         )
     values = {
         "encoder": settings.model,

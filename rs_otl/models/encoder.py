@@ -202,6 +202,32 @@ class Encoder(nn.Module):
                 "expected the same units"
             )
 
+    def check_values(self, spec: ImageSpec) -> None:
+        """Check that images in [0, 1] are scaled as those that the encoder was trained on.
+
+        Args:
+            spec: Description of the images.
+
+        Raises:
+            InputError: If their raw values measure something else, or others become 0 and 1; the
+                message names both sides.
+        """
+        own = self.config.spec
+        if not own.measures_as(spec.units, spec.quantity):
+            raise InputError(
+                f"{self.source} was trained on {own.units}, the images are in {spec.units}: "
+                "expected the same units; for a folder, "
+                f"{own.how_to_measure(spec.units, spec.quantity)}"
+            )
+        if spec.bounds != own.bounds:
+            (low, high), (lowest, highest) = own.bounds, spec.bounds
+            raise InputError(
+                f"{self.source} takes raw values from {low:g} to {high:g} as 0 to 1, the images "
+                f"hold those from {lowest:g} to {highest:g}: expected the same; load them with "
+                "load_dataset(..., like=encoder.config.spec), or give CachedDataset a spec of the "
+                "encoder's scale and offset"
+            )
+
     def bands_among(self, spec: ImageSpec) -> list[int]:
         """Find the encoder's bands among the bands of images.
 
@@ -213,29 +239,29 @@ class Encoder(nn.Module):
             the bands that were not found by name.
 
         Raises:
-            InputError: If the images have other units or lack a band; the message names both sides.
+            InputError: If the images lack a band; the message names both sides. See also
+                :meth:`check_values`.
         """
+        self.check_values(spec)
         own = self.config.spec
-        if not own.measures_as(spec.units, spec.quantity):
-            raise InputError(
-                f"{self.source} was trained on {own.units}, the images are in {spec.units}: "
-                f"expected the same; of a folder, {own.how_to_measure(spec.units, spec.quantity)}"
-            )
         if spec.bands == own.bands:
             return list(range(len(own.bands)))
         positions, words = match(bands_of(own), bands_of(spec))
         found = [position for position in positions if position is not None]
         if len(found) < len(own.bands):
             lacking = [name for name, at in zip(own.bands, positions, strict=True) if at is None]
-            how = "--bands says which bands of a folder are the encoder's"
+            how = "name the folder's bands with --bands"
             if len(spec.bands) < len(own.bands):
-                how = f"expected all; `rs-otl pretrain --init {self.source}` adapts it to others"
+                how = (
+                    f"expected all; `rs-otl pretrain --init {self.source}` adapts the encoder to "
+                    "other bands"
+                )
             raise InputError(
                 f"{self.source} was trained on the bands {', '.join(own.bands)}, the images have "
                 f"{', '.join(spec.bands)}, without {', '.join(lacking)}: {how}"
             )
         if words is not None:
-            note(f"{self.source}: its bands {words}")
+            note(f"{self.source}: matched bands {words}")
         return found
 
     def fingerprint(self) -> str:
@@ -302,7 +328,7 @@ def accelerator_device(accelerator: str) -> torch.device:
         raise InputError(f"accelerator {accelerator}: expected one of {', '.join(ACCELERATORS)}")
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(accelerator, True):
-        raise InputError(f"accelerator {accelerator}: there is none here; expected auto or cpu")
+        raise InputError(f"accelerator {accelerator}: this machine has none; expected auto or cpu")
     return resolve_device("cuda" if accelerator == "gpu" else accelerator)
 
 

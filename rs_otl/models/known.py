@@ -9,17 +9,14 @@ from urllib.parse import urlsplit
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from torchvision.models import WeightsEnum
 
 from rs_otl.errors import InputError, note
 from rs_otl.files import RUNS
 from rs_otl.models.loading import CONFIG, read_config
-from rs_otl.models.pretrained import LITE, architecture_of, describe_entry
+from rs_otl.models.pretrained import LITE, architecture_of, describe_entry, is_cached
 from rs_otl.models.torchgeo_models import ARCHITECTURES, NO_ENCODERS
 from rs_otl.spec import RGB, EncoderConfig
-
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,7 @@ def _of_timm() -> Iterator[KnownEncoder]:
         if package and importlib.util.find_spec(package) is None:
             continue
         repository = settings.hf_hub_id
-        if not package and not (
-            repository
-            and any(
-                isinstance(try_to_load_from_cache(repository, file), str) for file in _HUB_FILES
-            )
-        ):
+        if not package and not (repository and is_cached(repository)):
             continue
         yield KnownEncoder(
             name=f"timm/{name}",

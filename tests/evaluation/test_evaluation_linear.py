@@ -88,6 +88,7 @@ def test_half_precision_features_are_taken():
         ({"epochs": 0}, "epochs = 0"),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"lr": 0}, "lr = 0"),
+        ({"lr": float("nan")}, "lr = nan"),
         ({"test_features": torch.zeros(3, 5)}, r"\(n, D\), \(n,\) and \(m, D\)"),
     ],
 )

@@ -220,6 +220,17 @@ def test_images_of_another_kind_are_refused(encoder, pile, half):
         evaluate(encoder, other, half)
 
 
+@pytest.mark.parametrize("change", [{"scale": 100.0}, {"offset": 5.0}])
+def test_images_that_are_scaled_otherwise_are_refused(change, encoder, pile, half):
+    other = pile()
+    other.spec = other.spec.model_copy(update=change)
+    expected = r"tiny takes raw values from 0 to 255.*like=encoder\.config\.spec"
+    with pytest.raises(InputError, match=expected):
+        evaluate(encoder, other, half)
+    with pytest.raises(InputError, match=expected):
+        extract_features(encoder, other, half.test)
+
+
 def test_real_images(real_data):
     dataset = load_dataset("hmhr", load_size(32), real_data)
     config = EncoderConfig(

@@ -1,3 +1,4 @@
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
@@ -41,3 +42,20 @@ def test_no_scores_and_other_origins_are_said_plainly(described, lite):
     ):
         assert expected in training_note(config.model_copy(update=change), {})
     assert "starting from timm/x" in training_note(config, {"init": "timm/x"})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said", "not_said"),
+    [
+        (3, "The code that trained it is under the MIT licence", "elsewhere"),
+        (None, "`rs-otl encoders` names the licence", "MIT"),
+        (0, "nothing trained them", "training images"),
+    ],
+)
+def test_licences_are_those_of_what_trained_it(epochs, said, not_said, described, tmp_path):
+    config = described().model_copy(update={"epochs": epochs})
+    export_encoder(Encoder(create_encoder("resnet18", 4), config), tmp_path / "one")
+    for name in ("README.md", "item.json"):
+        text = (tmp_path / "one" / name).read_text()
+        assert said in text
+        assert not_said not in text

@@ -44,5 +44,5 @@ def test_small_images_are_refused():
     encoder = create_encoder("alexnet_bn", 3).eval()
     set_image_size(encoder, 63)
     assert encoder(torch.zeros(1, 3, 63, 63)).shape == (1, 4096)
-    with pytest.raises(InputError, match="takes images of 63 pixels and more, not of 32"):
+    with pytest.raises(InputError, match="takes images of at least 63 pixels, not of 32"):
         set_image_size(encoder, 32)

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from random_weights import put_into_cache
 from safetensors.torch import save_file
 from torchgeo.models import ResNet18_Weights, resnet18
 
@@ -73,6 +74,15 @@ def test_an_encoder_is_returned_as_it_is(directory):
         load_encoder(loaded, units="reflectance")
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cpu", "float32"), ("cuda", "bf16")])
+def test_the_precision_is_that_of_the_device(device, expected, directory, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(Encoder, "to", lambda self, device: self)  # there may be no such device
+    assert load_encoder(directory, device=device, precision="auto").precision == expected
+
+
 def test_loading_is_quiet(directory, capsys):
     load_encoder(directory)
     assert capsys.readouterr() == ("", "")
@@ -95,7 +105,15 @@ def test_checkpoints_of_tasks_give_their_encoder(prefix, encoder, tmp_path, caps
     _equal(loaded.module, encoder)
     config = loaded.config
     assert (config.encoder, config.spec.bands) == ("resnet18", RGB)
-    assert "says no mean and std" in capsys.readouterr().err
+    assert "has no mean and std in hyper_parameters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["mean", "std"])
+def test_a_mean_without_std_is_refused(given, encoder, tmp_path):
+    half = {"model": "resnet18", given: (0.5,) * 3}
+    path = _save(tmp_path / "half.ckpt", encoder, "model.", **half)
+    with pytest.raises(InputError, match=r"half\.ckpt: .*only one of mean and std; expected both"):
+        load_encoder(path)
 
 
 def test_a_run_of_ours_says_how_its_images_were_normalised(tmp_path, capsys):
@@ -117,7 +135,7 @@ def test_a_checkpoint_that_lacks_tensors_or_is_of_another_kind_is_refused(encode
     with pytest.raises(InputError, match=r"short.pth: .*resnet18.*conv1.weight is missing"):
         load_encoder(short)
     other = _save(tmp_path / "other.pth", encoder, "model.", model="resnet34")
-    with pytest.raises(InputError, match=r"expected the weights of resnet34.*is missing and \d+ m"):
+    with pytest.raises(InputError, match=r"every tensor of resnet34: .*is missing and \d+ more"):
         load_encoder(other)
     deeper = create_encoder("resnet34", 3)
     larger = _save(tmp_path / "larger.pth", deeper, "model.", model="resnet18")
@@ -147,7 +165,7 @@ class _Payload:
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     trap = tmp_path / "sprung"
     torch.save({"state_dict": {}, "trap": _Payload(str(trap))}, tmp_path / "trap.pth")
-    with pytest.raises(InputError, match=r"trap.pth: .*holds code.*nothing of it was executed"):
+    with pytest.raises(InputError, match=r"trap.pth: .*holds code.*no code in it was run"):
         load_encoder(tmp_path / "trap.pth")
     assert not trap.exists()
 
@@ -194,6 +212,18 @@ def test_weights_that_cannot_be_had_say_so(monkeypatch):
         load_encoder("timm/resnet81")
     with pytest.raises(InputError, match="torchgeo has no such weights"):
         load_encoder("ResNet18_Weights.NOTHING")
+
+
+def test_cached_weights_of_either_format_are_loaded_without_a_network(tmp_path, monkeypatch):
+    name = "test_resnet.r160_in1k"
+    made = put_into_cache([name], tmp_path, monkeypatch)[name]
+    (file,) = tmp_path.rglob("model.safetensors")
+    for path in (file, file.with_name("pytorch_model.bin")):
+        if path != file:
+            torch.save(made.state_dict(), path)
+            file.unlink()
+        loaded = load_encoder(f"timm/{name}")
+        assert torch.equal(loaded.module.conv1[0].weight, made.conv1[0].weight)
 
 
 def test_torchgeos_weights_fill_the_encoder(monkeypatch, encoder, capsys):

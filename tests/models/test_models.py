@@ -16,9 +16,10 @@ def test_the_width_of_features_is_known_whatever_the_head(name):
     assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, feature_width(encoder))
 
 
-def test_encoder_is_seeded_and_leaves_the_global_state_alone():
+def test_encoder_is_seeded_and_leaves_the_global_state_alone(monkeypatch):
     torch.manual_seed(3)
     before = torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU is seeded"))
     first, again, other = (create_encoder("resnet18", 3, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.conv1.weight, again.conv1.weight)

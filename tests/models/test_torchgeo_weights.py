@@ -214,7 +214,7 @@ def test_what_depends_on_values_is_refused_as_onnx(hub, tmp_path):
 def test_a_sensor_is_asked_for_by_name_and_others_are_refused(hub):
     with pytest.raises(InputError, match=r"expected one of DOFABase16_Weights.DOFA_MAE@rgb, .*-1$"):
         load_encoder("DOFABase16_Weights.DOFA_MAE@landsat-8")
-    with pytest.raises(InputError, match="images of one kind; expected no @"):
+    with pytest.raises(InputError, match="images of one sensor; leave out @rgb"):
         load_encoder("ResNet18_Weights.SENTINEL2_RGB_MOCO@rgb")
     with pytest.raises(InputError, match="torchgeo has no such weights"):
         load_encoder("DOFABase16_Weights.NONE")
@@ -229,7 +229,7 @@ def test_an_encoder_that_is_told_wavelengths_is_told_those_of_other_bands(hub):
     other = create_encoder("dofa_base_patch16_224", 2)
     other.load_state_dict(weights)
     assert other(torch.randn(1, 2, 224, 224)).isfinite().all()
-    with pytest.raises(InputError, match="band 2 has none that is known"):
+    with pytest.raises(InputError, match="needs the wavelength of every band, and band 2 has none"):
         adapted_weights(encoder, [2, None], "mine", [0.48, None])
 
 

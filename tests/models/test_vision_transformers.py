@@ -89,7 +89,7 @@ def test_pooling_is_the_models_own_unless_asked_for(hub, name, tmp_path):
 
 
 def test_other_sizes_and_poolings_are_refused_in_one_line(hub):
-    with pytest.raises(InputError, match=r"multiples of 14 .*not of 64.* 56 or 70, .*=56$"):
+    with pytest.raises(InputError, match=r"multiple of 14 pixels, not 64.* 56 or 70, .*=56$"):
         load_encoder(f"timm/{DINO2}", image_size=64)
     with pytest.raises(InputError, match=r"--set image_size=16$"):
         create_encoder("vit_tiny_patch16_224", 3, image_size=10)
