@@ -276,7 +276,7 @@ def _open(path: Path, values: Values | None) -> Image.Image | rasterio.DatasetRe
     size = f"{dataset.width:,} x {dataset.height:,} pixels"
     if driver == "JPEG" and pixels > _JPEG_PIXELS_PER_BYTE * path.stat().st_size:
         dataset.close()
-        raise UnreadableError(path, f"says that it holds {size}, which its few bytes cannot")
+        raise UnreadableError(path, f"claims {size}, more than its bytes can hold")
     if pixels > MOST_PIXELS:
         dataset.close()
         raise UnreadableError(path, f"{size}, too large for an image; cut it with `rs-otl tile`")

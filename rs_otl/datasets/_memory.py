@@ -29,15 +29,17 @@ def allocate(
         The array, or ``None`` if images are not kept.
 
     Raises:
-        InputError: The disk that was asked for has no room, or ``cache`` has another value.
+        InputError: The memory or the disk that was asked for has no room, or ``cache`` has another
+            value.
     """
     if cache not in ("ram", "disk", "auto", "none"):
         raise InputError(f"cache = {cache!r}: expected auto, ram, disk or none")
     needed = math.prod(shape) * dtype.itemsize
     if cache == "ram" and available_bytes() < needed <= budget:
         raise InputError(
-            f"{needed / GIB:,.1f} GiB of decoded images, {available_bytes() / GIB:,.1f} GiB of "
-            "memory are free: expected room for them; set cache=disk, cache=none or cache=auto"
+            f"{needed / GIB:,.1f} GiB of decoded images do not fit into "
+            f"{available_bytes() / GIB:,.1f} GiB of free memory: set cache=disk, cache=none or "
+            "cache=auto"
         )
     if cache in ("ram", "auto") and needed <= budget:
         return np.empty(shape, dtype)
@@ -49,8 +51,9 @@ def allocate(
         if cache == "auto":
             return None
         raise InputError(
-            f"{place}: {needed / GIB:.1f} GiB of decoded images, {max(free, 0) / GIB:.1f} GiB "
-            "free beside 1 to spare: expected room for them; set cache=none or another --out"
+            f"{place}: {needed / GIB:.1f} GiB of decoded images do not fit into the "
+            f"{max(free, 0) / GIB:.1f} GiB that are free after keeping 1 GiB spare: set cache=none "
+            "or another --out"
         )
     with tempfile.TemporaryFile(dir=place) as file:
         return np.memmap(file, dtype, "w+", shape=shape)

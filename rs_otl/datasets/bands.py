@@ -25,8 +25,8 @@ _ALPHA_SHARE = 0.05
 _FADING = 1.5 / 255
 # The advice of errors about values that are said to be decibels but never lie below 0.
 NO_DECIBELS = (
-    "expected 10 log10 of the power, of which some lies below 0; of a band of power itself "
-    "`gdal_calc.py -A IN.tif --outfile OUT.tif --type Float32 --calc '10*log10(A)'` makes it"
+    "expected 10 log10 of the power, partly below 0; to convert power, run "
+    "`gdal_calc.py -A IN.tif --outfile OUT.tif --type Float32 --calc '10*log10(A)'`"
 )
 
 
@@ -157,8 +157,8 @@ def choose_bands(
     twice = [name for name, at in zip(wanted, positions, strict=True) if positions.count(at) > 1]
     if twice:
         raise InputError(
-            f"--bands {','.join(wanted)}: {' and '.join(twice)} are one band of {source}; expected "
-            "each once"
+            f"--bands {','.join(wanted)}: {' and '.join(twice)} name the same band of {source}; "
+            "name each band once"
         )
     return positions, tuple(known[position].name for position in positions)
 

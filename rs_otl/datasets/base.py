@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,7 +20,6 @@ from rs_otl.datasets.bands import ImageInfo, rgb_positions
 from rs_otl.datasets.catalogue import CATALOGUE
 from rs_otl.datasets.files import find_images
 from rs_otl.errors import InputError
-from rs_otl.spec import RGB
 
 Sample = dict[str, Tensor]
 Transforms = Callable[[Sample], Sample]
@@ -149,10 +147,12 @@ class ImageDataset(NonGeoClassificationDataset):
 
     def _load_image(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = super()._load_image(index)
-        bands = len(self.info.bands)
-        if len(image) == 1 and bands == len(RGB) and not self.info.is_16bit:
-            return image.repeat(bands, 1, 1), label
-        return torch.from_numpy(match_bands(image.numpy(), bands, self.samples[index][0])), label
+        path, bands = self.samples[index][0], len(self.info.bands)
+        if len(image) != bands:
+            # Only a grey image of 8 bits passes; the sample no longer says how many bits it had.
+            match_bands(self.loader(path).transpose(2, 0, 1), bands, path)
+            image = image.repeat(bands, 1, 1)
+        return image, label
 
     def _keep_split(self, split: str) -> None:
         """Keep one side of the official division, or else of the first random division."""
@@ -347,9 +347,9 @@ class CatalogueDataset(ImageDataset):
         if not self.checksum or found == getattr(self, kind):
             return None
         if start.startswith(b"<"):
-            return "what came is a web page, no archive"
+            return "the server sent a web page, not an archive"
         size = archive.stat().st_size
-        return f"another checksum than expected of what came, {size:,} bytes: cut off, or changed"
+        return f"wrong checksum of the {size:,} bytes received: cut off, or changed"
 
 
 def _move(source: Path, target: Path) -> None:

@@ -95,9 +95,9 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
                 does not say is then estimated from its images.
             size: Side of the squares in pixels; see :func:`rs_otl.spec.load_size`.
             name: Name of the data set; by default its ``name``, else the name of its class.
-            cache: Where squares are kept. ``"ram"``: in memory if all fit the budget, else
-                nowhere; ``"disk"``: in a memory-mapped file; ``"auto"``: in memory if all fit,
-                else on disk if there is room; ``"none"``: nowhere.
+            cache: Where squares are kept. ``"ram"``: in memory, which must then be free, if all
+                fit the budget, else nowhere; ``"disk"``: in a memory-mapped file; ``"auto"``: in
+                memory if all fit, else on disk if there is room; ``"none"``: nowhere.
             cache_bytes: Memory that squares may take. By default 4 GiB or a quarter of the memory
                 available, whichever is less.
             cache_folder: Where the file of squares is made; it has no name, and disappears with
@@ -106,7 +106,7 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
 
         Raises:
             InputError: No image can be used; the values are normalised already; ``spec`` has
-                other bands; or there is no room on the disk that was asked for.
+                other bands; or there is no room in the memory or on the disk that was asked for.
         """
         if size < 1:
             raise InputError(f"size must be at least 1 pixel, not {size}")
@@ -186,7 +186,8 @@ class CachedDataset(Dataset[dict[str, Tensor]]):
         if list(positions) == list(range(len(self.spec.bands))):
             return self
         view = copy.copy(self)
-        view._positions = list(positions)
+        own = range(len(self.spec.bands)) if self._positions is None else self._positions
+        view._positions = [own[position] for position in positions]
         view.spec = spec
         return view
 
@@ -334,9 +335,10 @@ def load_dataset(
     by 255, others by the catalogue's scale or the folder's 99.9th percentile.
 
     A folder without class sub-folders is a folder of scenes if most of its images are
-    georeferenced TIFFs of 256 pixels or more on both sides. The data set then holds tiles of the
-    scenes, see :class:`rs_otl.datasets.SceneTiles`. With class sub-folders the limit is 1,024
-    pixels. A note on stderr says so, and how sub-folders were understood if it is not obvious.
+    georeferenced TIFFs or JPEG 2000 files of 256 pixels or more on both sides. The data set then
+    holds tiles of the scenes, see :class:`rs_otl.datasets.SceneTiles`. With class sub-folders the
+    limit is 1,024 pixels. A note on stderr says so, and how sub-folders were understood if it is
+    not obvious.
 
     Args:
         name_or_path: Name in the catalogue, alone or with a selection of its images such as
@@ -364,7 +366,7 @@ def load_dataset(
 
     Raises:
         InputError: No such data set or folder, no image in it, or none that can be used; or no
-            room on the disk that was asked for.
+            room in the memory or on the disk that was asked for.
     """
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")

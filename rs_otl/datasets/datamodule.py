@@ -93,7 +93,7 @@ class OTLDataModule(BaseDataModule):
 
         Raises:
             InputError: If the data set cannot be loaded or divided, has fewer training images
-                than ``batch_size``, or has no labels to train with.
+                for each process than ``batch_size``, or has no labels to train with.
         """
         if self.images is not None:
             return
@@ -109,10 +109,12 @@ class OTLDataModule(BaseDataModule):
         division = self.division
         if not isinstance(division, Division):
             division = divide(images, division, self.keep_duplicates_together)
-        if not 1 <= self.batch_size <= len(division.train):
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        share = len(division.train) // processes
+        if not 1 <= self.batch_size <= share:
             raise InputError(
-                f"batch_size = {self.batch_size:,}: expected a number between 1 and the "
-                f"{len(division.train):,} training images of {images.name}"
+                f"batch_size = {self.batch_size:,}: expected a number between 1 and the {share:,} "
+                f"training images of {images.name}{' in each process' if processes > 1 else ''}"
             )
         if self.supervised and images.labels is None:
             raise without_labels(images.name)

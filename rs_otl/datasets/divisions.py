@@ -63,8 +63,10 @@ def divide(
         dataset: N images.
         number: Number of the division, from 1; the paper reports 1 to 5.
         keep_duplicates_together: Whether identical images stay on one side. The test side may
-            then be smaller than asked for, by less than the largest group of identical images.
-        test_fraction: Share of the images to test on, in (0, 1); rounded, at least one image.
+            then be smaller than asked for, by less than the largest group of identical images. If
+            all groups are larger than asked for, the test side is the smallest of them.
+        test_fraction: Share of the images to test on, in (0, 1); rounded, with at least one image
+            on each side.
 
     Returns:
         The division, with its duplicates.
@@ -88,7 +90,7 @@ def divide(
     if len(dataset) < 2 or (keep_duplicates_together and len(alike) < 2):
         raise too_few(dataset.name, len(alike), dataset.left_out)
     units = alike if keep_duplicates_together else [[i] for i in range(len(dataset))]
-    wanted = max(1, round(test_fraction * len(dataset)))
+    wanted = min(max(1, round(test_fraction * len(dataset))), len(dataset) - 1)
     test = np.zeros(len(dataset), bool)
     order = np.random.default_rng(number).permutation(len(units))
     taken = 0
@@ -147,6 +149,6 @@ def too_few(name: str, different: int, left_out: Sequence[LeftOut] = ()) -> Inpu
     """Return the error for too few images to divide; it names the first image left out."""
     others = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
     return InputError(
-        f"{name}: {different:,} different images{others}, expected at least two to divide; of "
-        "scenes, --set image_size= makes more of a smaller size"
+        f"{name}: {different:,} different images{others}, expected at least two to divide; "
+        "for scenes, a smaller --set image_size= gives more tiles"
     )

@@ -16,7 +16,7 @@ _OWN = (
     {"evaluation.json"},
     {"config.json", "model.safetensors"},
 )
-_NO_FILE = "is no file but a pipe, a socket or a device"
+_NO_FILE = "is a pipe, a socket or a device, not a file"
 # Names of folders that do not say what the images show.
 _PLAIN = {"image", "images", "img", "imgs", "jpg", "png", "tif", "data", "dataset", "set", "rgb"}
 _SPLITS = {
@@ -71,7 +71,7 @@ def find_images(folder: Path) -> Found:
             found.others.append((current, f"cannot be listed ({error.strerror})"))
             continue
         if _identity(status) in seen:
-            found.others.append((current, "leads to a folder that is read already"))
+            found.others.append((current, "is a link to a folder already read"))
             continue
         seen.add(_identity(status))
         if current != folder and _is_own({entry.name for entry in entries}):
@@ -100,7 +100,7 @@ def find_images(folder: Path) -> Found:
         if not stat.S_ISREG(status.st_mode):
             found.others.append((path, _NO_FILE))
         elif _identity(status) in read:
-            found.others.append((path, "leads to a file that is read already"))
+            found.others.append((path, "is a link to a file already read"))
         else:
             found.paths.append(path)
     return found

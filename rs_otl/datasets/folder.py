@@ -154,7 +154,8 @@ def list_folder(folder: Path) -> Listing:
     others = [LeftOut(path.relative_to(folder).as_posix(), why) for path, why in found.others]
     if not paths:
         seen = f" ({others[0].path} {others[0].reason})" if others else ""
-        packed = sorted(path.name for path in folder.iterdir() if path.name.endswith(_PACKED))
+        names = sorted(path.name for path in folder.iterdir())
+        packed = [name for name in names if name.lower().endswith(_PACKED)]
         if packed:
             seen = f" but {_listed(packed)}, to be unpacked first"
         raise InputError(f"{folder}: no images{seen}, expected {EXPECTED}")
@@ -208,7 +209,7 @@ def _class_level(paths: Sequence[Sequence[str]]) -> tuple[int | None, list[str],
         elif len(splits) == len(names) or (len(splits) > 1 and set.intersection(*below.values())):
             remarks.append(f"{_listed(names)} are splits, read together")
         elif all(map(says_when_or_where, names)):
-            remarks.append(f"{_listed(names)} say when or where, and are no classes")
+            remarks.append(f"{_listed(names)} are dates or places, not classes")
         else:
             deeper = set[str]().union(*below.values())
             if level:
@@ -219,7 +220,8 @@ def _class_level(paths: Sequence[Sequence[str]]) -> tuple[int | None, list[str],
                 is_a_split(name) or says_when_or_where(name) for name in deeper
             ):
                 remarks.append(
-                    f"classes are {_listed(names)}; {_listed(sorted(deeper))} below count as theirs"
+                    f"classes are {_listed(names)}; {_listed(sorted(deeper))} below belong to "
+                    "these classes"
                 )
             return level, unread, remarks
         level += 1

@@ -34,8 +34,8 @@ from rs_otl.extras import require_extra
 INDEXES = (".gpkg", ".fgb", ".shp", ".geojson")
 _FIELD = "location"
 _RASTERS = (".tif", ".tiff", ".jp2", ".vrt")
-# Pixels of two files may be so far from one grid, as a share of a pixel.
-_NEARLY = 1e-3
+# How far the pixels of two files may lie from one grid, as a share of a pixel.
+_NEARLY = 1e-2
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def _part(mosaic: Mosaic, name: str) -> _Part:
     with file:
         t = file.transform
         if t.b or t.d or t == Affine.identity():
-            raise InputError(f"{shown}: lies nowhere, or askew; expected a part of a mosaic")
+            raise InputError(
+                f"{shown}: has no position, or is rotated; expected a part of a mosaic"
+            )
         if not set(file.dtypes) <= set(DATA_TYPES):
             raise InputError(f"{shown}: holds {file.dtypes[0]}, expected imagery")
         alike = {
@@ -203,8 +205,8 @@ def _box(mosaic: Mosaic, part: _Part, first: _Part) -> tuple[int, int, int, int]
     width, height = part.size
     left, top = ~first.transform * (part.transform.c, part.transform.f)
     drift = max(abs(across - 1) * width, abs(down - 1) * height)
-    if max(drift, abs(left - round(left)), abs(top - round(top))) > _NEARLY * 10:
-        raise InputError(f"{both} have other pixels, or do not lie on one grid; {each}")
+    if max(drift, abs(left - round(left)), abs(top - round(top))) > _NEARLY:
+        raise InputError(f"{both} have different pixel sizes, or do not lie on one grid; {each}")
     return round(left), round(top), round(left) + width, round(top) + height
 
 

@@ -114,8 +114,7 @@ def _by_rpcs(dataset: rasterio.DatasetReader, name: str, palette: bool) -> Place
     )
     if not (np.isfinite(numbers).all() and rpcs.lat_scale and rpcs.long_scale):
         raise InputError(
-            f"{name}: its RPCs hold what is no number or no scale; get the file again, or "
-            "georeference it"
+            f"{name}: its RPCs hold NaN, or a scale of 0; get the file again, or georeference it"
         )
     return _warped(
         dataset,

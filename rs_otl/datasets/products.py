@@ -202,7 +202,6 @@ def product_at(path: Path) -> Product | None:
         for key, bands in _grouped(files.names).items()
         if wanted in (None, key) and (start is None or key.startswith(start))
     }
-    # A polarisation alone makes a scene; a number alone may be a part of anything.
     if len(products) == 1:
         (bands,) = products.values()
         return _described(str(path), files, bands)
@@ -234,7 +233,7 @@ def products_of(folder: Path, paths: Sequence[str]) -> list[str]:
     Returns:
         Names of the products for :func:`product_at`, relative to the folder, sorted.
     """
-    products = {key: bands for key, bands in _grouped(paths).items() if len(bands) > 1}
+    products = _grouped(paths)
     starts = tuple({re.sub(r"B?\*[^*]*$", "", key) for key in products})
     # Files of quality, angles and previews belong to products too.
     parts = sum(_plain(path).startswith(starts) for path in paths)
@@ -267,7 +266,10 @@ def zipped_products(folder: Path) -> list[str]:
 
 
 def _grouped(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Group files of bands by product: ``..._B*.jp2`` to bands to files, the finest first."""
+    """Group files of bands by product: ``..._B*.jp2`` to bands to files, the finest first.
+
+    A file alone is no product: it may be a part of anything.
+    """
     products: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in sorted(names, key=lambda name: (_resolution(name), name)):
         path = PurePosixPath(name)
@@ -329,7 +331,9 @@ def _described(name: str, folder: _Folder, bands: dict[str, list[str]]) -> Produ
     hint = sensor or text
     if any(file.scale is not None for file in ordered):
         lacking = ""
-    return Product(name, hint, tuple(ordered), quantity, nodata, tuple(sources), lacking=lacking)
+    return Product(
+        name, hint, tuple(ordered), quantity, nodata, tuple(sources), whole=True, lacking=lacking
+    )
 
 
 _Known = tuple[Quantity | None, float | None, dict[str, File]]
@@ -347,9 +351,9 @@ def _sentinel_2(folder: _Folder, files: dict[str, File], first: str) -> _Known:
     if not (whole and found and float(found[1])):  # offsets might be missing
         raise UnreadableError(
             folder.path,
-            f"its MTD_MSIL{'2A' if surface or '2A' in first else '1C'}.xml is damaged, which says "
-            "what its values stand for; get it again, or name the bands' files with * for the "
-            "band, and --units and --offset",
+            "the metadata that say what its values stand for, "
+            f"MTD_MSIL{'2A' if surface or '2A' in first else '1C'}.xml, are damaged; get it again, "
+            "or name the bands' files with * for the band, and --units and --offset",
         )
     scale = 10_000 / float(found[1])
     added = {
@@ -476,8 +480,8 @@ def _header(product: Product, file: File) -> _Header:
             if source.count < file.index or (product.whole and source.count != said):
                 raise UnreadableError(
                     product.name,
-                    f"the file of band {file.band} holds {source.count} bands, not those that its "
-                    "item says",
+                    f"the file of band {file.band} holds {source.count} bands, expected {said}; "
+                    "name the file itself to take its bands",
                 )
             at = file.index - 1
             header = _Header(
@@ -500,7 +504,7 @@ def _header(product: Product, file: File) -> _Header:
         )
     if header.transform.b or header.transform.d:
         raise InputError(
-            f"{product.name}: band {file.band} lies askew, expected rows along one axis; gdalwarp "
+            f"{product.name}: band {file.band} is rotated, expected rows along one axis; gdalwarp "
             "makes them so"
         )
     return header
@@ -580,7 +584,8 @@ def bands_said(asset: Mapping[str, Any], item: str | Path, name: str) -> list[St
             for said in zip(*parts, strict=True)
         ]
     except (ValueError, TypeError, AttributeError):
-        raise UnreadableError(item, f"what it says of the bands of {name} is none") from None
+        reason = f"its description of the bands of {name} is not valid"
+        raise UnreadableError(item, reason) from None
 
 
 def _beside(path: Path) -> Product | None:
@@ -620,7 +625,9 @@ def open_product(product: Product, opened: ExitStack) -> rasterio.DatasetReader:
         opened: Closes the raster.
 
     Raises:
-        InputError: A band cannot be opened, has several bands, or lies in another CRS.
+        InputError: A band cannot be opened, is rotated, lies in another CRS, or holds values that
+            are not imagery; a file has more bands than the product says; or the bands do not
+            overlap.
     """
     headers = [_header(product, file) for file in product.files]
     first = headers[0]

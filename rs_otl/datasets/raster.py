@@ -227,7 +227,7 @@ def drivers_of(path: Path) -> tuple[tuple[str, ...], bytes]:
     drivers = next(known, _OTHER_DRIVERS)
     if drivers == ("VRT",) and path.suffix.lower() != ".vrt":
         raise UnreadableError(
-            path, "not an image but a list of other files (VRT); a name in .vrt would have it read"
+            path, "not an image but a list of other files (VRT); rename it to .vrt to read it"
         )
     return drivers, start
 

@@ -403,7 +403,8 @@ class Scene:
             return None
         return (
             f"{self.name}: {region.mean():.0%} of it, from the edge inwards, is {value:g} and "
-            f"counts as data; if there is none, say so with nodata={value:g} (--nodata {value:g})"
+            f"counts as data; if these pixels have no data, say so with nodata={value:g} "
+            f"(--nodata {value:g})"
         )
 
     def position(self, x: Any, y: Any) -> tuple[Any, Any]:

@@ -265,8 +265,8 @@ def _choose_tiles(
     if collars:
         note(
             f"{shown}: {len(collars):,} of {len(headers):,} scenes, {collars[0]} first, are one "
-            "value from the edge inwards, which counts as data; if there is none, say so with "
-            "gdal_edit.py -a_nodata VALUE"
+            "value from the edge inwards, which counts as data; if these pixels have no data, say "
+            "so with gdal_edit.py -a_nodata VALUE"
         )
     tally = Counter(header.bands for header in headers.values())
     bands = max(tally, key=lambda names: (tally[names], names))
@@ -337,8 +337,8 @@ def _without_tiles(path: str, folder: str, size: int, opening: _Opening) -> str:
             return f"has no tile of {size} pixels that holds data"
         largest = max(1, math.floor(side / 1.5 * 224 / 256))  # two tiles, half a tile apart
         return (
-            f"has {scene.width:,} x {scene.height:,} pixels, a tile {size} x {size}; --set "
-            f"image_size={largest} or less has smaller ones"
+            f"has {scene.width:,} x {scene.height:,} pixels, smaller than a tile of {size} x "
+            f"{size}; --set image_size={largest} or less makes smaller tiles"
         )
 
 

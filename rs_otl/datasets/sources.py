@@ -156,13 +156,14 @@ def scenes_of(
     if interval is not None or bbox is not None:
         option = "--bbox" if interval is None else "--datetime"
         raise InputError(
-            f"{option}: chooses among STAC items, {public(text)} is none; leave it out"
+            f"{option}: is only for STAC items, and {public(text)} is not STAC; leave it out"
         )
     if not written:
         return [source]
     if assets is not None:
         raise InputError(
-            f"--asset {wanted}: is for STAC items, {public(text)} is none; leave it out"
+            f"--asset {wanted}: is only for STAC items, and {public(text)} is not STAC; leave it "
+            "out"
         )
     if is_address(text):
         return [Source(public(text), path=gdal_address(text), remote=True)]

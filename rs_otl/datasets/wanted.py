@@ -10,7 +10,7 @@ import numpy as np
 
 from rs_otl.errors import InputError
 
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+_DATE = re.compile(r"(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?")
 _OPEN = ("", "..")
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -85,7 +85,7 @@ def box_of(words: str | Sequence[float]) -> Box:
         west, south, east, north = map(float, parts)
     except (TypeError, ValueError):
         west = south = east = north = np.nan
-    if not (max(abs(west), abs(east)) <= 180 and -90 <= south <= north <= 90):
+    if not (abs(west) <= 180 >= abs(east) and -90 <= south <= north <= 90):
         shown = words if isinstance(words, str) else ",".join(map(str, words))
         raise InputError(
             f"--bbox {shown}: expected west,south,east,north in degrees, such as 13,45,14,46"

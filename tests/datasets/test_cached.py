@@ -123,7 +123,7 @@ def test_auto_prefers_memory_and_none_is_none(two_classes):
 def test_a_disk_without_room_is_named_or_done_without(two_classes, tmp_path, monkeypatch):
     full = SimpleNamespace(free=2**30)
     monkeypatch.setattr(_memory.shutil, "disk_usage", lambda path: full)
-    with pytest.raises(InputError, match=r"0\.0 GiB of decoded images, 0\.0 GiB free"):
+    with pytest.raises(InputError, match=r"images do not fit into the 0\.0 GiB that are free"):
         _load(two_classes, cache="disk", cache_folder=tmp_path)
     assert not _load(two_classes, cache_bytes=0, cache="auto", cache_folder=tmp_path).cached
     with pytest.raises(InputError, match="expected auto, ram, disk or none"):
@@ -172,6 +172,16 @@ def test_statistics_are_estimated_for_folders_and_published_for_the_catalogue(
     assert imagery.spec.mean == (0.4914, 0.4822, 0.4465)
     assert imagery.labels.tolist() == [4]
     assert imagery.missing.startswith("1 of 533 images: Buildings lacks 121")
+
+
+def test_bands_of_bands_are_counted_among_the_chosen(tmp_path, write_image):
+    write_image(tmp_path / "a.tif", bands=4)
+    images = _load(tmp_path)
+    spec = images.spec.model_copy(update={"bands": ("c", "a"), "mean": (0, 0), "std": (1, 1)})
+    swapped = images.of_bands([2, 0], spec).of_bands([1, 0], spec)
+    assert torch.equal(swapped.images([0]), images.images([0])[:, [0, 2]])
+    one = images.of_bands([2, 0], spec).of_bands([1], spec)
+    assert torch.equal(one.images([0]), images.images([0])[:, [0]])
 
 
 def test_thirteen_bands(tmp_path, write_image):

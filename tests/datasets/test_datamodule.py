@@ -76,6 +76,14 @@ def test_batches_that_cannot_be_filled_are_refused(imagery, batch_size):
         _data(imagery, batch_size=batch_size)
 
 
+def test_a_batch_that_no_process_can_fill_is_refused(imagery):
+    division = Division(1, TRAIN, TEST, Duplicates((), (), 0))
+    data = OTLDataModule(imagery, division=division, batch_size=5)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0)
+    with pytest.raises(InputError, match=r"between 1 and the 4 training images of .* in each"):
+        data.setup()
+
+
 class _Recorder(lightning.LightningModule):
     """Notes which images it is shown."""
 

@@ -137,7 +137,7 @@ def test_dates_tiles_and_products_are_no_classes(tmp_path, names):
     listing = list_folder(tmp_path)
     assert listing.classes is None
     assert len(listing.paths) == 4
-    assert listing.note.endswith("say when or where, and are no classes; no labels")
+    assert listing.note.endswith("are dates or places, not classes; no labels")
     _touch(tmp_path, *(f"{name}/{c}/1.tif" for name in names for c in ("forest", "water") * 3))
     for path in tmp_path.glob("*/?.tif"):
         path.unlink()
@@ -157,7 +157,7 @@ def test_one_level_too_high_says_what_was_taken(tmp_path):
     _touch(tmp_path, *(f"{top}/{c}/1.jpg" for top in ("AID", "UCM") for c in ("forest", "water")))
     listing = list_folder(tmp_path)
     assert listing.classes == ("AID", "UCM")
-    assert listing.note.endswith("classes are AID, UCM; forest, water below count as theirs")
+    assert listing.note.endswith("are AID, UCM; forest, water below belong to these classes")
 
 
 def test_errors_name_the_folder_and_what_is_expected(tmp_path):
@@ -165,8 +165,8 @@ def test_errors_name_the_folder_and_what_is_expected(tmp_path):
         list_folder(tmp_path / "absent")
     with pytest.raises(InputError, match=f"{tmp_path}: no images, expected"):
         list_folder(tmp_path)
-    _touch(tmp_path, "AID.zip", "train-00000.parquet")
-    with pytest.raises(InputError, match=r"but AID\.zip, train-00000\.parquet, to be unpacked"):
+    _touch(tmp_path, "AID.ZIP", "train-00000.parquet")
+    with pytest.raises(InputError, match=r"but AID\.ZIP, train-00000\.parquet, to be unpacked"):
         list_folder(tmp_path)
 
 

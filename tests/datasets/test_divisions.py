@@ -31,13 +31,18 @@ def _made(hashes, labels=None):
 # Few different hashes, so that there are groups of identical images.
 _hashes = st.lists(st.integers(0, 40), min_size=2, max_size=120).filter(lambda h: len(set(h)) > 1)
 _numbers = st.integers(1, 1000)
-_fractions = st.floats(0.05, 0.95)
+_fractions = st.floats(0.001, 0.999)
+
+
+def _wanted(fraction, count):
+    return min(max(1, round(fraction * count)), count - 1)
 
 
 @given(_hashes, _numbers, _fractions, st.booleans())
 def test_sides_are_disjoint_and_cover_all(hashes, number, fraction, together):
     division = divide(_made(hashes), number, together, fraction)
     assert len(division.test) > 0
+    assert len(division.train) > 0
     both = np.concatenate([division.train, division.test])
     assert sorted(both.tolist()) == list(range(len(hashes)))
     assert (np.diff(division.train) > 0).all()
@@ -47,13 +52,13 @@ def test_sides_are_disjoint_and_cover_all(hashes, number, fraction, together):
 @given(_hashes, _numbers, _fractions)
 def test_the_fraction_is_exact_without_groups(hashes, number, fraction):
     division = divide(_made(hashes), number, False, fraction)
-    assert len(division.test) == max(1, round(fraction * len(hashes)))
+    assert len(division.test) == _wanted(fraction, len(hashes))
 
 
 @given(_hashes, _numbers, _fractions)
 def test_the_fraction_is_near_with_groups(hashes, number, fraction):
     division = divide(_made(hashes), number, True, fraction)
-    wanted = max(1, round(fraction * len(hashes)))
+    wanted = _wanted(fraction, len(hashes))
     sizes = np.unique(hashes, return_counts=True)[1]
     if wanted < sizes.min():
         assert len(division.test) == sizes.min()
@@ -81,6 +86,12 @@ def test_leaks_are_counted_where_they_are_let(hashes, number):
 def test_the_same_number_gives_the_same_division(hashes, number):
     one, two = divide(_made(hashes), number), divide(_made(hashes), number)
     np.testing.assert_array_equal(one.test, two.test)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_image_is_left_to_train_on(together):
+    division = divide(_made(range(10)), 1, together, test_fraction=0.99)
+    assert (len(division.train), len(division.test)) == (1, 9)
 
 
 def test_numbers_and_labels():

@@ -84,7 +84,7 @@ def test_every_download_is_whole_or_leaves_nothing(name, archive, server, tmp_pa
     for body, promised, reason in (
         (whole[: len(whole) // 2], len(whole), "cut off, or changed"),
         (whole[:-30] + bytes(30), 0, "cut off, or changed"),
-        (b"<!DOCTYPE html><title>Sign in</title>", 0, "a web page, no archive"),
+        (b"<!DOCTYPE html><title>Sign in</title>", 0, "sent a web page, not an archive"),
         (b"", 0, "404"),
     ):
         server.body, server.promised = body, promised
@@ -119,6 +119,16 @@ def test_an_archive_put_there_by_hand_is_unpacked_and_a_damaged_one_is_fetched_a
     (other / "packed.zip").write_bytes(whole)
     server.body = b""
     assert len(entry.open(other)) == 2
+
+
+@pytest.mark.parametrize("name", ["ucmerced", "ucmerced@1"])
+def test_a_dry_run_unpacks_no_archive(name, archive, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "packed.zip").write_bytes(archive("ucmerced"))
+    words = ("pretrain", name, "--dry-run", "--root", root, "--recipe", "quick")
+    assert "UC Merced" in rs_otl_here(*words, check=2, cwd=tmp_path).stderr
+    assert [path.name for path in root.iterdir()] == ["packed.zip"]
 
 
 def test_what_a_killed_download_left_is_no_data_set(tmp_path, write_image):

@@ -41,7 +41,7 @@ def test_what_links_lead_to_is_read_once_under_its_own_name(images, link, target
     listing = list_folder(images)
     assert listing.paths == EVERY
     assert listing.classes == ("a", "b")
-    assert [(other.path, "read already" in other.reason) for other in listing.others] == [
+    assert [(other.path, "already read" in other.reason) for other in listing.others] == [
         (link, True)
     ]
 
@@ -98,7 +98,7 @@ def test_only_regular_files_are_images(images, make):
 
 def test_nothing_but_a_pipe_is_one_line_that_names_it(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"no images \(a\.png is no file but a pipe"):
+    with pytest.raises(InputError, match=r"no images \(a\.png is a pipe, a socket"):
         list_folder(tmp_path)
 
 

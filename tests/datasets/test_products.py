@@ -136,7 +136,7 @@ def test_a_stac_item_beside_says_names_and_scale(said, tmp_path):
         assert scene.bands == ("b04", "b08")
         np.testing.assert_allclose(values(scene)[0], pixels.astype(float) - 1000, atol=0.01)
     (tmp_path / "scene.json").write_text(json.dumps(item).replace("0.0001", '"x"'))
-    with pytest.raises(InputError, match=r"scene\.json: what it says of the bands"):
+    with pytest.raises(InputError, match=r"scene\.json: its description of the bands"):
         Scene(path)
     (tmp_path / "scene.json").write_text("{}")
     with Scene(path) as scene:
@@ -188,8 +188,16 @@ def test_damaged_products_are_refused_in_a_line(tmp_path):
         Scene(safe)
     path.unlink()
     (safe / "MTD_MSIL1C.xml").write_text("<QUANTIFICATION_VALUE>1.2.3</QUANTIFICATION_VALUE>")
-    with pytest.raises(InputError, match=r"MTD_MSIL1C\.xml is damaged"):
+    with pytest.raises(InputError, match=r"MTD_MSIL1C\.xml, are damaged"):
         Scene(safe)
+
+
+@pytest.mark.parametrize("name", ["a_B*.tif", ""])
+def test_a_file_of_several_bands_is_no_band_of_a_product(name, tmp_path):
+    for band, count in (("B02", 1), ("B03", 3)):
+        save(tmp_path / f"a_{band}.tif", np.ones((count, 20, 20), np.uint16), 10)
+    with pytest.raises(InputError, match="file of band B03 holds 3 bands, expected 1"):
+        Scene(tmp_path / name)
 
 
 def test_bands_of_landsat_are_not_those_of_sentinel_2_by_number(tmp_path):

@@ -210,6 +210,7 @@ def test_times_and_boxes_meet_as_stac_says():
         ("2024-02/..", "2024-02-01T00:00:00Z/.."),
         ("/2024-02", "../2024-02-29T23:59:59.999999Z"),
         ("2024-05-01T10:00:00+02:00", "2024-05-01T08:00:00Z/2024-05-01T08:00:00Z"),
+        ("20240501", "2024-05-01T00:00:00Z/2024-05-01T23:59:59.999999Z"),
     ):
         assert str(Interval.of(text)) == meant
     spring = Interval.of("2024-03/2024-05")
@@ -223,6 +224,15 @@ def test_times_and_boxes_meet_as_stac_says():
     assert boxes_meet(fiji, [-175, -15, -174, -14])
     assert boxes_meet(fiji, [175, -15, 0, -175, -14, 9])
     assert not boxes_meet(fiji, [0, -15, 1, -14])
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("place", range(4))
+def test_a_box_of_what_is_no_number_is_refused(number, place):
+    sides = ["5", "45", "6", "46"]
+    sides[place] = number
+    with pytest.raises(InputError, match=f"--bbox {','.join(sides)}: expected west"):
+        box_of(",".join(sides))
 
 
 def test_an_item_on_a_server_reads_nothing_from_this_disk(tmp_path):

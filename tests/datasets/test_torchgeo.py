@@ -166,6 +166,23 @@ def test_the_cache_reads_what_samples_hold(tmp_path, write_image, name):
     torch.testing.assert_close(cached.images([0, 1]), expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("others", ["uint8", "uint16"])
+@pytest.mark.parametrize("grey", ["uint8", "uint16"])
+def test_samples_and_the_cache_take_the_same_grey_images(tmp_path, write_image, grey, others):
+    for number in range(3):
+        write_image(tmp_path / f"{number}.tif", number, dtype=others)
+    write_image(tmp_path / "grey.tif", bands=1, dtype=grey)
+    dataset = ImageFolder(tmp_path)
+    cached = CachedDataset(dataset, None, 12)
+    if grey == "uint8":
+        assert cached.left_out == []
+        assert dataset[3]["image"].shape == (3, 12, 12)
+        return
+    assert [file.path for file in cached.left_out] == ["grey.tif"]
+    with pytest.raises(InputError, match=r"grey\.tif: has 1 band, the data set 3"):
+        dataset[3]
+
+
 def test_transforms_are_not_passed_over(tmp_path, write_image):
     write_official(tmp_path, "aid", write_image)
     plain = CachedDataset(AID(tmp_path), None, 12)
