@@ -97,8 +97,8 @@ def locked(folder: Path) -> Iterator[None]:
                 _sign(path)
         except Timeout:
             raise InputError(
-                f"{folder}: what writes it is still going, {holder}; wait for it, stop it, or "
-                "name another folder"
+                f"{folder}: still being written by {holder}; wait for it, stop it, or name another "
+                "folder"
             ) from None
         except OSError as error:
             raise unwritten(folder, error) from error
@@ -137,7 +137,7 @@ def _holder(path: Path) -> str:
         holder = json.loads(path.read_text())
         return f"process {holder['process']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):  # no file, or one that is being written
-        return "in another process"
+        return "another process"
 
 
 def _quietly(remove: Callable[[], None]) -> None:

@@ -32,4 +32,4 @@ def time_in_words(seconds: float) -> str:
     for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
-    return f"{max(1, seconds):,.0f} seconds"
+    return f"{seconds:,.0f} seconds" if seconds >= 1.5 else "1 second"

@@ -229,7 +229,7 @@ class Contender(OTLTask):
             self.heads = self._make_method(self.encoder, self.features, self._images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the method's loss of a batch, without reading its labels."""
+        """Return the method's loss of a batch."""
         images = batch["image"]
         views = self.make_views(self.augmentations, images, self.hparams["views"])
         local = self.hparams["local_views"]

@@ -20,6 +20,8 @@ from rs_otl.evaluation import extract_features
 from rs_otl.files import atomic_write
 from rs_otl.memory import GIB, available_bytes
 from rs_otl.models import Encoder, OutputHeads
+from rs_otl.runs.paths import run_of
+from rs_otl.runs.records import recipe_of
 from rs_otl.spec import load_size
 from rs_otl.trainers import read_metrics
 
@@ -114,8 +116,20 @@ def encoder_outputs(
 
     Returns:
         ``(N, k)`` float32.
+
+    Raises:
+        InputError: If the images cannot be loaded, or have other bands or units than the encoder
+            was trained on.
     """
-    imagery = load_dataset(dataset, load_size(encoder.config.image_size), root)
+    recipe = recipe_of(run_of(encoder.path), dataset)
+    imagery = load_dataset(
+        dataset,
+        load_size(encoder.config.image_size),
+        root,
+        values=recipe.values,
+        bands=recipe.bands,
+        like=encoder.config.spec,
+    )
     encoder.check(imagery.spec.bands, imagery.spec.units)
     features = extract_features(encoder, imagery, range(len(imagery)))
     torch.manual_seed(0)
@@ -163,7 +177,7 @@ def bench_labels(
 def labels_text(rows: Sequence[LabelRow]) -> str:
     """Return rows as a Markdown table."""
     lines = [
-        "| | std | sizes | mean output | iterations | seconds | passes | MiB beside |",
+        "| | std | sizes | mean output | iterations | seconds | passes | extra MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -292,7 +306,9 @@ def _history(run: Path) -> dict[str, list[float]]:
     names = ("epoch", "initial_std", "std", "label_seconds")
     epochs = [epoch for epoch in read_metrics(run) if set(names) <= epoch.keys()]
     if not epochs:
-        raise InputError(f"{run}: expected a run with a metrics.csv of its labels")
+        raise InputError(
+            f"{run}: expected a run whose metrics.csv has initial_std, std and label_seconds"
+        )
     return {name: [epoch[name] for epoch in epochs] for name in names}
 
 

@@ -25,7 +25,7 @@ from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interva
 from rs_otl.files import atomic_write
 from rs_otl.models import Encoder
 from rs_otl.recipe import Recipe
-from rs_otl.runs.pretraining import describe, make_task, quiet_lightning
+from rs_otl.runs.pretraining import describe, make_task, quiet_lightning, refuse_secrets
 from rs_otl.runs.records import read_json, write_json
 from rs_otl.spec import RGB, load_size
 from rs_otl.trainers import OTLTask
@@ -172,31 +172,42 @@ def race(
         A result for each seed and method.
 
     Raises:
-        InputError: If a method is unknown, the recipe starts from weights, a data set has no
-            labels, or ``out`` holds another race.
+        InputError: If a method is unknown, the recipe starts from weights, trains with labels or
+            has milestones or other than two views, a data set has no labels or an address with a
+            password or signature, or ``out`` holds another race.
     """
     for name in methods:
         if name not in METHODS:
-            raise InputError(f"method {name!r}: expected some of {', '.join(METHODS)}")
+            raise InputError(f"method {name!r}: expected names from {', '.join(METHODS)}")
     if recipe.init is not None or recipe.supervised:
         raise InputError(
-            "the race is of methods without labels, from random weights: expected "
+            "the race compares methods that train without labels from random weights: expected "
             "neither init nor supervised in the recipe"
         )
     if recipe.views != 2:
         raise InputError(
             f"views = {recipe.views}: the other methods compare two views of an image; expected 2"
         )
+    if recipe.milestones:
+        raise InputError(
+            f"milestones = {list(recipe.milestones)}: methods have their own rates and epochs, so "
+            "the rate falls along a cosine; --set milestones=[] --set milestone_lrs=[]"
+        )
+    for name in (recipe.dataset, *also):
+        refuse_secrets(name)
     _begin(out, Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep)))
     quiet_lightning()
-    sets = {
-        name: load_dataset(name, load_size(recipe.image_size), root, progress=progress)
-        for name in dict.fromkeys((recipe.dataset, *also))
-    }
+    size = load_size(recipe.image_size)
+    first = load_dataset(
+        recipe.dataset, size, root, progress=progress, values=recipe.values, bands=recipe.bands
+    )
+    sets = {recipe.dataset: first}
+    for name in dict.fromkeys(also):
+        if name not in sets:
+            sets[name] = load_dataset(name, size, root, progress=progress, like=first.spec)
     for name, images in sets.items():
         if images.labels is None:
             raise InputError(f"{name} has no labels: the race is judged by them")
-    first = sets[recipe.dataset]
     division = divide(first, recipe.division, recipe.keep_duplicates_together)
 
     def prepared(name: str) -> tuple[Recipe, float]:
@@ -210,8 +221,9 @@ def race(
         if known.knn:
             own = own.model_copy(update={"lr": float(max(known.knn, key=known.knn.__getitem__))})
         if budget == "time" and known.epoch_seconds is None:
-            # The second epoch: the first one compiles.
-            seconds = _train(name, own, first, division, stop_after=2)[1].seconds[-1]
+            # The second epoch: the first one compiles, the last one may make no labels.
+            timed = own.model_copy(update={"epochs": max(3, own.epochs)})
+            seconds = _train(name, timed, first, division, stop_after=2)[1].seconds[-1]
             known = known.model_copy(update={"epoch_seconds": seconds})
             write_json(path, known)
         return own, known.epoch_seconds or 1.0
@@ -246,7 +258,7 @@ def _begin(out: Path, settings: Settings) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
     elif known != settings:
-        raise InputError(f"{out} holds a race of other settings: name another folder with --out")
+        raise InputError(f"{out} holds a race with other settings: name another folder with --out")
 
 
 def _read(model: type[Model], path: Path) -> Model | None:
@@ -436,7 +448,6 @@ def _train(
         images,
         batch_size=min(recipe.batch_size, count),
         division=division,
-        supervised=module is not None,
         seed=recipe.seed,
     )
     trainer.fit(task, datamodule=data)

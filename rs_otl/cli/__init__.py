@@ -90,7 +90,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; exit 0 on success, 2 on bad input, 1 on a fault of the program."""
+    """Run the command line and exit.
+
+    The exit code is 0 on success, 1 on a fault of the program, 2 on bad input, 3 if ``embed`` left
+    out scenes or blocks that failed, and 130 after control-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # escape characters that it cannot encode
             stream.reconfigure(errors="backslashreplace")

@@ -9,7 +9,9 @@ import typer
 
 from rs_otl.cli.help import Command, Group
 from rs_otl.cli.options import Json, RecipeName, Root, Set, console
-from rs_otl.errors import InputError, note
+from rs_otl.datasets.remote import dataset_name
+from rs_otl.errors import InputError, note, wants_bars
+from rs_otl.files import RUNS
 
 bench = typer.Typer(
     help="Compare methods on this machine.",
@@ -138,7 +140,7 @@ def methods(
     if not all(1e-3 <= factor <= 1e3 for factor in factors):
         raise InputError(f"--sweep {sweep}: expected numbers from 0.001 to 1000, such as 0.5,1,2")
     chosen, _ = recipe_for(dataset, recipe or "quick", set_ or ())
-    folder = out or Path("runs") / "methods" / f"{dataset}-{budget.value}"
+    folder = out or RUNS / "methods" / f"{dataset_name(chosen.dataset)}-{budget.value}"
     results = race(
         chosen,
         list(dict.fromkeys(methods.split(","))) if methods else list(METHODS),
@@ -148,9 +150,9 @@ def methods(
         budget=budget.value,
         sweep=factors,
         root=root,
-        progress=True,
+        progress=wants_bars(),
     )
-    datasets = list(dict.fromkeys([dataset, *(also or ())]))
+    datasets = list(dict.fromkeys([chosen.dataset, *(also or ())]))
     if as_json:
         typer.echo(json.dumps([result.model_dump() for result in results]))
     else:

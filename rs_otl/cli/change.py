@@ -1,12 +1,12 @@
 """`rs-otl change`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Embeddings, Json, print_json
+from rs_otl.errors import wants_bars
 
 
 def change(
@@ -22,7 +22,7 @@ def change(
     """Find what has changed between two dates of one place."""
     from rs_otl.geo import change as run
 
-    done = run(before, after, output, progress=sys.stderr.isatty())
+    done = run(before, after, output, progress=wants_bars())
     if as_json:
         print_json(done)
         return
@@ -31,5 +31,5 @@ def change(
         f"changed  {done.changed:,} of {done.shared:,} cells, "
         f"{100 * done.changed / done.shared:.1f} %{area}"
     )
-    typer.echo(f"distance {done.median:.4f} in the middle, changed above {done.threshold:.4f}")
+    typer.echo(f"median distance {done.median:.4f}, changed above {done.threshold:.4f}")
     typer.echo(f"written  {done.path}, {done.mask}, {done.mask.with_suffix('.qml')}")

@@ -1,12 +1,12 @@
 """`rs-otl cluster`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Embeddings, Json, print_json
+from rs_otl.errors import wants_bars
 
 
 def cluster(
@@ -37,7 +37,7 @@ def cluster(
         clusters=clusters,
         balanced=balanced,
         scene=scene,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
     )
     if as_json:
         print_json(done)

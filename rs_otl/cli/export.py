@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json, Pool
+from rs_otl.cli.options import Json, Pool, console
 from rs_otl.errors import InputError, note
 
 
@@ -62,8 +62,6 @@ def export(
         )
     if to is None and push_to_hub is not None and verify:
         raise InputError("export: --verify with --push-to-hub needs --to DIR, which it verifies")
-    from rich.console import Console
-
     from rs_otl.export import loading_snippet, print_checks, verify_export
     from rs_otl.models import load_encoder
     from rs_otl.runs import export_run, publish
@@ -86,17 +84,18 @@ def export(
         if not as_json:
             typer.echo(loading_snippet(to), nl=False)
     checks = verify_export(directory) if verify else ()
-    if as_json:
-        report = {"encoder": str(directory), "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(report))
-    elif verify:
-        print_checks(checks, Console())
+    if verify and not as_json:
+        print_checks(checks, console(markup=True))
     unequal = sum(check.result == "unequal" for check in checks)
+    report = {"encoder": str(directory), "checks": [asdict(check) for check in checks]}
+    if push_to_hub is not None and not unequal:
+        report["hub"] = address = publish(str(directory), push_to_hub, False, None, None)
+        if not as_json:
+            typer.echo(address)
+    if as_json:
+        typer.echo(json.dumps(report))
     if unequal:
         raise InputError(
             f"{directory}: {unequal} of {len(checks)} loaders would not use the encoder that "
             "rs-otl loads; export it again from the run it came from"
         )
-    if push_to_hub is not None:
-        address = publish(str(directory), push_to_hub, False, None, None)
-        note(address) if as_json else typer.echo(address)

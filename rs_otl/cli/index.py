@@ -1,12 +1,12 @@
 """`rs-otl index`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Json, print_json
+from rs_otl.errors import wants_bars
 
 
 def index(
@@ -20,7 +20,7 @@ def index(
     """Index embeddings, so that `rs-otl search` searches millions of tiles at once."""
     from rs_otl.geo import index as run
 
-    done = run(embeddings, output, progress=sys.stderr.isatty())
+    done = run(embeddings, output, progress=wants_bars())
     if as_json:
         print_json(done)
         return

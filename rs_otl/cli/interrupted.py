@@ -2,20 +2,23 @@
 
 import shlex
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
+from contextlib import suppress
 
 from rs_otl.datasets.remote import dataset_name
+from rs_otl.errors import InputError, without_notes
+from rs_otl.files import RUNS
+from rs_otl.recipe import recipe_for
 
-# Options to leave out with --resume, since the run has them: those with a value, and those without.
-_WITH_VALUE = (
-    *("--recipe", "--set", "--init", "--division", "--cache"),
-    *("--bands", "--scale", "--offset", "--units"),
+# Options to leave out with --resume, since the run has them: those without a value, and all.
+_FLAGS_OF_RUN = (
+    *("--supervised", "--finetune"),
+    *("--keep-duplicates-together", "--no-keep-duplicates-together"),
 )
-_WITHOUT = ("--supervised", "--finetune")
-# Options without a value that may come before the data set.
-_FLAGS = (*_WITHOUT, "--download", "--resume", "--json")
-_RESUMED = ("pretrain", "transfer", "embed")
+_OF_RUN = (
+    *("--recipe", "--set", "--init", "--division", "--cache"),
+    *("--bands", "--scale", "--offset", "--units", *_FLAGS_OF_RUN),
+)
+_FLAGS = (*_FLAGS_OF_RUN, "--download", "--resume", "--json")
 
 
 def command_to_go_on(words: Sequence[str]) -> str | None:
@@ -33,22 +36,34 @@ def command_to_go_on(words: Sequence[str]) -> str | None:
     )
     if command == "reproduce" or archive:  # keeps what is finished
         return shlex.join(["rs-otl", *words])
-    if command not in _RESUMED or "--frozen" in words:
+    if command not in ("pretrain", "transfer", "embed") or {"--frozen", "--dry-run"} & set(words):
         return None
-    kept: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        name = word.partition("=")[0]
-        if command != "embed" and name in _WITH_VALUE:
-            if "=" not in word:
-                next(rest, None)
-        elif command == "embed" or (name not in _WITHOUT and "keep-duplicates" not in name):
-            kept.append(word)
-    if "--supervised" in words and "--out" not in words:
-        dataset = next(
-            word
-            for before, word in pairwise(words)
-            if word[0] != "-" and (before == command or before[0] != "-" or before in _FLAGS)
-        )
-        kept += ["--out", str(Path("runs") / "supervised" / dataset_name(dataset))]
+    kept = list(words) if command == "embed" else _without_recipe(command, words)
     return shlex.join(["rs-otl", *kept, *(["--resume"] if "--resume" not in kept else [])])
+
+
+def _without_recipe(command: str, words: Sequence[str]) -> list[str]:
+    """Leave out the options that the run has; name its directory if the others do not."""
+    start = words.index(command) + 1
+    kept = list(words[:start])
+    values: dict[str, list[str]] = {}
+    rest = iter(words[start:])
+    for word in rest:
+        name, equals, value = word.partition("=")
+        option = [word]
+        if not word.startswith("-"):
+            name, value = "", word
+        elif not equals and name not in _FLAGS:
+            value = next(rest, "")
+            option.append(value)
+        values.setdefault(name, []).append(value)
+        if name not in _OF_RUN:
+            kept += option
+    if command == "pretrain" and "--out" not in values and "" in values:
+        dataset = values[""][0]
+        changes = values.get("--set", []) + ["supervised=true"] * ("--supervised" in values)
+        with suppress(InputError), without_notes():  # a run has begun with a sound recipe
+            recipe, _ = recipe_for(dataset, values.get("--recipe", [None])[-1], changes)
+            if recipe.supervised:
+                kept += ["--out", str(RUNS / "supervised" / dataset_name(dataset))]
+    return kept

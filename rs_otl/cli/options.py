@@ -144,7 +144,7 @@ def print_report(report: "EvaluationReport", directory: Path, as_json: bool) -> 
     if as_json:
         typer.echo(report.model_dump_json())
     else:
-        report.table(Console())
+        report.table(console(markup=True))
         typer.echo(f"written  {directory}")
 
 
@@ -299,10 +299,10 @@ def listed(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
-def console() -> Console:
-    """Return a console for tables on stdout that does not read texts as rich's markup."""
+def console(markup: bool = False) -> Console:
+    """Return a console for tables on stdout; by default it does not read texts as rich's markup."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False)
+    return Console(width=width, markup=markup, highlight=False)
 
 
 def print_json(results: object) -> None:

@@ -98,7 +98,6 @@ def pretrain(
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
     from rs_otl.cli.fetching import ensure_images
-    from rs_otl.datasets.remote import public
     from rs_otl.errors import InputError, note
     from rs_otl.recipe import recipe_for
 
@@ -114,12 +113,8 @@ def pretrain(
     if resume and (recipe is not None or overrides):
         raise InputError("--resume uses the run's recipe: leave out options that would change it")
     if dry_run and (resume or download):
-        raise InputError("--dry-run is of a new run: leave out --resume and --download")
+        raise InputError("--dry-run plans a new run: leave out --resume and --download")
     (dataset,) = with_assets([dataset], asset)
-    if (shown := public(dataset)) != dataset:
-        raise InputError(
-            f"{shown}: a run keeps its address, and no password or signature; leave them out"
-        )
     chosen, name = recipe_for(dataset, recipe, overrides)
 
     from rs_otl.runs import is_first, next_command, plan
@@ -154,4 +149,4 @@ def pretrain(
     else:
         typer.echo(f"run      {directory}")
         typer.echo(f"encoder  {directory / 'encoder'}")
-        typer.echo(f"next     {next_command(directory, dataset, root)}")
+        typer.echo(f"next     {next_command(directory, chosen.dataset, root)}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rs_otl.cli.options import Json, Root, check_devices
+from rs_otl.cli.options import Json, Root, check_devices, console
 from rs_otl.errors import InputError, wants_bars
 
 
@@ -54,7 +54,6 @@ def reproduce(
         if as_json:
             typer.echo(json.dumps([vars(entry) for entry in listed]))
             return
-        from rich.console import Console
         from rich.table import Table
 
         from rs_otl.progress import time_in_words
@@ -64,7 +63,7 @@ def reproduce(
             runs = f"{entry.finished} of {entry.runs}" if entry.runs else ""
             takes = time_in_words(entry.seconds) if entry.seconds else ""
             table.add_row(entry.name, entry.title, ", ".join(entry.missing), runs, takes)
-        Console().print(table)
+        console().print(table)
         return
     chosen = names or [entry.name for entry in entries(scale, out, root, seeds)]
     result = make(chosen, scale, out, root, seeds, devices, progress=wants_bars())

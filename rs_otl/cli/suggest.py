@@ -1,13 +1,12 @@
 """`rs-otl suggest`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rs_otl.cli.options import Embeddings, Json, LabelField, LabelLayer, print_json
-from rs_otl.errors import shortened
+from rs_otl.errors import shortened, wants_bars
 
 _SHOWN = 10
 
@@ -39,13 +38,16 @@ def suggest(
         labels=labels,
         field=field,
         layer=layer,
-        progress=sys.stderr.isatty(),
+        progress=wants_bars(),
     )
     if as_json:
         print_json(places)
         return
     for place in places[:_SHOWN]:
-        line = f"{place.rank:>3}  {place.x:.6f} {place.y:.6f}  like {100 * place.share:.1f} % of it"
+        line = (
+            f"{place.rank:>3}  {place.x:.6f} {place.y:.6f}  like {100 * place.share:.1f} % of the "
+            "scene"
+        )
         if place.confidence is not None:
             line += f", {shortened(str(place.looks_like))} at {100 * place.confidence:.0f} %"
         typer.echo(line)

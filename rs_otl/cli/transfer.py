@@ -72,13 +72,12 @@ def transfer(
 
     if frozen and (finetune or recipe or set_ or resume):
         raise InputError("--frozen trains nothing: leave out --finetune, --recipe, --set, --resume")
-    if resume and (recipe is not None or set_ or finetune):
-        raise InputError(
-            "--resume continues with the recipe of the run: leave out --recipe, --set, --finetune"
-        )
+    overrides = overridden(set_, from_, division, keep_duplicates_together, finetune)
+    if resume and (recipe is not None or len(overrides) > 1):  # one is --from
+        raise InputError("--resume uses the run's recipe: leave out options that would change it")
     if dry_run and (frozen or resume or download):
         raise InputError(
-            "--dry-run is of a new run that trains: leave out --frozen, --resume and --download"
+            "--dry-run plans a new run that trains: leave out --frozen, --resume and --download"
         )
     wanted = parsed_shots(shots)
     progress = wants_bars()
@@ -100,7 +99,6 @@ def transfer(
             progress=progress,
         )
     else:
-        overrides = overridden(set_, from_, division, keep_duplicates_together, finetune)
         chosen, name = recipe_for(to, recipe, overrides)
         note(
             "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"

@@ -169,7 +169,7 @@ def _saved(
 ) -> str:
     """Say what can still be used despite a problem."""
     if encoder:
-        return "; the encoder of the run is whole"
+        return "; the encoder of the run can be used"
     if checkpoint:
         path = directory / "checkpoints" / "last.ckpt"
         return (

@@ -25,8 +25,8 @@ from rs_otl.models import (
     load_encoder,
     untrained_encoder,
 )
-from rs_otl.recipe import Recipe, make_recipe, read_recipe
 from rs_otl.runs.paths import run_directory, run_of
+from rs_otl.runs.records import recipe_of
 from rs_otl.runs.summary import print_images
 from rs_otl.spec import ImageSpec, Values, load_size
 
@@ -100,7 +100,7 @@ def evaluate_encoders(
     name, first_source = next(iter(encoders.items()))
     first = load_encoder(first_source, image_size=image_size, pool=pool, device="auto")
     run = run_of(first.path)
-    recipe = _recipe_of(run, dataset)
+    recipe = recipe_of(run, dataset)
     if out is None:
         out = run_directory("evaluate", dataset)
         if len(encoders) == 1 and run is not None:
@@ -124,8 +124,8 @@ def evaluate_encoders(
             seed=seed,
             overwrite=overwrite,
             progress=progress,
-            values=values or (recipe.values if recipe.dataset == dataset else None),
-            bands=bands or (recipe.bands if recipe.dataset == dataset else None),
+            values=values or recipe.values,
+            bands=bands or recipe.bands,
         )
 
 
@@ -251,11 +251,3 @@ def _load(
                 raise
             skipped[name] = str(error)
     return loaded
-
-
-def _recipe_of(run: Path | None, dataset: str) -> Recipe:
-    """Return a run's recipe, or the default one."""
-    path = run and run / "recipe.yaml"
-    if path and path.exists():
-        return make_recipe(read_recipe(path), str(path))
-    return Recipe(dataset=dataset)

@@ -82,9 +82,9 @@ def refuse_too_much(
         f"heads x {images:,} images x {_clusters(recipe, images):,} clusters": need.outputs,
     }
     what = ", ".join(part for part, size in parts.items() if size >= 0.05 * need.total)
-    where = "the GPU" if on_gpu else "memory"
+    where = "the GPU's memory" if on_gpu else "memory"
     raise InputError(
-        f"{recipe.encoder} would keep {need.total / GIB:,.1f} GiB in {where} ({what}), of which "
+        f"{recipe.encoder} needs {need.total / GIB:,.1f} GiB of {where} ({what}), but only "
         f"{free / GIB:,.1f} GiB are free: {_advice(recipe, need, free)}"
     )
 

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from rs_otl.datasets import CATALOGUE, data_root
 from rs_otl.datasets.base import ImageDataset
 from rs_otl.datasets.cached import open_images
+from rs_otl.datasets.catalogue import base_name
 from rs_otl.datasets.datamodule import without_labels
 from rs_otl.datasets.divisions import too_few
 from rs_otl.errors import InputError
@@ -20,7 +21,13 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.duration import run_seconds
 from rs_otl.runs.memory import estimate, refuse_too_much
 from rs_otl.runs.paths import run_directory
-from rs_otl.runs.pretraining import describe, make_task, refuse_another_run, refuse_no_gpu
+from rs_otl.runs.pretraining import (
+    describe,
+    make_task,
+    refuse_another_run,
+    refuse_no_gpu,
+    refuse_secrets,
+)
 from rs_otl.spec import RGB, ImageSpec, load_size
 
 
@@ -71,6 +78,7 @@ def plan(
         InputError: If the run would be refused because of its directory, its images, the weights
             to start from, or the memory that it needs.
     """
+    refuse_secrets(recipe.dataset)
     kind = "transfer" if transfer else "supervised" if recipe.supervised else "pretrain"
     directory = Path(out) if out else run_directory(kind, recipe.dataset)
     refuse_another_run(directory)
@@ -82,7 +90,7 @@ def plan(
         started = load_encoder(recipe.init, image_size=recipe.image_size, pool=recipe.pool)
         if transfer:
             recipe = recipe.model_copy(update={"encoder": started.config.encoder})
-    entry = CATALOGUE.get(recipe.dataset)
+    entry = CATALOGUE.get(base_name(recipe.dataset))
     if entry and entry.folders and entry.layout(data_root(root)) is None:
         raise InputError(entry.not_found(data_root(root)))  # opening might unpack an archive
     dataset = list_images(recipe, root, started, labelled=transfer or recipe.supervised)

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
+from rs_otl.datasets.remote import public
 from rs_otl.errors import InputError, is_verbose, note
 from rs_otl.evaluation import OnlineKNN, OnlineSpread
 from rs_otl.export import export_encoder
@@ -121,9 +122,11 @@ def pretrain(
 
     Raises:
         InputError: If the directory holds another run, the run is still going, the data or the
-            weights to start from cannot be used, or training diverges.
+            weights to start from cannot be used, the data set's address holds a password or
+            signature, or training diverges.
     """
     check_loggers(loggers)
+    refuse_secrets(recipe.dataset)
     kind = "supervised" if recipe.supervised else "pretrain"
     directory = Path(out) if out else run_directory(kind, recipe.dataset)
     if resume:
@@ -150,8 +153,8 @@ def pretrain(
             left -= resumed.epoch + 1
             if is_first() and (others := provenance.differences(this_start())):
                 note(
-                    f"begun with other versions ({'; '.join(others)}): the result may differ from "
-                    "that of a run left alone"
+                    f"started with other versions ({'; '.join(others)}): the result may differ "
+                    "from an uninterrupted run"
                 )
         started = (
             None
@@ -403,6 +406,15 @@ def refuse_another_run(directory: Path) -> None:
         "holds a run already: --resume continues it, --out DIR starts another",
         may_be_empty=True,
     )
+
+
+def refuse_secrets(dataset: str) -> None:
+    """Raise an :class:`InputError` if the address of a data set holds a password or signature."""
+    if (shown := public(dataset)) != dataset:
+        raise InputError(
+            f"{shown}: a run stores this address, so it may hold no password or signature; leave "
+            "them out"
+        )
 
 
 def refuse_no_gpu(recipe: Recipe, device: torch.device) -> None:

@@ -21,6 +21,26 @@ def own_recipe(directory: Path) -> Recipe:
     return make_recipe(read_recipe(path), str(path))
 
 
+def recipe_of(run: Path | None, dataset: str) -> Recipe:
+    """Return a run's recipe, or the default one, to read a data set with.
+
+    Args:
+        run: The run's directory; ``None`` without a run.
+        dataset: Name in the catalogue, or a folder. If the run was trained on another one, what
+            its recipe says of bands and values is left out.
+
+    Raises:
+        InputError: If the recipe is damaged.
+    """
+    path = run and run / "recipe.yaml"
+    if not (path and path.exists()):
+        return Recipe(dataset=dataset)
+    recipe = make_recipe(read_recipe(path), str(path))
+    if recipe.dataset == dataset:
+        return recipe
+    return recipe.model_copy(update=dict.fromkeys(("bands", "scale", "offset", "units")))
+
+
 def read_json(model: type[Model], path: Path, remedy: str) -> Model:
     """Read a JSON file of a run.
 

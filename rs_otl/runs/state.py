@@ -118,9 +118,7 @@ def refuse_other_recipe(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> N
 def refused_by_lightning(path: Path, error: Exception) -> InputError:
     """Make the error for a checkpoint that could not be loaded, or whose first step failed."""
     reason = " ".join(str(error).split())
-    return _refused(
-        InputError(f"{path}: cannot be gone on from ({type(error).__name__}: {reason})")
-    )
+    return _refused(InputError(f"{path}: cannot be resumed ({type(error).__name__}: {reason})"))
 
 
 def _refused(error: InputError) -> InputError:

@@ -127,6 +127,8 @@ def next_command(directory: Path, dataset: str, root: Path | None = None) -> str
             out += ".tif"
         words = ["embed", scene, "--encoder", run, "-o", out]
         recipe = own_recipe(directory)
+        if recipe.bands is not None:
+            words += ["--bands", ",".join(recipe.bands)]
         for option in ("scale", "offset", "units"):  # read the same files as in training
             if (value := getattr(recipe, option)) is not None:
                 words += [f"--{option}", str(value)]

@@ -12,7 +12,7 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.comparing import compare
 from rs_otl.runs.paths import run_directory
 from rs_otl.runs.planning import list_images
-from rs_otl.runs.pretraining import pretrain, refuse_another_run
+from rs_otl.runs.pretraining import pretrain, refuse_another_run, refuse_secrets
 from rs_otl.runs.records import own_recipe
 
 
@@ -51,6 +51,7 @@ def transfer(
         InputError: If the directory holds another run, or the source, the data or the recipe
             cannot be used.
     """
+    refuse_secrets(recipe.dataset)
     directory = Path(out) if out else run_directory("transfer", recipe.dataset)
     if resume:
         recipe = own_recipe(directory)
@@ -110,6 +111,8 @@ def transfer(
             seed=recipe.seed,
             overwrite=resume,
             progress=progress,
+            values=recipe.values,
+            bands=recipe.bands,
         )
 
 

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import adaptation
 import numpy as np
 import pytest
+import search
 import torch
 from augment import bench_augment
 from command_line import draw_folder
@@ -73,6 +75,36 @@ def test_a_script_prints_json(tmp_path):
     done = script("augment.py", *words)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["ratio"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "expected"),
+    [
+        ("images", "own,owm", "'owm': expected own or all"),
+        ("frozen", "resnet18,resnet-18", "'resnet-18': expected the name of a timm model"),
+        ("adapted", "", "'': expected the name of a timm model"),
+        ("sizes", "128,64px", "'64px': expected a number of pixels"),
+        ("sets", "synthetik,synthetic", "synthetik"),
+        ("recipe", "adopt", "adopt"),
+        ("overrides", ["epoch=1"], "epoch"),
+    ],
+)
+def test_a_wrong_word_of_the_comparison_is_refused_before_it_begins(
+    tmp_path, option, wrong, expected
+):
+    words = {"sets": "synthetic", "sizes": "32", "out": tmp_path / "out"} | {option: wrong}
+    with pytest.raises(InputError, match=expected):
+        adaptation.main(**words)
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("last", [1, 49, 50, 51])
+def test_exact_search_takes_a_last_block_of_any_size(monkeypatch, last):
+    monkeypatch.setattr(search, "BLOCK", 80)
+    count, queries = 160 + last, search.drawn(10**6, 3, 16)
+    rows = search.unit(np.concatenate(list(search.blocks(count, 16))))
+    nearest = np.argsort(-(search.unit(queries) @ rows.T), axis=1)[:, : search.TOP]
+    np.testing.assert_array_equal(search.exact(count, 16, queries), nearest)
 
 
 def test_what_pil_cannot_read_is_refused(tmp_path):

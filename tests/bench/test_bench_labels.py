@@ -5,11 +5,22 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from command_line import draw_folder, rs_otl, rs_otl_here, settings
+from geo_scenes import draw, write
 from PIL import Image
 
-from rs_otl.bench import bench_labels, draw_labels, labels_text, made_up_outputs
+from rs_otl.bench import (
+    bench_labels,
+    draw_labels,
+    encoder_outputs,
+    labels_text,
+    made_up_outputs,
+)
+from rs_otl.datasets import load_dataset
 from rs_otl.errors import InputError
+from rs_otl.models import load_encoder
+from rs_otl.spec import Values
 
 SMALL = ["--rows", 3000, "--clusters", 24, "--rounds", 1]
 
@@ -56,6 +67,33 @@ def test_the_command_prints_a_table_or_json():
 )
 def test_what_cannot_be_is_one_line_and_exit_2(arguments, message):
     assert message in rs_otl_here("bench", "labels", *arguments, check=2).stderr
+
+
+def test_images_are_read_as_the_encoder_was_trained_on_them(tmp_path, monkeypatch):
+    for number in range(2):
+        folder = tmp_path / "chips" / f"class{number}"
+        folder.mkdir(parents=True)
+        for image in range(8):
+            pixels = draw(40, 40, 4, seed=10 * number + image, high=5000).astype(np.uint16)
+            write(folder / f"{image}.tif", pixels)
+    said = ("--bands", "red,green,blue,nir", "--units", "toa", "--scale", "0.0001")
+    words = ("chips", *said, *settings("epochs=1", "clusters=4"))
+    rs_otl_here("pretrain", *words, "--out", "run", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    read = []
+
+    def extract_features(encoder, images, positions):
+        read.append(images)
+        return torch.zeros(len(positions), 4)
+
+    monkeypatch.setattr("rs_otl.bench.labels.extract_features", extract_features)
+    encoder = load_encoder("run")
+    encoder_outputs(encoder, "chips", 2)
+    assert read[0].spec.bands == encoder.config.spec.bands
+    assert read[0].spec.bounds == encoder.config.spec.bounds
+    values = Values(scale=0.0001, quantity="toa")
+    images = load_dataset("chips", 37, values=values, bands=["red", "green", "blue", "nir"])
+    np.testing.assert_array_equal(read[0].images(range(16)), images.images(range(16)))
 
 
 def test_pictures_are_drawn_of_a_runs_own_outputs_and_never_over_others(tmp_path):

@@ -1,14 +1,19 @@
 """The race of methods, at toy size."""
 
 import csv
+import itertools
 import json
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 from command_line import draw_folder
+from geo_scenes import draw, write
 from PIL import Image
 from typer.testing import CliRunner
 
+from rs_otl.bench.contenders import Contender
 from rs_otl.bench.methods import METHODS, Result, paired_seeds
 from rs_otl.cli import app
 from rs_otl.errors import InputError
@@ -72,10 +77,82 @@ def test_rates_are_chosen_on_training_images_and_time_is_shared(images, tmp_path
 def test_another_race_and_what_is_none_are_refused(images, tmp_path):
     wrong = _race(images, tmp_path, "--methods", "otl,barlow")
     assert isinstance(wrong.exception, InputError)
-    assert "expected some of otl, diet" in str(wrong.exception)
+    assert "expected names from otl, diet" in str(wrong.exception)
     assert not list(tmp_path.iterdir())
     wrong = _race(images, tmp_path, "--methods", "simclr", "--set", "views=3")
     assert "views = 3: the other methods compare two views" in str(wrong.exception)
+    keys = ("--set", "milestones=[1]", "--set", "milestone_lrs=[0.01]")
+    wrong = _race(images, tmp_path, "--methods", "simclr", *keys)
+    assert "milestones = [1]: " in str(wrong.exception)
+    assert "--set milestones=[] --set milestone_lrs=[]" in str(wrong.exception)
+    wrong = _race(images, tmp_path, "--set", "supervised=true")
+    assert "methods that train without labels from random weights" in str(wrong.exception)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("bands=['9']", "--bands 9"), ("units=toa", "can be read")]
+)
+def test_images_are_read_as_the_recipe_says(key, expected, images, tmp_path):
+    wrong = _race(images, tmp_path, "--methods", "otl", "--set", key)
+    assert expected in str(wrong.exception)
+
+
+def test_further_images_are_scaled_as_those_that_are_trained_on(images, tmp_path, monkeypatch):
+    for name, high in (("dim", 900), ("bright", 9000)):
+        for number in range(2):
+            folder = tmp_path / name / f"class{number}"
+            folder.mkdir(parents=True)
+            for image in range(4):
+                pixels = draw(40, 40, seed=10 * number + image, high=high).astype(np.uint16)
+                write(folder / f"{image}.tif", pixels, names=("red", "green", "blue"))
+    bounds = []
+
+    def evaluate(encoder, images, *_, **__):
+        bounds.append(images.spec.bounds)
+        if len(bounds) == 2:
+            raise InputError("enough")
+        return mock.MagicMock()
+
+    monkeypatch.setattr("rs_otl.bench.methods.evaluate", evaluate)
+    options = ("--methods", "simclr", "--also", str(tmp_path / "bright"), "--set", "batch_size=4")
+    assert str(_race(tmp_path / "dim", tmp_path / "out", *options).exception) == "enough"
+    assert bounds[0] == bounds[1]
+
+
+def test_the_epoch_that_is_timed_is_not_the_first_which_compiles(images, tmp_path, monkeypatch):
+    ends = itertools.accumulate(itertools.chain([0, 100], itertools.cycle([0, 1])))
+    monkeypatch.setattr("rs_otl.bench.methods.time", SimpleNamespace(perf_counter=ends.__next__))
+    options = ("--methods", "otl", "--budget", "time", "--set", "epochs=1")
+    assert _race(images, tmp_path, *options).exit_code == 0
+    assert json.loads((tmp_path / "otl.json").read_text())["epoch_seconds"] == 1
+    assert json.loads((tmp_path / "otl-0.json").read_text())["epochs"] == 1
+
+
+def test_no_method_has_labels_in_its_batches(images, tmp_path, monkeypatch):
+    keys = set()
+    training_step = Contender.training_step
+
+    def step(self, batch, batch_idx):
+        keys.update(batch)
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Contender, "training_step", step)
+    assert _race(images, tmp_path, "--methods", "simclr", "--set", "epochs=1").exit_code == 0
+    assert keys == {"image", "index"}
+
+
+@pytest.mark.parametrize("dataset", ["x", "data/x", "/data/x", "x@100"])
+def test_results_lie_in_runs(dataset, monkeypatch):
+    folders = []
+
+    def race(recipe, methods, out, **_):
+        folders.append(str(out))
+        raise InputError("enough")
+
+    monkeypatch.setattr("rs_otl.bench.methods.race", race)
+    CliRunner().invoke(app, ["bench", "methods", dataset, "--budget", "time"])
+    assert folders == [f"runs/methods/{dataset.rpartition('/')[2]}-time"]
 
 
 def test_the_difference_of_methods_is_that_of_images_over_seeds():

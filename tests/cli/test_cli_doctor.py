@@ -77,7 +77,7 @@ def test_a_damaged_checkpoint_leaves_the_encoder(here):
     path.write_bytes(path.read_bytes()[:1000])
     (problem,) = doctor(here, "run", check=2)[1]
     assert "last.ckpt" in problem
-    assert "delete it to train from the start; the encoder of the run is whole" in problem
+    assert "delete it to train from the start; the encoder of the run can be used" in problem
 
 
 def test_a_damaged_encoder_is_written_again_from_the_checkpoint(here):
@@ -150,9 +150,7 @@ def test_a_product_is_described_as_commands_read_it(tmp_path):
     save(tmp_path / "x_B04.tif", np.full((1, 30, 30), 5, np.uint16), 10)
     save(tmp_path / "x_B08.tif", np.full((1, 30, 30), 9, np.uint16), 10)
     found, _ = doctor(tmp_path, str(tmp_path / "x_B*.tif"))
-    assert (
-        found["values"] == "16-bit counts, from 5 to 9; no units said: --units says what they are"
-    )
+    assert found["values"] == "16-bit counts, from 5 to 9; no units; give them with --units"
 
 
 def test_folders_that_are_none_of_what_it_takes_are_refused_in_a_line(made, tmp_path):

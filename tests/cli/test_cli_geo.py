@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 from command_line import ENVIRONMENT, rs_otl, rs_otl_here
+from embed import measure_embed
 from geo_scenes import make_encoder, write
 from test_geo_map import THREE, labels, stripes
+
+from rs_otl.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,14 @@ def test_bench_embed_measures_both_ways(folder):
     assert found["beside_rate"] > 0
     # The same tiles, to the pixel, through both.
     assert found["similarity"] > 0.9999
+
+
+@pytest.mark.parametrize("side", [37, 60])
+def test_bench_embed_refuses_a_part_without_a_centred_tile(folder, side):
+    small = {"pixels": 64, "plain_pixels": side, "image_size": 32, "precision": "float32"}
+    message = f"plain_pixels = {side}: .* a tile of 37 pixels .* expected 91 or more, or 0"
+    with pytest.raises(InputError, match=message):
+        measure_embed(folder / "encoder", **small)
 
 
 def test_all_real_scenes_go_through_embed_map_and_search(real_data, tmp_path):

@@ -14,6 +14,8 @@ from command_line import rs_otl_here
 from geo_scenes import make_encoder
 from huggingface_hub import constants
 
+from rs_otl.errors import InputError
+from rs_otl.export import push_to_hub
 from rs_otl.models import load_encoder
 
 TOKEN = "hf_" + "a" * 34
@@ -149,6 +151,25 @@ def test_a_run_is_published_with_its_card_and_loads_in_timm(hub, place, push, tm
     again = push(hub, "run", "--push-to-hub", "me/field", check=2)
     assert "me/field holds files already (README.md): expected a new repository" in again.stderr
     assert _Hub.repositories["me/field"] == published
+
+
+def test_a_directory_without_an_encoder_makes_no_repository(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", hub)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for directory in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(InputError, match=f"{directory}: expected an encoder directory"):
+            push_to_hub(directory, "me/none")
+    assert "me/none" not in _Hub.repositories
+
+
+def test_the_address_of_an_export_that_is_published_too_is_in_its_json(hub, push, tmp_path):
+    words = ("run", "--to", tmp_path / "out", "--push-to-hub", "me/both")
+    done = push(hub, *words, "--json")
+    assert json.loads(done.stdout) == {
+        "encoder": str(tmp_path / "out"),
+        "checks": [],
+        "hub": f"{hub}/me/both",
+    }
 
 
 def test_what_cannot_be_published_is_refused_in_one_line(hub, push):

@@ -30,6 +30,7 @@ HOSTILE = (
     "[bold]x[/]",
     "²",
 )
+SIGNED = "https://me:SECRET@127.0.0.1:9/catalog.json?sig=SECRET"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,34 @@ def test_every_error_is_one_line(error, code, expected):
     assert len(stderr) <= LONGEST_LINE
 
 
+@pytest.mark.parametrize(
+    ("words", "function"),
+    [
+        ("cluster e.tif -o map.tif", "geo.cluster"),
+        ("change a.tif b.tif -o change.tif", "geo.change"),
+        ("index e.tif -o index", "geo.index"),
+        ("suggest e.tif -o places.geojson", "geo.suggest"),
+        ("bench methods images", "bench.methods.race"),
+    ],
+)
+def test_quiet_shows_no_bars_on_a_terminal(words, function, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(io, "StringIO", Terminal)
+    bars = []
+
+    def run(*_, progress, **__):
+        bars.append(progress)
+        raise InputError("enough")
+
+    with mock.patch(f"rs_otl.{function}", run):
+        rs_otl_here("-q", *words.split(), check=2)
+        rs_otl_here(*words.split(), check=2)
+    assert bars == [False, True]
+
+
 def test_debug_shows_where_a_wrong_word_was_found():
     stderr = rs_otl_here("--debug", "nope", check=2).stderr
     assert "Traceback" in stderr
@@ -137,6 +166,28 @@ def test_a_note_is_one_line(capsys):
 def test_numbers_beyond_any_sense_are_refused_before_any_work(words, tmp_path):
     assert refused(*words, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"pretrain {SIGNED}",
+        f"pretrain x --set dataset={SIGNED}",
+        f"pretrain x --set dataset={SIGNED} --dry-run",
+        f"transfer --from encoder --to {SIGNED}",
+        f"transfer --from encoder --to {SIGNED} --dry-run",
+        f"transfer --from encoder --to x --set dataset={SIGNED} --finetune",
+        f"bench methods {SIGNED} --out race",
+        f"bench methods x --set dataset={SIGNED} --out race",
+        f"bench methods x --also {SIGNED} --out race",
+    ],
+)
+def test_no_run_stores_an_address_with_a_password_or_signature(words, tmp_path, encoder):
+    (tmp_path / "encoder").symlink_to(encoder)
+    line = refused(*words.split(), cwd=tmp_path)
+    assert "https://127.0.0.1:9/catalog.json: a run stores this address, so it may hold no" in line
+    assert "SECRET" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
 @pytest.mark.parametrize("words", [[], ["bench"]])

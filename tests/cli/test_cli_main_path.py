@@ -153,7 +153,7 @@ def test_bad_input_is_one_clear_line_and_exit_2(folder, tmp_path):
         (["pretrain", folder, "--set", "clusters=500"], "--set clusters=5"),
         (
             ["pretrain", folder, *settings("encoder=vit_tiny_patch16_224", "image_size=40")],
-            "multiples of 16 pixels",
+            "multiple of 16 pixels",
         ),
         (["pretrain", "patternet"], "patternnet"),
         (["pretrain", "aid", "--set", "cluster=3"], "did you mean 'clusters'"),

@@ -3,8 +3,10 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 from command_line import draw_folder, rs_otl_here, settings
+from geo_scenes import draw, write
 
 from rs_otl.geo import drawing
 
@@ -16,9 +18,12 @@ def following(done):
     return shlex.split(line)[2:]
 
 
-def test_images_with_classes_are_evaluated_and_the_encoder_exported(tmp_path):
+@pytest.mark.parametrize(
+    "named", [["data/my images"], ["another", "--set", "dataset=data/my images"]], ids=len
+)
+def test_images_with_classes_are_evaluated_and_the_encoder_exported(named, tmp_path):
     draw_folder(tmp_path / "data" / "my images", classes=2)
-    done = rs_otl_here("pretrain", "data/my images", *QUICK, cwd=tmp_path)
+    done = rs_otl_here("pretrain", *named, *QUICK, cwd=tmp_path)
     assert following(done)[:2] == ["evaluate", "runs/pretrain/my images"]
     done = rs_otl_here(*following(done), cwd=tmp_path)
     assert following(done)[0] == "export"
@@ -48,6 +53,19 @@ def test_scenes_are_embedded_and_shown_and_their_map_too(tmp_path, monkeypatch):
     labels = ("--labels", "a demo/labels.geojson", "-o", "map.tif")
     done = rs_otl_here("map", embedding, *labels, cwd=tmp_path)
     assert rs_otl_here(*following(done), cwd=tmp_path).stdout == "map.html\n"
+
+
+@pytest.mark.parametrize("bands", ["red,green,blue,nir", "3,2,1"])
+def test_scenes_whose_files_name_no_bands_are_embedded_by_the_same_bands(bands, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for number in range(2):
+        pixels = draw(256, 256, 4, number).astype(np.uint8)
+        write(tmp_path / "scenes" / f"{number}.tif", pixels)
+    words = ("pretrain", "scenes", "--bands", bands, *QUICK, "--set", "image_size=32")
+    done = rs_otl_here(*words, "--set", "clusters=2", cwd=tmp_path)
+    assert following(done)[0] == "embed"
+    rs_otl_here(*following(done), cwd=tmp_path)
+    assert (tmp_path / "runs/pretrain/scenes/embeddings.tif").is_file()
 
 
 def test_four_bands_are_set_beside_imagenet_weights(tmp_path):

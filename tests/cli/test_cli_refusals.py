@@ -329,10 +329,10 @@ CASES = {
                                  folder)[3], Affine(10, 0, 0, 0, -10, 0)),
         "embed x --encoder toa -o out.tif", ("x", "B08", "do not overlap"),
     ),
-    "a band that lies askew": Case(
+    "a band that is rotated": Case(
         lambda folder: moved(several(*(scene(f"x/a_{b}.tif", 1, names=None) for b in BANDS))(
             folder)[3], Affine(10, 1, CORNER[0], 1, -10, CORNER[1])),
-        "embed x --encoder toa -o out.tif", ("x", "B08", "askew", "gdalwarp"),
+        "embed x --encoder toa -o out.tif", ("x", "B08", "rotated", "gdalwarp"),
     ),
     "two scenes in a folder, of two CRS": Case(
         several(scene("x/a.tif"), scene("x/b.tif", crs=32633)),
@@ -341,7 +341,7 @@ CASES = {
     ),
     "two resolutions side by side": Case(
         several(scene("x/a.tif"), scene("x/b.tif", resolution=20)),
-        "embed x --encoder toa -o out.tif", ("a.tif", "b.tif", "pixels"),
+        "embed x --encoder toa -o out.tif", ("a.tif", "b.tif", "pixel sizes"),
         "embed x/a.tif x/b.tif --encoder toa -o out",
     ),
     "scenes one above the other": Case(
@@ -407,12 +407,12 @@ CASES = {
         ("16 pixels", "--image-size 32 or 48"), "evaluate patches --on images --image-size 32",
     ),
     "a pool of a net without": Case(
-        nothing, "export rgb --to out --pool cls", ("--pool", "test_resnet", "leave it out"),
+        nothing, "export rgb --to out --pool cls", ("--pool", "test_resnet", "leave out --pool"),
         "export rgb --to out",
     ),
     "a pool of a net without, before it embeds": Case(
         nothing, "embed before.tif --encoder toa -o out.tif --pool mean --dry-run",
-        ("--pool", "test_resnet", "leave it out"),
+        ("--pool", "test_resnet", "leave out --pool"),
     ),
     "a stride beyond the tile": Case(
         scene(), f"{EMBED} --tile 20 --stride 30", ("--tile 20 --stride 30", "1 to 20"),
@@ -431,7 +431,7 @@ CASES = {
         ("500 clusters", "--set clusters="), f"pretrain images {QUICK} --set clusters=2 --out run",
     ),
     "more clusters than cells": Case(
-        nothing, "cluster e.tif -k 100 -o map.tif", ("e.tif: 9 cells", "-k"),
+        nothing, "cluster e.tif -k 100 -o map.tif", ("e.tif: only 9 distinct cells", "-k"),
         "cluster e.tif -k 4 -o map.tif",
     ),
     # Embeddings and encoders

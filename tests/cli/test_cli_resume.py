@@ -61,7 +61,7 @@ def test_a_run_that_is_still_going_is_not_resumed(tmp_path):
         assert process.is_alive()
         time.sleep(0.02)
     refused = rs_otl_here("pretrain", folder, "--resume", "--out", run, check=2)
-    assert f"still going, process {process.pid} on " in refused.stderr.splitlines()[-1]
+    assert f"still being written by process {process.pid} on " in refused.stderr.splitlines()[-1]
     process.kill()
     process.join()
     # The lock that it leaves behind is stale: nobody holds it.

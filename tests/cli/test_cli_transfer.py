@@ -88,7 +88,10 @@ def test_supervised_pretraining_is_a_run_of_its_own_kind(place):
     assert (place / "runs" / "supervised" / "little" / "encoder").is_dir()
 
 
-def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(place, tmp_path):
+def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(
+    place, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("COLUMNS", raising=False)
     run = place / "runs" / "pretrain" / "much"
     sources = [run, run / "checkpoints" / "last.ckpt", "timm/resnet10t"]
     done = rs_otl_here(
@@ -104,6 +107,7 @@ def test_encoders_are_compared_on_identical_images_and_the_missing_is_named(plac
         "evaluate", *sources, "--on", place / "little", "--out", tmp_path / "t"
     ).stdout
     assert "timm/resnet10t" in table
+    assert f"│ {run} " in table  # wider than 80 columns, which would break the name
 
 
 def test_wrong_use_is_one_clear_line_and_leaves_nothing_behind(place, tmp_path):
@@ -114,6 +118,10 @@ def test_wrong_use_is_one_clear_line_and_leaves_nothing_behind(place, tmp_path):
         (
             ["transfer", "--from", run, "--to", place / "little", "--frozen", "--finetune"],
             "--frozen trains nothing",
+        ),
+        *(
+            (["transfer", "--from", run, "--to", place / "little", "--resume", *more], "--resume")
+            for more in (["--division", "2"], ["--no-keep-duplicates-together"], ["--finetune"])
         ),
         (["evaluate", run, "--on", place / "little", "--shots", "1,x"], "--shots 1,x"),
         (["evaluate", run, "--on", place / "little", "--shots", "0"], "at least 1"),

@@ -132,5 +132,5 @@ def test_a_size_between_patches_is_refused_with_its_neighbours(place):
         cwd=place,
         check=2,
     )
-    assert "multiples of 14 pixels, not of 64: expected --image-size 56 or 70" in done.stderr
+    assert "multiple of 14 pixels, not 64: expected --image-size 56 or 70" in done.stderr
     assert len(done.stderr.splitlines()) == 1

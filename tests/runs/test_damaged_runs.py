@@ -206,7 +206,7 @@ def test_what_lightning_cannot_load_is_one_line(stopped, run, change):
     values = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     write(run, values | change)
     line = refused(stopped, run)
-    assert "last.ckpt: cannot be gone on from" in line
+    assert "last.ckpt: cannot be resumed" in line
     assert "delete it to train from the start" in line
 
 
@@ -219,7 +219,7 @@ def test_a_run_goes_on_with_what_a_machine_needs_changed(stopped, run):
     provenance["starts"][0]["packages"]["timm"] = "0.1"
     (run / "provenance.json").write_text(json.dumps(provenance))
     done = rs_otl_here("pretrain", stopped / "images", "--resume", "--out", run)
-    assert "begun with other versions (timm 0.1, now " in done.stderr
+    assert "started with other versions (timm 0.1, now " in done.stderr
     assert (run / "recipe.yaml").read_bytes() == recipe
     assert [epoch["epoch"] for epoch in read_metrics(run)] == [1, 2]
     starts = json.loads((run / "provenance.json").read_text())["starts"]

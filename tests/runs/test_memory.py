@@ -75,12 +75,12 @@ def test_the_parts_grow_as_they_must():
 def test_what_cannot_fit_is_refused_with_the_key_that_helps(changes, images, expected):
     with free(2), pytest.raises(InputError, match=expected) as refused:
         refuse_too_much(recipe(**changes), 3, images)
-    assert "of which 2.0 GiB are free" in str(refused.value)
+    assert "but only 2.0 GiB are free" in str(refused.value)
     assert one_number(refused.value) > 2
 
 
 def one_number(error):
-    return float(re.search(r"would keep ([\d,.]+) GiB", str(error))[1].replace(",", ""))
+    return float(re.search(r"needs ([\d,.]+) GiB", str(error))[1].replace(",", ""))
 
 
 def test_the_chunks_that_are_proposed_fit():
@@ -97,7 +97,7 @@ def test_what_fits_is_not_refused():
         refuse_too_much(recipe(), 3, 100)
         refuse_too_much(recipe(batch_size=65_536), 3, 40)  # cut to the images that there are
         refuse_too_much(recipe(encoder="resnet18", image_size=64, batch_size=32), 3, 10**5)
-        with pytest.raises(InputError, match="would keep"):  # the memory is shared
+        with pytest.raises(InputError, match="but only"):  # the memory is shared
             refuse_too_much(recipe(encoder="resnet18", image_size=224), 3, 100, processes=8)
 
 
@@ -111,7 +111,7 @@ def test_a_run_that_cannot_fit_leaves_nothing(change, tmp_path):
     more = settings("encoder=test_resnet", "hidden=65536", change)
     with free(1):
         done = rs_otl_here("pretrain", "images", "--out", "new", *more, check=2, cwd=tmp_path)
-    assert "GiB in memory" in done.stderr.splitlines()[-1]
+    assert "GiB of memory" in done.stderr.splitlines()[-1]
     assert "18 images" not in done.stderr  # refused before they were read
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
@@ -121,5 +121,5 @@ def test_images_that_memory_cannot_hold_are_refused_if_it_was_asked_for(tmp_path
     words = ["pretrain", "images", "--out", "new", "--cache", "ram", *settings()]
     with mock.patch("rs_otl.datasets._memory.available_bytes", return_value=1000):
         done = rs_otl_here(*words, check=2, cwd=tmp_path)
-    assert "of memory are free: expected room for them; set cache=disk" in done.stderr
+    assert "images do not fit into 0.0 GiB of free memory: set cache=disk" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["images"]

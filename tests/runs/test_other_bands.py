@@ -1,5 +1,6 @@
 """Encoders on folders of other bands: evaluated on theirs, started from with another layer."""
 
+import json
 import shutil
 
 import numpy as np
@@ -66,6 +67,32 @@ def test_an_encoder_takes_its_own_bands_of_a_folder(sentinel, tmp_path, monkeypa
     ).stderr.splitlines()[-1]
     assert "top-of-atmosphere" in line
     assert "--units" in line
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (None, {"bands": "red,green,blue,nir", "units": "toa"}),
+        (("red", "green", "blue", "nir"), {"units": "toa", "scale": "0.00001"}),
+    ],
+)
+def test_a_transfer_is_evaluated_on_the_values_that_it_is_trained_on(names, said, tmp_path):
+    chips(tmp_path / "chips", names)
+    bands = ("red", "green", "blue", "nir")
+    make_encoder(tmp_path / "e", bands, UNITS[Quantity.TOA], 1.0, "test_resnet", Quantity.TOA)
+    keys = [f"{key}={f'[{value}]' if key == 'bands' else value}" for key, value in said.items()]
+    quick = settings("epochs=1", "views=2", "augment=simple", *keys)
+    rs_otl_here("transfer", "--from", "e", "--to", "chips", "--out", "run", *quick, cwd=tmp_path)
+    options = [word for key, value in said.items() for word in (f"--{key}", value)]
+    rs_otl_here("evaluate", "e", "--on", "chips", "--out", "alone", *options, cwd=tmp_path)
+    reports = [
+        json.loads((tmp_path / out / "evaluation.json").read_text())["encoders"]
+        for out in ("run", "alone")
+    ]
+    frozen, alone = reports[0][1], reports[1][0]
+    assert frozen["encoder"] == "source, frozen"
+    for score in ("knn", "linear", "linear_standardised"):
+        assert frozen[score] == alone[score]
 
 
 def test_init_from_other_bands_is_said_and_what_has_none_refused(sentinel, tmp_path):
