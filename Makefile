@@ -6,10 +6,13 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-# Runs again when the dependencies change.
+# Runs again when the dependencies change. uv takes a fifth of pip's time; pip installs where uv
+# cannot, for example from an index that only pip's settings name.
+WHAT := --quiet --constraint constraints.txt --editable '.[dev]'
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --python $(BIN)/python $(WHAT) \
+		|| $(BIN)/python -m pip install $(WHAT)
 	touch $@
 
 # Adapt ImageNet weights to the drawn data set without labels, and say what that brings with few

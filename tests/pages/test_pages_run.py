@@ -30,12 +30,14 @@ import torch
 from command_line import TINY, draw_folder, rs_otl, rs_otl_here, settings
 from geo_scenes import draw, write
 from layouts import OFFICIAL
+from matplotlib.figure import Figure
 from PIL import Image
 from random_weights import put_into_cache, shallow
 from torch.distributed.run import get_args_parser as torchrun_options
 from torchgeo_files import shallow_torchgeo, write_weights
 
 from rs_otl.datasets.catalogue import CATALOGUE
+from rs_otl.evaluation.linear import fit_linear, linear_predict
 from rs_otl.geo import drawing
 from rs_otl.models.known import torchgeo_entries
 from rs_otl.reproduce import encoders as reproduced
@@ -260,6 +262,11 @@ def put_torchgeo(folder, patch):
     torch.save(tensors, folder / entry.url.rpartition("/")[2])
 
 
+def save_a_pixel(figure, file, **_):
+    """Stand in for ``Figure.savefig``."""
+    Image.new("RGB", (1, 1)).save(file, "png")
+
+
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
     """What pages take for granted: data sets, weights, scenes, labels, a run, an encoder."""
@@ -317,6 +324,10 @@ def taken(tmp_path_factory):
                 ENCODER_TABLES[name], columns=ENCODER_TABLES[name].columns[:2], claims=()
             )
             patch.setitem(ENCODER_TABLES, name, few)
+        # Half of the time would go into figures and linear classifiers, which other tests judge.
+        patch.setattr(Figure, "savefig", save_a_pixel)
+        for function in (linear_predict, fit_linear):
+            patch.setitem(function.__kwdefaults__, "epochs", 2)
         patch.setattr(reproduced_labels, "_ROWS", 2000)
         patch.setattr(reproduced_labels, "_CLUSTERS", 40)
         patch.setitem(reproduced_labels._IMAGENET, "quick", (2000, 20))
