@@ -7,12 +7,13 @@ What is finished stays in ``--out``; repeat the command to continue.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
 import numpy as np
+import timm
 import typer
 from table import run
 
@@ -59,16 +60,22 @@ def main(
 ) -> None:
     """Adapt, evaluate, and print a table for each size and score."""
     names = sets.split(",")
+    which = _words("--images", images, ("own", "all").__contains__, "own or all")
+    sides = _words("--sizes", sizes, str.isdecimal, "a number of pixels")
+    kept = _words("--frozen", frozen, timm.is_model, "the name of a timm model")
+    trained = _words("--adapted", adapted, timm.is_model, "the name of a timm model")
+    for name in names:
+        recipe_for(name, recipe, overrides or [])
     settings = {"sets": names, "recipe": str(recipe), "set": overrides or []}
     said = out / "settings.json"
     if said.exists() and json.loads(said.read_text()) != settings:
         raise InputError(f"{out} holds results of other settings: name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    said.write_text(json.dumps(settings))
-    rows = [Row(encoder, "frozen") for encoder in frozen.split(",")]
-    rows += [Row(encoder, which) for which in images.split(",") for encoder in adapted.split(",")]
-    for size in map(int, sizes.split(",")):
+    rows = [Row(encoder, "frozen") for encoder in kept]
+    rows += [Row(encoder, one) for one in which for encoder in trained]
+    for size in map(int, sides):
         loaded = {name: load_dataset(name, load_size(size), root) for name in names}
+        out.mkdir(parents=True, exist_ok=True)
+        said.write_text(json.dumps(settings))
 
         def encoder(
             row: Row, name: str, number: int, size: int = size, loaded: Any = loaded
@@ -92,11 +99,20 @@ def main(
                 ours = load_encoder(encoder(row, name, number), image_size=size)
                 division = divide(loaded[name], number)
                 write_json(path, evaluate(ours, loaded[name], division, shots=[SHOTS]))
-            made = read_json(Evaluation, path, "remove it to have it made again")
+            made = read_json(Evaluation, path, "remove it, and it will be made again")
             done.setdefault((row, name), []).append(made)
         for title in ("kNN, k = 10", "linear, standardised", f"{SHOTS}-shot"):
             print(f"\n{title}, {size} px\n")
             print("\n".join(_table(title, rows, names, done)))
+
+
+def _words(option: str, text: str, holds: Callable[[str], bool], expected: str) -> list[str]:
+    """Return the words of an option; refuse one that does not hold."""
+    words = text.split(",")
+    for word in words:
+        if not holds(word):
+            raise InputError(f"{option} {word!r}: expected {expected}")
+    return words
 
 
 def _pool(loaded: dict[str, CachedDataset], number: int, out: Path) -> str:

@@ -29,6 +29,7 @@ from torchgeo.samplers import GridGeoSampler
 from rs_otl.cli.options import Json, Precision, Stride, Tile, TileImageSize, print_json
 from rs_otl.datasets.raster import gdal
 from rs_otl.datasets.scene import Scene
+from rs_otl.errors import InputError
 from rs_otl.geo.cells import SceneCells
 from rs_otl.geo.embedding import embed
 from rs_otl.geo.grid import TileGrid
@@ -177,6 +178,11 @@ def _plain(
         return sample
 
     tops, lefts = (_centred(starts, grid.stride) for starts in (grid.tops(), grid.lefts()))
+    if not len(tops):
+        raise InputError(
+            f"plain_pixels = {grid.width}: too small for a tile of {grid.tile} pixels that is "
+            f"centred on its cell; expected {grid.tile + 3 * grid.stride} or more, or 0"
+        )
     with Scene(path) as scene:
         left, top = scene.coordinate(int(lefts[0]), int(tops[0]))
         right, bottom = scene.coordinate(int(lefts[-1]) + grid.tile, int(tops[-1]) + grid.tile)

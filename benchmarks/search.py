@@ -49,7 +49,7 @@ def exact(count: int, width: int, queries: np.ndarray) -> np.ndarray:
     numbers = np.zeros((len(queries), TOP), np.int64)
     for start, rows in zip(range(0, count, BLOCK), blocks(count, width), strict=True):
         scores = unit(queries) @ unit(rows).T
-        top = np.argpartition(-scores, TOP, axis=1)[:, :TOP]
+        top = np.argpartition(-scores, min(TOP, len(rows)) - 1, axis=1)[:, :TOP]
         best = np.concatenate([best, np.take_along_axis(scores, top, 1)], axis=1)
         numbers = np.concatenate([numbers, top + start], axis=1)
         kept = np.argsort(-best, axis=1)[:, :TOP]

@@ -82,9 +82,7 @@ def tuning(
         print(json.dumps(figures))
         return
     whole = steps["all"]
-    print(
-        "| `tune` | trained | MiB beside the weights | of those of `all` | time of that of `all` |"
-    )
+    print("| `tune` | trained | extra MiB | MiB relative to `all` | time relative to `all` |")
     print("|---|---|---|---|---|")
     for tune, step in steps.items():
         print(

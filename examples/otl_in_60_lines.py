@@ -48,7 +48,7 @@ def knn_accuracy(encoder, images, classes):
 
 
 def main():
-    """Train on half of the images and print loss, evenness and accuracy."""
+    """Train on all images without their classes; print loss, evenness and accuracy."""
     torch.manual_seed(0)
     images, classes = draw_images(IMAGES)
     encoder = timm.create_model("test_resnet", num_classes=0)  # a tiny ResNet

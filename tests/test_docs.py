@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import torch
 import typer
+import yaml
 from PIL import Image
 
 from rs_otl.cli import app
@@ -79,7 +80,9 @@ def _made_up_scene(path):
         scene.write(pixels)
 
 
-def _encoder(directory, bands, onnx=False):
+def _encoder(directory, recipe, bands, onnx=False):
+    """Export the encoder that a recipe would train, untrained."""
+    keys = yaml.safe_load((REPOSITORY / "recipes" / "pretrain" / f"{recipe}.yaml").read_text())
     spec = ImageSpec(
         bands=bands,
         units="8-bit counts",
@@ -88,12 +91,15 @@ def _encoder(directory, bands, onnx=False):
         mean=(0.5,) * len(bands),
         std=(0.2,) * len(bands),
     )
-    config = EncoderConfig(encoder="resnet18", image_size=32, spec=spec, dataset="made", epochs=1)
-    export_encoder(Encoder(create_encoder("resnet18", len(bands)), config), directory, onnx=onnx)
+    name = keys["encoder"]
+    config = EncoderConfig(encoder=name, image_size=32, spec=spec, dataset=recipe, epochs=1)
+    export_encoder(Encoder(create_encoder(name, len(bands)), config), directory, onnx=onnx)
 
 
 # rasterio's own use of affine.
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+# The tensors of EfficientNets have timm's names only in encoders that will go.
+@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
 # torchgeo's tasks have a validation step; the pages that train them do not use it.
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`:UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -105,12 +111,15 @@ def test_every_python_snippet_runs(page, tmp_path, monkeypatch):
     monkeypatch.setenv("RS_OTL_DATA", str(tmp_path))
     _made_up_data(tmp_path)
     _made_up_scene(tmp_path / "scene.tif")
-    _encoder(tmp_path / "my_encoder", (*RGB, "nir"), onnx="model.onnx" in page.read_text())
-    _encoder(tmp_path / "runs" / "pretrain" / "aid" / "encoder", RGB)
+    onnx = "model.onnx" in page.read_text()
+    _encoder(tmp_path / "my_encoder", "synthetic", (*RGB, "nir"), onnx=onnx)
+    _encoder(tmp_path / "runs" / "pretrain" / "aid" / "encoder", "aid", RGB)
     names = {"mean": PAPER_MEAN, "std": PAPER_STD, "images": torch.rand(4, 3, 73, 73)}
     with mock.patch.dict(CATALOGUE):
         for snippet in snippets:
             exec(compile(snippet, page.name, "exec"), names)
+            for name, shape in re.findall(r"^(\w+) = .*# \(([\d, ]+)\)", snippet, re.M):
+                assert str(tuple(names[name].shape)) == f"({shape})"
 
 
 def test_the_page_of_recipes_names_every_key():

@@ -64,7 +64,7 @@ def test_a_folder_is_locked_by_one_and_leaves_nothing_behind(tmp_path):
     folder = tmp_path / "a" / "b"
     with (
         locked(folder),
-        pytest.raises(InputError, match=f"is still going, process {os.getpid()} on "),
+        pytest.raises(InputError, match=f"still being written by process {os.getpid()} on "),
         locked(folder),
     ):
         pass
