@@ -225,7 +225,8 @@ class Contender(OTLTask):
         """Make the encoder from the seed, and the method's heads."""
         super().configure_models()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.hparams["seed"])
+            # torch.manual_seed would seed GPUs too.
+            torch.default_generator.manual_seed(self.hparams["seed"])
             self.heads = self._make_method(self.encoder, self.features, self._images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

@@ -195,7 +195,9 @@ def race(
         )
     for name in (recipe.dataset, *also):
         refuse_secrets(name)
-    _begin(out, Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep)))
+    settings = Settings(recipe=recipe, also=tuple(also), budget=budget, sweep=tuple(sweep))
+    if _read(Settings, out / "race.json") not in (None, settings):
+        raise InputError(f"{out} holds a race with other settings: name another folder with --out")
     quiet_lightning()
     size = load_size(recipe.image_size)
     first = load_dataset(
@@ -208,6 +210,13 @@ def race(
     for name, images in sets.items():
         if images.labels is None:
             raise InputError(f"{name} has no labels: the race is judged by them")
+        if images.spec.bands != first.spec.bands:
+            raise InputError(
+                f"{name} has the bands {', '.join(images.spec.bands)}: expected those of "
+                f"{recipe.dataset}, {', '.join(first.spec.bands)}"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "race.json", settings)
     division = divide(first, recipe.division, recipe.keep_duplicates_together)
 
     def prepared(name: str) -> tuple[Recipe, float]:
@@ -249,16 +258,6 @@ def race(
             )
             results.append(result)
     return results
-
-
-def _begin(out: Path, settings: Settings) -> None:
-    path = out / "race.json"
-    known = _read(Settings, path)
-    if known is None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
-    elif known != settings:
-        raise InputError(f"{out} holds a race with other settings: name another folder with --out")
 
 
 def _read(model: type[Model], path: Path) -> Model | None:

@@ -475,7 +475,8 @@ def describe(
     if len(unknown) == len(spec.bands):
         raise InputError(
             f"{recipe.init} was trained on the bands {', '.join(own.bands)}, the images have "
-            f"{', '.join(spec.bands)}: expected some of the same; --bands says which they are"
+            f"{', '.join(spec.bands)}: expected at least one of these; name the folder's bands "
+            "with --bands"
         )
     waves = [typical_wavelength(band) for band in bands_of(spec)]
     weights = adapted_weights(started.module, positions, str(recipe.init), waves)

@@ -309,7 +309,8 @@ class OTLTask(BaseTask):
         if settings["compile"]:
             self.encoder.compile()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings["seed"])
+            # torch.manual_seed would seed GPUs too.
+            torch.default_generator.manual_seed(settings["seed"])
             self.heads: nn.Module = (
                 OutputHeads(
                     self.features, settings["clusters"], settings["heads"], settings["hidden"]

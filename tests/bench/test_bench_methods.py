@@ -94,8 +94,19 @@ def test_another_race_and_what_is_none_are_refused(images, tmp_path):
     ("key", "expected"), [("bands=['9']", "--bands 9"), ("units=toa", "can be read")]
 )
 def test_images_are_read_as_the_recipe_says(key, expected, images, tmp_path):
-    wrong = _race(images, tmp_path, "--methods", "otl", "--set", key)
+    wrong = _race(images, tmp_path / "race", "--methods", "otl", "--set", key)
     assert expected in str(wrong.exception)
+    assert not (tmp_path / "race").exists()
+
+
+def test_further_images_have_the_same_bands(images, tmp_path):
+    for number in range(2):
+        (tmp_path / f"four/class{number}").mkdir(parents=True)
+        pixels = draw(40, 40, 4, seed=number).astype(np.uint8)
+        write(tmp_path / f"four/class{number}/0.tif", pixels)
+    wrong = _race(images, tmp_path / "race", "--methods", "otl", "--also", str(tmp_path / "four"))
+    assert "expected those of" in str(wrong.exception)
+    assert not (tmp_path / "race").exists()
 
 
 def test_further_images_are_scaled_as_those_that_are_trained_on(images, tmp_path, monkeypatch):
