@@ -112,7 +112,7 @@ def test_what_pil_cannot_read_is_refused(tmp_path):
     with pytest.raises(InputError, match="8-bit RGB image files"):
         bench_augment(str(tmp_path), 16)
     with pytest.raises(InputError, match="8-bit RGB image files"):
-        bench_augment("synthetic", 16)
+        bench_augment("synthetic@4", 16)
     recipe = make_recipe({"dataset": str(draw_folder(tmp_path / "rgb"))}, "here")
     with pytest.raises(InputError, match="48 images for batches of 128"):
         bench_pretrain(recipe)

@@ -89,7 +89,7 @@ def test_cells_whose_tile_is_moved_in_share_it(scene, tmp_path, encoder):
 
 
 def test_the_output_is_a_valid_cog_with_overviews(tmp_path, encoder):
-    path = write(tmp_path / "scene.tif", draw(300, 600).astype(np.uint8))
+    path = write(tmp_path / "scene.tif", draw(64, 600).astype(np.uint8))
     embed(path, encoder, tmp_path / "out.tif", tile=32, stride=32, pca=3)
     embed(path, encoder, tmp_path / "fine.tif", tile=32, stride=4)
     for name in ("out.tif", "fine.tif"):
@@ -104,7 +104,7 @@ def test_the_output_is_a_valid_cog_with_overviews(tmp_path, encoder):
         told = subprocess.run(
             ["gdalinfo", "-json", tmp_path / "out.tif"], capture_output=True, text=True, check=True
         )
-        assert json.loads(told.stdout)["size"] == [19, 10]
+        assert json.loads(told.stdout)["size"] == [19, 2]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
