@@ -11,7 +11,7 @@ install: .venv/installed
 WHAT := --quiet --constraint constraints.txt --editable '.[dev]'
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --python $(BIN)/python $(WHAT) \
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --system-certs --python $(BIN)/python $(WHAT) \
 		|| $(BIN)/python -m pip install $(WHAT)
 	touch $@
 
