@@ -261,7 +261,7 @@ def race(
 
 
 def _read(model: type[Model], path: Path) -> Model | None:
-    return read_json(model, path, "remove it to have it made again") if path.exists() else None
+    return read_json(model, path, "remove it, and it will be made again") if path.exists() else None
 
 
 def race_table(results: Sequence[Result], dataset: str) -> Table:

@@ -49,7 +49,7 @@ def reproduce(
         listed = entries(scale, out, root, seeds)
         if unknown := set(names or ()) - {entry.name for entry in listed}:
             known = ", ".join(entry.name for entry in listed)
-            raise InputError(f"{min(unknown)!r}: expected tables or figures of {known}")
+            raise InputError(f"{min(unknown)!r}: expected names from {known}")
         listed = [entry for entry in listed if not names or entry.name in names]
         if as_json:
             typer.echo(json.dumps([vars(entry) for entry in listed]))
