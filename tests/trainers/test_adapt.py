@@ -92,7 +92,7 @@ def test_the_rate_warms_up_and_falls_within_the_epochs():
 
 def test_a_filled_head_is_one_head_without_hidden_layer():
     for change in ({"heads": 2}, {"hidden": 16}):
-        with pytest.raises(InputError, match="expected 1 and 0"):
+        with pytest.raises(InputError, match="expected heads = 1 and hidden = 0"):
             OTLTask(clusters=4, **(SETTINGS | change))
 
 

@@ -173,9 +173,6 @@ def test_other_words_for_relabel_are_refused():
             _task(relabel="reuse", **setting)
     with pytest.raises(InputError, match="'max': expected one of sum, mean"):
         _task(reduction="max")
-    for setting in ({"heads": 2}, {"hidden": 8}):
-        with pytest.raises(InputError, match=r"without a hidden layer: expected heads = 1 and"):
-            _task(temperature=0.2, **setting)
     for scale in (0, -1, math.nan):
         with pytest.raises(InputError, match=f"scale = {scale}: expected a number above 0"):
             _task(scale=scale)
