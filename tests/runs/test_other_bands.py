@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from command_line import rs_otl_here, settings
+from command_line import rs_otl_here, settings, undrawn
 from geo_scenes import draw, make_encoder, write
 
 from rs_otl.datasets import load_dataset
@@ -15,6 +15,12 @@ from rs_otl.models import adapted_weights, create_encoder, load_encoder
 from rs_otl.spec import UNITS, Quantity
 
 S2 = ("B02", "B03", "B04")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_figures():
+    with undrawn():
+        yield
 
 
 def chips(folder, names, dtype="uint16", images=12, high=6000):
@@ -108,7 +114,7 @@ def test_init_from_other_bands_is_said_and_what_has_none_refused(sentinel, tmp_p
     line = rs_otl_here(
         *("pretrain", "radar", "--init", "e", "--out", "no", *quick), check=2, cwd=tmp_path
     ).stderr.splitlines()[-1]
-    assert "expected some of the same; --bands" in line
+    assert "expected at least one of these; name" in line
 
 
 def test_catalogues_say_themselves_what_they_are(tmp_path):
