@@ -89,7 +89,7 @@ def main(
                 keys = [f"image_size={size}", f"division={number}", f"seed={number}"]
                 keys += [f"encoder={row.encoder}", f"init=timm/{row.encoder}"]
                 values, _ = recipe_for(source, recipe, [*keys, *(overrides or [])])
-                pretrain(values, root, run, resume=(run / "checkpoints" / "last.ckpt").exists())
+                pretrain(values, root, run, resume=(run / "recipe.yaml").exists())
             return str(run)
 
         done: dict[tuple[Row, str], list[Evaluation]] = {}
