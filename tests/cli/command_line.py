@@ -95,6 +95,16 @@ def rs_otl_here(*arguments, check=0, cwd="."):
     return done
 
 
+@contextlib.contextmanager
+def undrawn(*, scores=False):
+    """Leave out the figures of training, and those of scores, which take as long as all else."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch("rs_otl.trainers.History._draw"))
+        for name in ("confusion", "per_class", "mistakes", "few_shot") if scores else ():
+            stack.enter_context(mock.patch(f"rs_otl.runs.comparing.draw_{name}"))
+        yield
+
+
 def settings(*more):
     return [word for setting in (*TINY, *more) for word in ("--set", setting)]
 

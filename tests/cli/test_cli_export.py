@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 import yaml
-from command_line import rs_otl, rs_otl_here
+from command_line import rs_otl_here
 
 from rs_otl.export import export_encoder
 from rs_otl.models import Encoder, create_encoder
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
 def exported(run, tmp_path_factory):
     """A run exported with everything, and what the command printed."""
     directory = tmp_path_factory.mktemp("to") / "my_encoder"
-    return directory, rs_otl("export", run, "--to", directory, "--onnx", "--verify")
+    return directory, rs_otl_here("export", run, "--to", directory, "--onnx", "--verify")
 
 
 def test_it_prints_the_snippet_and_a_row_for_each_loader(exported):

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
-from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl, rs_otl_here, settings
+from command_line import ENVIRONMENT, PROGRAM, draw_folder, rs_otl_here, settings
 from geo_scenes import make_encoder
 from PIL import Image
 
@@ -268,9 +268,9 @@ def test_a_link_that_leads_nowhere_is_not_replaced(words, tmp_path, encoder):
 
 
 def test_recipes_lists_the_recipes_and_the_keys_of_one(tmp_path):
-    listed = rs_otl("recipes").stdout
+    listed = rs_otl_here("recipes").stdout
     assert re.search("^quick +A first encoder on two cores", listed, re.M)
-    keys = rs_otl("recipes", "quick").stdout
+    keys = rs_otl_here("recipes", "quick").stdout
     assert re.search("^image_size +64 +16 to 4,096 +Side of a view in pixels", keys, re.M)
     assert re.search("^milestones +\\[\\] ", rs_otl_here("recipes", "quick").stdout, re.M)
     assert json.loads(rs_otl_here("recipes", "--json").stdout)["pretrain/aid"]

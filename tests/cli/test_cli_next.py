@@ -5,12 +5,18 @@ import shlex
 
 import numpy as np
 import pytest
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
 from geo_scenes import draw, write
 
 from rs_otl.geo import drawing
 
 QUICK = settings("epochs=1", "views=2", "augment=simple", "encoder=test_resnet")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_figures():
+    with undrawn():
+        yield
 
 
 def following(done):

@@ -5,7 +5,14 @@ import shutil
 
 import pytest
 import yaml
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
+
+
+@pytest.fixture(autouse=True)
+def no_figures():
+    """None but in the first transfer, which is looked at."""
+    with undrawn(scores=True):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +21,8 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("transfer")
     draw_folder(place / "much")
     draw_folder(place / "little", classes=2, images=12)
-    rs_otl_here("pretrain", place / "much", *settings("epochs=1"), cwd=place)
+    with undrawn():
+        rs_otl_here("pretrain", place / "much", *settings("epochs=1"), cwd=place)
     return place
 
 
@@ -22,7 +30,8 @@ def place(tmp_path_factory):
 def transferred(place):
     """What a transfer printed, and its directory."""
     arguments = ["--from", "much", "--to", place / "little", "--shots", "1,2"]
-    done = rs_otl_here("transfer", *arguments, *settings("epochs=1"), cwd=place)
+    with undrawn():
+        done = rs_otl_here("transfer", *arguments, *settings("epochs=1"), cwd=place)
     return done, place / "runs" / "transfer" / "little"
 
 

@@ -7,13 +7,12 @@ import pytest
 import rasterio
 import timm
 import torch
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
 from geo_scenes import write
 from random_weights import put_into_cache, shallow
 from test_geo_map import stripes
 
 from rs_otl.models import load_encoder
-from rs_otl.trainers import History
 
 DINO2, DINO3 = "vit_small_patch14_dinov2", "vit_small_patch16_dinov3"
 SHORT = ("epochs=1", "clusters=null", "batch_size=4")
@@ -28,8 +27,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         shallow(patch)
         put_into_cache([DINO2, DINO3], place / "hub", patch)
-        patch.setattr(History, "_draw", lambda *_: None)  # takes as long as all else
-        yield place
+        with undrawn(scores=True):
+            yield place
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import numpy as np
@@ -31,6 +32,7 @@ def test_vegetation_is_bright_in_the_near_infrared_and_water_dark():
 def test_samples_are_in_the_manner_of_torchgeo():
     dataset = Synthetic(transforms=lambda sample: {**sample, "seen": True})
     assert len(dataset) == 1600
+    assert np.bincount(dataset.targets).tolist() == [160] * 10
     sample = dataset[-1]
     assert sample["image"].dtype == torch.float32
     assert sample["image"].max() > 1
@@ -40,19 +42,24 @@ def test_samples_are_in_the_manner_of_torchgeo():
 
 @pytest.fixture(scope="module")
 def loaded():
-    start = time.process_time()
-    return load_dataset("synthetic", 64), time.process_time() - start
+    """A quarter of the scenes."""
+    entry = CATALOGUE["synthetic"]
+    few = dataclasses.replace(entry, counts=dict.fromkeys(CLASSES, 40))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CATALOGUE, "synthetic", few)
+        start = time.process_time()
+        yield load_dataset("synthetic", 64), time.process_time() - start
 
 
 def test_the_set_needs_no_files_and_little_time(loaded):
     imagery, seconds = loaded
-    assert (len(imagery), imagery.missing, imagery.left_out) == (1600, None, [])
+    assert (len(imagery), imagery.missing, imagery.left_out) == (400, None, [])
     assert imagery.classes == CLASSES
-    assert np.bincount(imagery.labels).tolist() == [160] * 10
-    assert len(np.unique(imagery.hashes)) == 1600
+    assert np.bincount(imagery.labels).tolist() == [40] * 10
+    assert len(np.unique(imagery.hashes)) == 400
     assert imagery.spec.bands == ("red", "green", "blue", "nir")
     assert min(imagery.spec.std) > 0.05
-    assert seconds < 60
+    assert seconds < 15
     scene = torch.from_numpy(draw_scene(imagery.paths[7])).float() / 255
     assert torch.equal(imagery[7]["image"], scene)
 
@@ -62,9 +69,9 @@ def test_colour_alone_does_not_tell_the_classes_apart(loaded):
     from sklearn.preprocessing import StandardScaler
 
     imagery, _ = loaded
-    images = imagery.images(range(1600))
+    images = imagery.images(range(400))
     colour = torch.cat([images.mean((2, 3)), images.std((2, 3))], dim=1).numpy()
     colour = StandardScaler().fit_transform(colour)
-    test = np.arange(1600) % 5 == 0
+    test = np.arange(400) % 5 == 0
     model = LogisticRegression(max_iter=300).fit(colour[~test], imagery.labels[~test])
     assert 0.2 < model.score(colour[test], imagery.labels[test]) < 0.8

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
 from lightning.pytorch import Callback
 
 from rs_otl.errors import InputError
@@ -19,6 +19,12 @@ from rs_otl.runs import pretrain
 from rs_otl.runs.state import read_run_checkpoint
 from rs_otl.runs.summary import read_imagery
 from rs_otl.trainers import checkpoint_digest, read_metrics
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_figures():
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
 from safetensors.torch import load_file
 
 from rs_otl.errors import InputError
@@ -15,6 +15,12 @@ from rs_otl.recipe import Recipe
 from rs_otl.runs.duration import _seconds_per_view, expectation, run_seconds
 
 SMALL = ["encoder=test_resnet", "epochs=1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_figures():
+    with undrawn():
+        yield
 
 
 def recipe(**changes):
@@ -63,7 +69,7 @@ def test_durations_are_in_a_unit_that_is_read_at_a_glance(seconds, text):
 
 def test_the_same_seed_gives_the_same_weights_with_and_without_the_estimate(tmp_path, monkeypatch):
     _seconds_per_view.cache_clear()
-    draw_folder(tmp_path / "images")
+    draw_folder(tmp_path / "images", images=8)
     lines, weights = [], []
     for out, tiny in (("with", 0), ("without", 1e99)):
         monkeypatch.setattr("rs_otl.runs.duration._TINY", tiny)
@@ -91,7 +97,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(tmp_path):
 
 
 def test_a_dry_run_of_a_transfer_has_both_runs(tmp_path):
-    draw_folder(tmp_path / "images")
+    draw_folder(tmp_path / "images", images=8)
     rs_otl_here("pretrain", "images", "--out", "run", *settings(*SMALL), cwd=tmp_path)
     there = sorted(tmp_path.rglob("*"))
     words = ["--from", "run", "--to", "images", "--dry-run", "--json", *settings("epochs=1")]
@@ -110,7 +116,7 @@ def test_an_accelerator_that_is_not_here_is_refused():
 
 
 def test_the_accelerator_of_the_command_line_reaches_the_run(tmp_path):
-    draw_folder(tmp_path / "images")
+    draw_folder(tmp_path / "images", images=8)
     words = ["pretrain", "images", "--out", "run", *settings(*SMALL)]
     refused = rs_otl_here(*words, "--accelerator", "tpu", check=2, cwd=tmp_path)
     assert "accelerator tpu: expected one of" in refused.stderr

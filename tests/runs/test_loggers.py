@@ -5,20 +5,21 @@ import importlib.util
 import sys
 
 import pytest
-from command_line import draw_folder, rs_otl_here, settings
+from command_line import draw_folder, rs_otl_here, settings, undrawn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rs_otl.runs.loggers import LOGGERS
 
-TINY = settings("epochs=1", "encoder=resnet10t")
+TINY = settings("epochs=1")
 
 
 def test_loggers_write_the_metrics_into_the_run(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    draw_folder(tmp_path / "images")
+    draw_folder(tmp_path / "images", images=8)
     names = ",".join(name for name in LOGGERS if _installed(name))
-    rs_otl_here("pretrain", "images", "--out", "run", "--logger", names, *TINY, cwd=tmp_path)
+    with undrawn():
+        rs_otl_here("pretrain", "images", "--out", "run", "--logger", names, *TINY, cwd=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"images", "run"}
     logs = tmp_path / "run" / "logs"
     with (logs / "csv" / "metrics.csv").open() as file:
