@@ -60,7 +60,7 @@ def make_encoder(
     bands=RGB,
     units="8-bit counts",
     scale=255.0,
-    architecture="resnet18",
+    architecture="test_resnet",
     quantity=Quantity.COUNTS,
 ):
     spec = ImageSpec(

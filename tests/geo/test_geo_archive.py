@@ -39,7 +39,7 @@ def test_an_index_gives_the_hits_of_its_files(folder, tmp_path):
     told = rs_otl_here(
         "index", "a-embedding.tif", "b-embedding.tif", "-o", tmp_path / "archive", cwd=folder
     )
-    assert "tiles of 512 features, 2 files" in told.stdout
+    assert "tiles of 96 features, 2 files" in told.stdout
     x, y = place(56, 120)
     rs_otl_here("search", tmp_path / "archive", "--query", f"{x},{y}", "-n", 6, "-o",
                 tmp_path / "hits.geojson", cwd=folder)  # fmt: skip

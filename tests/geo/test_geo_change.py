@@ -12,6 +12,7 @@ from test_geo_full_disk import limited
 
 from rs_otl.errors import InputError
 from rs_otl.geo import change, embed
+from rs_otl.models import load_encoder
 
 GRID = {"tile": 32, "stride": 16}
 
@@ -35,6 +36,13 @@ def shifted(pixels, path, columns, rows):
     ) as file:
         file.write(part)
     return path
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """Features enough that a season is told from a change, whatever the weights."""
+    root = tmp_path_factory.mktemp("encoder")
+    return load_encoder(make_encoder(root / "encoder", architecture="resnet18"))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 import subprocess
@@ -25,10 +26,13 @@ def read(path):
         return file.read(), file.profile, file.tags(), file.descriptions
 
 
+loaded = functools.cache(load_encoder)
+
+
 def reference(encoder_folder, pixels, top, left, tile=32):
     """Embed one tile as a user would embed an image."""
     images = torch.from_numpy(pixels[None, :, top : top + tile, left : left + tile] / 255)
-    return load_encoder(encoder_folder).embed(images)[0].numpy()
+    return loaded(encoder_folder).embed(images)[0].numpy()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -66,7 +70,7 @@ def test_a_pixel_of_the_output_is_a_cell_and_the_last_ones_reach_over_the_edge(
 ):
     (done,) = embed(scene, encoder, tmp_path / "out.tif", tile=32, stride=16)
     values, profile, tags, names = read(tmp_path / "out.tif")
-    assert values.shape == (512, 7, 10)
+    assert values.shape == (96, 7, 10)
     assert done.cells == (7, 10)
     assert done.nodata == 0
     # The last two rows and columns of cells have the same last tile within the scene.
@@ -115,7 +119,7 @@ def test_principal_components_are_those_of_the_whole_embedding(count, scene, tmp
     few, _, _, names = read(tmp_path / "few.tif")
     with rasterio.open(tmp_path / "few.tif") as file:
         assert "alpha" not in [kind.name for kind in file.colorinterp]
-    rows = every.reshape(512, -1).T.astype(float)
+    rows = every.reshape(96, -1).T.astype(float)
     rows -= rows.mean(0)
     _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
     np.testing.assert_allclose(
@@ -145,9 +149,9 @@ def test_parquet_holds_a_row_a_tile_for_geopandas_and_duckdb(tmp_path, encoder, 
     )
     query = f"select count(*), min(len(embedding)), max(len(embedding)) from '{out}'"
     rows = duckdb.connect().execute(query).fetchone()
-    assert rows == (54, 512, 512)
+    assert rows == (54, 96, 96)
     kind = pq.read_schema(out).field("embedding").type
-    assert kind.list_size == 512
+    assert kind.list_size == 96
 
 
 def test_what_is_mostly_nodata_is_nodata_and_the_rest_is_not(tmp_path, encoder):
@@ -314,7 +318,7 @@ def test_a_disk_that_takes_no_more_is_named_and_the_pass_goes_on_later(scene, tm
     resource = pytest.importorskip("resource", reason="no limits on files here")
     out = tmp_path / "out.tif"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(InputError, match=r"out\.tif\.part.*cannot be written .*--resume"):
             embed(scene, encoder, out, tile=32, stride=16)
@@ -465,11 +469,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, encoder_fo
 
 def test_a_dry_run_counts_the_store_of_all_features_whatever_is_written(tmp_path, encoder_folder):
     scene = write(tmp_path / "scene.tif", draw(320, 320).astype(np.uint8))
-    for words, size in (((), 4 * 512), (("--dtype", "int8"), 512), (("--pca", 8), 4 * 8)):
+    for words, size in (((), 4 * 96), (("--dtype", "int8"), 96), (("--pca", 8), 4 * 8)):
         words = ("embed", scene, "--encoder", encoder_folder, "--tile", 32, "--stride", 16, *words)
         words = (*words, "-o", tmp_path / "out.tif", "--dry-run")
         planned = json.loads(rs_otl_here(*words, "--json").stdout)
         assert planned["bytes"] == 400 * size
-        assert planned["temporary_bytes"] == 400 * (4 * 512 + size)
+        assert planned["temporary_bytes"] == 400 * (4 * 96 + size)
         said = f" and {planned['temporary_bytes'] / 1e6:,.1f} MB of temporary space while writing"
         assert said in rs_otl_here(*words).stdout

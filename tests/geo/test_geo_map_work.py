@@ -119,7 +119,7 @@ def test_a_classifier_is_refused_where_it_does_not_fit(folder, tmp_path, encoder
     embed(folder / "a.tif", encoder, tmp_path / "pca.tif", pca=8, **GRID)
     for path, more, message in (
         (tmp_path / "other.tif", {}, r"c\.json: made with the encoder .* \(weights .*expected the"),
-        (tmp_path / "pca.tif", {}, r"8 features, .*expects 512: embed without --pca"),
+        (tmp_path / "pca.tif", {}, r"8 features, .*expects 96: embed without --pca"),
         (source, {"save_classifier": "d.json"}, "a classifier is already made"),
         (source, {"labels": folder / "right.gpkg"}, "either labels or a classifier"),
     ):

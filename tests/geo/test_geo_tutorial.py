@@ -7,7 +7,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import rasterio
-from command_line import rs_otl_here, settings
+from command_line import rs_otl_here, settings, undrawn
 
 from rs_otl.datasets.landscape import LANDSCAPE, draw_landscape
 from rs_otl.geo import drawing
@@ -30,10 +30,11 @@ def test_the_commands_of_the_tutorials_run_in_order(tmp_path, monkeypatch):
     told = []
     for words in (*walk[:-1], *more, walk[-1]):
         if words[0] == "pretrain":
-            words += settings("epochs=1")
+            words += settings("epochs=1", "image_size=64", "batch_size=64")
             (tmp_path / "demo" / "later.tif").unlink()  # one scene is quicker
         words = [{"16": "32"}.get(word, word) for word in words]
-        told.append(rs_otl_here(*words, cwd=tmp_path).stdout)
+        with undrawn():
+            told.append(rs_otl_here(*words, cwd=tmp_path).stdout)
     for name in ("embedding.tif", "hits.geojson", "page.html", "shown.html"):
         assert (tmp_path / name).stat().st_size
     with rasterio.open(tmp_path / "map.tif") as file:

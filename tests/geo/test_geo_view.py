@@ -332,7 +332,7 @@ def test_the_layer_is_hidden_made_transparent_and_swept_aside(page, opened):
 @NO_BROWSER
 def test_what_belongs_to_a_large_scene_lies_beside_the_page(page, tmp_path, opened, monkeypatch):
     monkeypatch.setattr(viewing, "_PIXELS_IN_PAGE", 1000)
-    monkeypatch.setattr(viewing, "_MOST_BYTES", 40 * 512 * 4)
+    monkeypatch.setattr(viewing, "_MOST_BYTES", 40 * 96 * 4)
     monkeypatch.setattr(viewing, "_CHUNK", 999)
     monkeypatch.setattr(pyramid, "SIDE", 32)
     monkeypatch.setattr(viewing, "SIDE", 32)

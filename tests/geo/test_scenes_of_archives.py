@@ -68,7 +68,7 @@ def test_every_command_takes_an_archive_or_its_scenes(folder, tmp_path):
         return rs_otl_here(*words, cwd=tmp_path, check=check)
 
     hits = told("search", archive, "--like", place, "-n", 3, "-o", "hits.geojson").stdout
-    assert told("index", archive, "-o", "i").stdout.startswith("i: 252 tiles of 512 features, 12")
+    assert told("index", archive, "-o", "i").stdout.startswith("i: 252 tiles of 96 features, 12")
     indexed = told("search", "i", "--like", place, "-n", 3, "-o", "more.geojson").stdout
     # Scores but for the index's rounding to bytes: the same tiles, those over block borders too.
     places = [[line.split()[2:] for line in text.splitlines()[:3]] for text in (hits, indexed)]
