@@ -51,7 +51,7 @@ def test_views_are_made_where_no_cache_can_be_written(tmp_path):
         "import torch\n"
         "from rs_otl.augment import augmentation\n"
         "images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)\n"
-        "views = augmentation('strong', 16, [0.5] * 3, [0.5] * 3, True)(images)\n"
+        "views = augmentation('simple', 16, [0.5] * 3, [0.5] * 3, True)(images)\n"
         "print(tuple(views.shape))\n",
         tmp_path,
         PYTHONPATH=str(package.parent),

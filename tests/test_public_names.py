@@ -91,9 +91,8 @@ def test_the_shell_can_complete_commands():
 def test_from_images_to_an_exported_encoder_in_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_folder(tmp_path / "my_images")
-    recipe = rs_otl.Recipe(
-        dataset="my_images", epochs=1, image_size=32, views=2, clusters=6, batch_size=16
-    )
+    small = {"image_size": 32, "views": 2, "clusters": 6, "batch_size": 16}
+    recipe = rs_otl.Recipe(dataset="my_images", epochs=1, encoder="test_resnet", **small)
     run = rs_otl.pretrain(recipe, out="first")
     report, directory = rs_otl.evaluate(run, "my_images")
     assert directory == run

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from command_line import rs_otl_here, settings
+from command_line import rs_otl_here, settings, undrawn
 from drawn_products import sentinel_2
 
 PAGES = Path(__file__).resolve().parent.parent / "docs"
@@ -22,8 +22,9 @@ def test_imagenet_weights_are_adapted_compared_and_exported(tmp_path):
     commands, (bands, _) = page("tutorial-adapt.md")
     told = []
     smaller = {"synthetic@40": "synthetic@4", "image_size=64": "image_size=32", "1,5": "1"}
-    for words in commands:
-        told.append(rs_otl_here(*(smaller.get(word, word) for word in words), cwd=tmp_path))
+    with undrawn(scores=True):
+        for words in commands:
+            told.append(rs_otl_here(*(smaller.get(word, word) for word in words), cwd=tmp_path))
     assert bands in told[0].stderr
     assert "runs/adapted minus each of the others" in told[1].stdout
     assert (tmp_path / "my_encoder" / "model.safetensors").is_file()
@@ -38,7 +39,8 @@ def test_a_product_of_sentinel_2_becomes_an_encoder_and_a_map(tmp_path):
     told = ""
     for words in commands:
         small = settings("epochs=1", "clusters=8", "encoder=test_resnet", "image_size=64")
-        done = rs_otl_here(*words, *(small if words[0] == "pretrain" else ()), cwd=tmp_path)
+        with undrawn():
+            done = rs_otl_here(*words, *(small if words[0] == "pretrain" else ()), cwd=tmp_path)
         told += done.stdout + done.stderr
     for line in shown:  # the number of features and the time are those of the small encoder
         assert re.split(r" \d+ features| \d+\.\d s", line)[0] in told, line

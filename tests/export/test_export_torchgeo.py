@@ -85,7 +85,9 @@ def test_segmentation_refuses_the_weights_of_another_architecture(exported):
 
 
 @pytest.mark.parametrize("which", ["exported", "lite"])
-def test_the_card_prints_the_code_that_is_verified(which, request, monkeypatch):
+def test_all_loaders_are_equal_and_the_card_prints_the_code_that_is_verified(
+    which, request, monkeypatch
+):
     _, _, directory = request.getfixturevalue(which)
     monkeypatch.chdir(directory.parent)  # as the card says
     printed = re.findall(
@@ -99,6 +101,10 @@ def test_the_card_prints_the_code_that_is_verified(which, request, monkeypatch):
     )
     checks = verify_export("my_encoder")
     assert {check.result for check in checks} == {"equal"}, checks
+    expected = 12 if which == "exported" else 10  # less torchvision and ONNX
+    assert len({check.loader for check in checks}) == expected
+    print_checks(checks, console := Console(width=120, record=True))
+    assert "onnxruntime" in console.export_text() or which == "lite"
     assert run == printed
     names = {name for name, _ in printed}
     assert names >= {"timm local-dir", "rs_otl.load_encoder", "torchgeo ClassificationTask"}
@@ -128,17 +134,6 @@ def test_the_torchgeo_module_is_that_of_its_version(monkeypatch, described):
         )
         code = "".join(loader.snippet for loader in loaders(config, "x", "resnet18", False))
         assert code.count(f"from {module} import") == 3
-
-
-@pytest.mark.parametrize("which", ["exported", "lite"])
-def test_all_loaders_are_equal(which, request):
-    _, _, directory = request.getfixturevalue(which)
-    checks = {check.loader: check for check in verify_export(directory)}
-    assert {check.result for check in checks.values()} == {"equal"}, checks
-    expected = 12 if which == "exported" else 10  # less torchvision and ONNX
-    assert len(checks) == expected
-    print_checks(tuple(checks.values()), console := Console(width=120, record=True))
-    assert "onnxruntime" in console.export_text() or which == "lite"
 
 
 def test_loaders_that_do_not_get_it_are_named(exported, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from command_line import rs_otl_here
+from command_line import rs_otl_here, undrawn
 from PIL import Image
 
 from rs_otl.datasets import CATALOGUE
@@ -45,7 +45,8 @@ def root(tmp_path, monkeypatch):
 
 
 def _reproduce(*words, root, out, **settings):
-    return rs_otl_here("reproduce", *words, "--root", root, "--out", out, **settings)
+    with undrawn():
+        return rs_otl_here("reproduce", *words, "--root", root, "--out", out, **settings)
 
 
 def test_a_table_stands_beside_the_papers_and_is_made_once(root, tmp_path, monkeypatch):

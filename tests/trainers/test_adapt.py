@@ -9,7 +9,8 @@ from rs_otl.errors import InputError
 from rs_otl.models import CosineHead, evaluation_transforms
 from rs_otl.trainers import OTLTask
 
-SETTINGS = {"views": 2, "size": 32, "augment": "simple", "lr": 0.01, "temperature": 0.2}
+SETTINGS = {"model": "test_resnet", "views": 2, "size": 32, "augment": "simple", "lr": 0.01}
+SETTINGS["temperature"] = 0.2
 
 
 class _Noise(Dataset):
@@ -66,11 +67,11 @@ def test_fewer_clusters_are_filled_evenly_and_shared_by_the_views():
 def test_batch_normalisation_is_kept_as_it_came_where_asked_for(frozen):
     task = OTLTask(clusters=4, freeze_batch_norm=frozen, **SETTINGS)
     before = _statistics(task)
-    weights = task.encoder.conv1.weight.detach().clone()
+    weights = task.encoder.conv1[0].weight.detach().clone()
     _fit(task)
     after = _statistics(task)
     assert all(torch.equal(before[name], after[name]) for name in before) is frozen
-    assert not torch.equal(task.encoder.conv1.weight, weights)
+    assert not torch.equal(task.encoder.conv1[0].weight, weights)
     task.eval()
     task.train()
     assert task.encoder.bn1.training is not frozen

@@ -3,23 +3,21 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-PROGRAM = Path(__file__).with_name("two_processes.py")
+import two_processes
 
 
 def test_two_processes_make_the_labels_and_the_weights_of_one(tmp_path):
-    for processes in (1, 2):
-        subprocess.run(
-            [sys.executable, PROGRAM, tmp_path, str(processes)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
-            timeout=600,
-        )
+    two_processes.main(tmp_path, 1)
+    subprocess.run(
+        [sys.executable, two_processes.__file__, tmp_path, "2"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
     one, two, too = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
     for run in one:
         alone, first, second = one[run], two[run], too[run]

@@ -6,9 +6,11 @@ from torch._dynamo.exc import TorchDynamoException
 
 from rs_otl.trainers import OTLTask, encode, label_consistent_loss
 
+SETTINGS = {"model": "test_resnet", "clusters": 5, "views": 4, "size": 32, "augment": "simple"}
+
 
 def _task(**changes):
-    return OTLTask(**({"clusters": 5, "views": 4, "size": 32, "augment": "simple"} | changes))
+    return OTLTask(**SETTINGS | changes)
 
 
 def _step(task, encode=None):

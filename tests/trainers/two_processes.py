@@ -35,7 +35,8 @@ class _Plain(OTLTask):
     """Views without chance and batch normalisation that stays: nothing depends on the batch."""
 
     def __init__(self, **settings):
-        super().__init__(clusters=4, views=2, size=32, augment="simple", lr=0.05, **settings)
+        settings = settings | {"clusters": 4, "views": 2, "size": 32, "augment": "simple"}
+        super().__init__("test_resnet", lr=0.05, **settings)
         self.augmentations = evaluation_transforms(32, PAPER_MEAN, PAPER_STD)
         self.kept = []
 
@@ -51,7 +52,6 @@ RUNS = {
 
 
 def main(out, processes):
-    torch.set_num_threads(1)
     found = {}
     for name, settings in RUNS.items():
         task = _Plain(freeze_batch_norm=True, **settings)
