@@ -22,7 +22,7 @@ def test_imagenet_weights_are_adapted_compared_and_exported(tmp_path):
     commands, (bands, _) = page("tutorial-adapt.md")
     told = []
     smaller = {"synthetic@40": "synthetic@4", "image_size=64": "image_size=32", "1,5": "1"}
-    with undrawn(scores=True):
+    with undrawn():
         for words in commands:
             told.append(rs_otl_here(*(smaller.get(word, word) for word in words), cwd=tmp_path))
     assert bands in told[0].stderr

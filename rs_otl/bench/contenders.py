@@ -24,6 +24,7 @@ from lightly.models.modules.heads import (
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
+from rs_otl.models import seeded
 from rs_otl.trainers import OTLTask
 from rs_otl.trainers.encode import encode
 
@@ -224,9 +225,7 @@ class Contender(OTLTask):
     def configure_models(self) -> None:
         """Make the encoder from the seed, and the method's heads."""
         super().configure_models()
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed GPUs too.
-            torch.default_generator.manual_seed(self.hparams["seed"])
+        with seeded(self.hparams["seed"]):
             self.heads = self._make_method(self.encoder, self.features, self._images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

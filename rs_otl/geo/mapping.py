@@ -418,8 +418,8 @@ def train(
     classes = sorted(counts, key=lambda name: (order.get(name, len(order)), natural(name)))
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise InputError(
-            f"{path}: {len(classes):,} classes on {scenes[0].name} "
-            f"({shortened(', '.join(classes))}), expected 2 to {MOST_CLASSES}"
+            f"{path}: expected 2 to {MOST_CLASSES} classes on {scenes[0].name}, not "
+            f"{len(classes):,} ({shortened(', '.join(classes))})"
         )
     truth = np.array([classes.index(label.klass) for label in usable])
     tested, blocked = (

@@ -1,7 +1,8 @@
 """timm models: making them, and loading weights into them."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import timm
@@ -16,6 +17,18 @@ from rs_otl.models.torchgeo_models import BandModel
 
 # timm's names for the ways of pooling.
 _POOLS = {"cls": "token", "mean": "avg"}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw what is made inside on the CPU from a seed, and leave the global random state alone.
+
+    Args:
+        seed: Seed of the CPU's generator; ``torch.manual_seed`` would seed GPUs too.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def create_encoder(
@@ -45,8 +58,7 @@ def create_encoder(
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"encoder {name!r}: expected the name of a timm model{hint}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+    with seeded(seed):
         encoder = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans)
     if image_size is not None:
         set_image_size(encoder, image_size)

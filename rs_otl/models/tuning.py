@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
 from rs_otl.errors import InputError
 from rs_otl.extras import require_extra
+from rs_otl.models.architecture import seeded
 
 TUNE = ("all", "norm", "lora")
 # Linear layers of timm's attention.
@@ -66,8 +66,7 @@ def restrict_training(encoder: nn.Module, tune: str, rank: int, seed: int = 0) -
         if getattr(module, "q_bias", None) is not None:
             # Otherwise timm reads the weight without LoRA's change. The sum is the same.
             module.qkv_bias_separate = True  # type: ignore[assignment]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+    with seeded(seed):
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=_ATTENTION)
         inject_adapter_in_model(config, encoder)
 

@@ -36,6 +36,7 @@ from rs_otl.models import (
     load_encoder,
     merged_weights,
     restrict_training,
+    seeded,
     set_image_size,
     set_pool,
     to_channels_last,
@@ -222,8 +223,8 @@ class OTLTask(BaseTask):
     ) -> None:
         if temperature is not None and (heads > 1 or hidden):
             raise InputError(
-                "temperature needs one head without a hidden layer: expected heads = 1 and "
-                "hidden = 0"
+                f"temperature with heads = {heads} and hidden = {hidden}: it needs one head "
+                "without a hidden layer, expected heads = 1 and hidden = 0"
             )
         if relabel not in RELABEL:
             raise InputError(f"relabel = {relabel!r}: expected one of {', '.join(RELABEL)}")
@@ -308,9 +309,7 @@ class OTLTask(BaseTask):
         to_channels_last(self.encoder)
         if settings["compile"]:
             self.encoder.compile()
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed GPUs too.
-            torch.default_generator.manual_seed(settings["seed"])
+        with seeded(settings["seed"]):
             self.heads: nn.Module = (
                 OutputHeads(
                     self.features, settings["clusters"], settings["heads"], settings["hidden"]

@@ -11,7 +11,7 @@ from command_line import draw_folder, rs_otl_here, settings, undrawn
 @pytest.fixture(autouse=True)
 def no_figures():
     """None but in the first transfer, which is looked at."""
-    with undrawn(scores=True):
+    with undrawn():
         yield
 
 
@@ -30,8 +30,7 @@ def place(tmp_path_factory):
 def transferred(place):
     """What a transfer printed, and its directory."""
     arguments = ["--from", "much", "--to", place / "little", "--shots", "1,2"]
-    with undrawn():
-        done = rs_otl_here("transfer", *arguments, *settings("epochs=1"), cwd=place)
+    done = rs_otl_here("transfer", *arguments, *settings("epochs=1"), cwd=place)
     return done, place / "runs" / "transfer" / "little"
 
 

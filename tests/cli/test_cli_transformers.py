@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         shallow(patch)
         put_into_cache([DINO2, DINO3], place / "hub", patch)
-        with undrawn(scores=True):
+        with undrawn():
             yield place
 
 

@@ -492,7 +492,7 @@ def test_bad_labels_are_one_clear_line_and_leave_nothing(tmp_path, encoder):
     before = sorted(path.name for path in tmp_path.iterdir())
     for name, field, message in (
         ("far.gpkg", None, r"none of 2 labels can be used .*label 1 \(a\) lies outside the scene"),
-        ("one.gpkg", None, r"1 classes on .* \(a\), expected 2"),
+        ("one.gpkg", None, r"expected 2 to 254 classes on .*, not 1 \(a\)"),
         ("named.gpkg", "kind", "no attribute 'kind', expected one of landuse"),
         ("two.gpkg", None, "which attribute holds the class"),
         ("text.geojson", None, "cannot be read, expected GeoJSON"),

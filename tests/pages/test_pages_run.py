@@ -27,10 +27,9 @@ import rasterio.warp
 import shellingham
 import timm
 import torch
-from command_line import TINY, draw_folder, rs_otl, rs_otl_here, settings
+from command_line import TINY, draw_folder, rs_otl, rs_otl_here, settings, undrawn
 from geo_scenes import draw, write
 from layouts import OFFICIAL
-from matplotlib.figure import Figure
 from PIL import Image
 from random_weights import put_into_cache, shallow
 from torch.distributed.run import get_args_parser as torchrun_options
@@ -262,11 +261,6 @@ def put_torchgeo(folder, patch):
     torch.save(tensors, folder / entry.url.rpartition("/")[2])
 
 
-def save_a_pixel(figure, file, **_):
-    """Stand in for ``Figure.savefig``."""
-    Image.new("RGB", (1, 1)).save(file, "png")
-
-
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
     """What pages take for granted: data sets, weights, scenes, labels, a run, an encoder."""
@@ -301,7 +295,7 @@ def taken(tmp_path_factory):
         },
         root / "simclr.ckpt",
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with undrawn(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("RS_OTL_DATA", str(root / "data"))
         shallow(patch)
         put_into_cache([DINO2, DINO3, "resnet50"], root / "hub", patch)
@@ -324,8 +318,7 @@ def taken(tmp_path_factory):
                 ENCODER_TABLES[name], columns=ENCODER_TABLES[name].columns[:2], claims=()
             )
             patch.setitem(ENCODER_TABLES, name, few)
-        # Half of the time would go into figures and linear classifiers, which other tests judge.
-        patch.setattr(Figure, "savefig", save_a_pixel)
+        # A third of the time would go into linear classifiers, which other tests judge.
         for function in (linear_predict, fit_linear):
             patch.setitem(function.__kwdefaults__, "epochs", 2)
         patch.setattr(reproduced_labels, "_ROWS", 2000)

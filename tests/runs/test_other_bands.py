@@ -127,7 +127,7 @@ def test_features_that_are_kept_are_of_the_same_bands_in_the_same_order(sentinel
 
     def evaluated(bands):
         command = ("evaluate", "e", "--on", "chips", "--units", "toa", "--bands", bands)
-        with undrawn(scores=True):
+        with undrawn():
             return rs_otl_here(*command, "--overwrite", "--json", cwd=tmp_path).stdout
 
     evaluated("red,green,blue,nir")

@@ -14,7 +14,7 @@ def place(tmp_path_factory):
     draw_folder(folder / "images", images=8)
     for name, more in (("first", ()), ("second", ("lr=0.01",))):
         rs_otl_here("pretrain", "images", *settings("epochs=1", *more), "--out", name, cwd=folder)
-    with undrawn(scores=True):
+    with undrawn():
         rs_otl_here("evaluate", "first", "--on", "images", "--shots", "1", cwd=folder)
     shutil.copytree(folder / "first", folder / "stopped")
     shutil.rmtree(folder / "stopped" / "encoder")
