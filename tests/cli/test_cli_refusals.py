@@ -461,7 +461,8 @@ CASES = {
         "+ --encoder toa",
     ),
     "labels of one class": Case(
-        nothing, "map e.tif --labels one.csv -o map.tif", ("one.csv", "2 to 254 classes", "not 1 (a)"),
+        nothing, "map e.tif --labels one.csv -o map.tif",
+        ("one.csv", "2 to 254 classes", "not 1 (a)"),
         "map e.tif --labels l.csv -o map.tif",
     ),
     "labels with two attributes": Case(
