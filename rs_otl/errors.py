@@ -40,6 +40,11 @@ def one_line(text: str) -> str:
     return printable(shortened(text, LONGEST_LINE))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``"1 epoch"``, ``"1,200 epochs"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def note(text: str) -> None:
     """Print a note on stderr, as one printable line, unless notes are switched off."""
     if _verbosity >= 0 and not _silent.get():

@@ -20,7 +20,7 @@ from torch import nn
 
 from rs_otl.bench.contenders import BYOL, DINO, Contender, MoCo, SimCLR, SwAV, VICReg
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
-from rs_otl.errors import InputError, note
+from rs_otl.errors import InputError, counted, note
 from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interval
 from rs_otl.files import atomic_write
 from rs_otl.models import Encoder
@@ -253,7 +253,7 @@ def race(
                 result = _result(name, seeded, sets, division)
                 write_json(path, result)
             note(
-                f"{name}, seed {seed}: {result.epochs} epochs, {result.seconds:,.0f} s, "
+                f"{name}, seed {seed}: {counted(result.epochs, 'epoch')}, {result.seconds:,.0f} s, "
                 f"kNN {100 * result.score(recipe.dataset, 'knn'):.1f}"
             )
             results.append(result)

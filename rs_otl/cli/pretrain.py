@@ -98,7 +98,7 @@ def pretrain(
 ) -> None:
     """Train an encoder on images, without labels unless --supervised."""
     from rs_otl.cli.fetching import ensure_images
-    from rs_otl.errors import InputError, note
+    from rs_otl.errors import InputError, counted, note
     from rs_otl.recipe import recipe_for
 
     check_devices(devices)
@@ -122,7 +122,9 @@ def pretrain(
 
     if is_first():
         note(
-            "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
+            "resuming with the run's recipe"
+            if resume
+            else f"recipe {name}: {counted(chosen.epochs, 'epoch')}"
         )
     if dry_run:
         print_plan(plan(chosen, root, out, accelerator), as_json)

@@ -67,7 +67,7 @@ def transfer(
 ) -> None:
     """Train an encoder further on another data set, without labels, and evaluate the gain."""
     from rs_otl.cli.fetching import ensure_images, ensure_source
-    from rs_otl.errors import InputError, note
+    from rs_otl.errors import InputError, counted, note
     from rs_otl.recipe import recipe_for
 
     if frozen and (finetune or recipe or set_ or resume):
@@ -101,7 +101,9 @@ def transfer(
     else:
         chosen, name = recipe_for(to, recipe, overrides)
         note(
-            "resuming with the run's recipe" if resume else f"recipe {name}: {chosen.epochs} epochs"
+            "resuming with the run's recipe"
+            if resume
+            else f"recipe {name}: {counted(chosen.epochs, 'epoch')}"
         )
 
         if dry_run:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rs_otl.datasets.catalogue import CATALOGUE, base_name
+from rs_otl.errors import counted
 from rs_otl.spec import EncoderConfig
 
 
@@ -22,7 +23,7 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
     how = "with labels" if config.supervised else "without labels, by output translation"
     start = f", starting from {recipe['init']}" if recipe.get("init") else ""
     return (
-        f"{what}, trained {how} for {config.epochs} epochs on {config.dataset}{start} "
+        f"{what}, trained {how} for {counted(config.epochs, 'epoch')} on {config.dataset}{start} "
         "(rs-otl; Li et al., Remote Sensing 2022, doi:10.3390/rs14143361)."
     )
 

@@ -87,9 +87,10 @@ def model_item(encoder: Encoder, recipe: Mapping[str, Any], files: Sequence[str]
             # The extension's schema wants bands here; STAC's wants them at the assets too.
             "bands": _bands(config),
             "rs_otl:resolution": config.spec.resolution,
-            "rs_otl:training_data": _training_data(config),
         },
     )
+    if config.epochs != 0:
+        item.properties["rs_otl:training_data"] = _training_data(config)
     for name in [name for name in _ASSETS if name in files]:
         title, media_type, roles, artifact = _ASSETS[name]
         asset = pystac.Asset(f"./{name}", title=title, media_type=media_type, roles=list(roles))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rs_otl.datasets import divide, load_dataset
-from rs_otl.errors import InputError
+from rs_otl.errors import InputError, counted
 from rs_otl.evaluation import EvaluationReport
 from rs_otl.models import Encoder, load_encoder, read_tensors
 from rs_otl.recipe import Recipe
@@ -34,7 +34,8 @@ def check_run(
     recipe = imagery = None
     try:
         recipe = own_recipe(directory)
-        found["recipe.yaml"] = f"{recipe.encoder} on {recipe.dataset}, {recipe.epochs:,} epochs"
+        length = counted(recipe.epochs, "epoch")
+        found["recipe.yaml"] = f"{recipe.encoder} on {recipe.dataset}, {length}"
     except InputError as error:
         found["recipe.yaml"] = "not readable"
         wrong.append(str(error))
@@ -49,7 +50,7 @@ def check_run(
     encoder = _checked_encoder_of_run(directory, checkpoint, recipe, found, wrong)
     if recipe and imagery:
         _compare_images(recipe, imagery, encoder is not None, root, progress, found, wrong)
-    found["metrics.csv"] = f"{len(read_metrics(directory)):,} epochs"
+    found["metrics.csv"] = counted(len(read_metrics(directory)), "epoch")
     report = directory / "evaluation.json"
     if report.exists():
         try:
@@ -196,9 +197,10 @@ def check_encoder(path: Path, problems: list[str]) -> dict[str, str]:
         problems.append(str(error))
         return {"encoder": "not usable"}
     config = encoder.config
+    how_long = "elsewhere" if config.epochs is None else counted(config.epochs, "epoch")
     return {
         "encoder": _described(encoder),
-        "trained on": f"{config.dataset}, {config.epochs} epochs",
+        "trained on": f"{config.dataset}, {how_long}",
         "images": f"{config.image_size} pixels, {', '.join(config.spec.bands)}, "
         f"{config.spec.units}",
         "fingerprint": encoder.fingerprint(),

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from rs_otl.clustering import balanced_labels, cluster_directions
 from rs_otl.datasets import CachedDataset, divide, load_dataset
-from rs_otl.errors import InputError, note, printable
+from rs_otl.errors import InputError, counted, note, printable
 from rs_otl.evaluation import EvaluationReport, extract_features, picture_of
 from rs_otl.export import loading_snippet
 from rs_otl.extras import require_extra
@@ -147,7 +147,7 @@ def _read(directory: Path, root: str | Path | None, progress: bool) -> _Run:
             "size": f"{listed.bytes / 1e6:,.0f} MB",
         },
         settings=recipe.model_dump(mode="json"),
-        time=f"{len(epochs):,} epochs in {sum(seconds.values()) / 60:.1f} minutes: "
+        time=f"{counted(len(epochs), 'epoch')} in {sum(seconds.values()) / 60:.1f} minutes: "
         f"{seconds['label'] / 60:.1f} for labels, {seconds['train'] / 60:.1f} for training",
         curves=[
             _Picture(says, _as_data(path.read_bytes()))
@@ -194,7 +194,7 @@ def _words(imagery: Imagery) -> list[str]:
         lines.append(f"{len(imagery.left_out):,} files left out: {named}")
     if imagery.identical:
         lines.append(
-            f"{len(imagery.identical):,} groups of identical images; "
+            f"{counted(len(imagery.identical), 'group')} of identical images; "
             f"{imagery.test_images_also_in_training:,} test images are in training too"
         )
     return [printable(line) for line in lines]

@@ -10,7 +10,7 @@ from rs_otl.datasets import CachedDataset, Division, SceneTiles
 from rs_otl.datasets.remote import is_address
 from rs_otl.datasets.scenes import scene_paths
 from rs_otl.datasets.sources import is_stac
-from rs_otl.errors import note
+from rs_otl.errors import counted, note
 from rs_otl.runs.records import own_recipe, read_json
 
 # Images to name on the terminal at most; imagery.json names all.
@@ -94,8 +94,8 @@ def print_images(dataset: CachedDataset, division: Division) -> None:
     duplicates = division.duplicates
     if duplicates.groups:
         lines.append(
-            f"{len(duplicates.groups):,} groups of identical images; {duplicates.leaks:,} test "
-            "images have an identical one in training"
+            f"{counted(len(duplicates.groups), 'group')} of identical images; "
+            f"{duplicates.leaks:,} test images have an identical one in training"
         )
     lines += [
         f"  identical but with different labels: {a} and {b}"

@@ -12,6 +12,9 @@ from drawn_products import save, sentinel_2, zipped
 from rasterio import Affine
 from safetensors.torch import load_file, save_file
 
+from rs_otl.export import export_encoder
+from rs_otl.models import Encoder, load_encoder
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -67,9 +70,16 @@ def test_a_sound_run_is_described(made):
     found, _ = doctor(made, "run")
     assert found["images"] == "unchanged since training"
     assert found["versions"] == "as installed"
-    assert found["metrics.csv"] == "1 epochs"
+    assert found["metrics.csv"] == "1 epoch"
     assert found["checkpoints/last.ckpt"] == "epoch 1"
     assert any("cores" in line for line in found.values())
+
+
+def test_an_encoder_that_was_trained_elsewhere_has_no_number_of_epochs(made, tmp_path):
+    encoder = load_encoder(made / "run")
+    config = encoder.config.model_copy(update={"epochs": None})
+    export_encoder(Encoder(encoder.module, config), tmp_path / "out")
+    assert doctor(tmp_path, "out")[0]["trained on"] == f"{config.dataset}, elsewhere"
 
 
 def test_a_damaged_checkpoint_leaves_the_encoder(here):
