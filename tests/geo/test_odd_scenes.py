@@ -183,7 +183,7 @@ def test_nodata_that_is_given_is_part_of_an_embedding(tmp_path, encoders):
     assert done.stderr.count("--nodata 0") == 1
     done = rs_otl_here(
         "embed", path, "--encoder", encoders[""].path, "-o", tmp_path / "b.tif", "--tile", 32,
-        "--stride", 32, "--nodata", 0,
+        "--stride", 32, "--nodata", 0, "--precision", "float32",
     )  # fmt: skip
     assert "--nodata" not in done.stderr
     assert ", 40.0 % nodata" in done.stdout
