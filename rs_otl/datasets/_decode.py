@@ -29,6 +29,7 @@ from rs_otl.datasets.raster import (
     open_raster,
     reason_of,
 )
+from rs_otl.errors import counted
 from rs_otl.spec import RGB, Quantity, Values
 
 # Larger images (in decoded bytes) are read at a coarser step, so that one file cannot exhaust the
@@ -203,8 +204,7 @@ def match_bands(pixels: NDArray[Any], count: int, path: str | Path) -> NDArray[A
     if len(pixels) == 1 and count == 3 and pixels.dtype == np.uint8:
         return np.repeat(pixels, 3, axis=0)
     if len(pixels) != count:
-        plural = "" if len(pixels) == 1 else "s"
-        reason = f"has {len(pixels):,} band{plural}, the data set {count}"
+        reason = f"has {counted(len(pixels), 'band')}, the data set {count}"
         raise UnreadableError(Path(path), reason)
     return pixels
 

@@ -103,7 +103,8 @@ def embed(
         image_size: Side that tiles are resized to; by default the encoder's own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it. An
+            encoder that is given as an object keeps its own.
         dtype: Number type to write: ``float32``, ``float16``, or ``int8``, with a scale for each
             feature in the file.
         resume: Continue an embedding that was stopped.

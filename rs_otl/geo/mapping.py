@@ -222,7 +222,8 @@ def map_scene(
         image_size: Side of the images that the encoder sees; by default its own.
         pool: What a vision transformer's features are made of, ``"cls"`` or ``"mean"``; by default
             the encoder's own rule.
-        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 if the hardware computes in it. An
+            encoder that is given as an object keeps its own.
         progress: Whether to show bars on stderr.
 
     Returns:

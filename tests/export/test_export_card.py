@@ -59,4 +59,5 @@ def test_licences_are_those_of_what_trained_it(epochs, said, not_said, described
         text = (tmp_path / "one" / name).read_text()
         assert said in text
         assert not_said not in text
-    assert ("rs_otl:training_data" in text) == (epochs != 0)
+    item = (tmp_path / "one" / "item.json").read_text()
+    assert ("rs_otl:training_data" in item) == (epochs != 0)
