@@ -23,7 +23,7 @@ from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load
 from rs_otl.errors import InputError, counted, note
 from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interval
 from rs_otl.files import atomic_write
-from rs_otl.models import Encoder
+from rs_otl.models import Encoder, resolve_precision
 from rs_otl.recipe import Recipe
 from rs_otl.runs.pretraining import describe, make_task, quiet_lightning, refuse_secrets
 from rs_otl.runs.records import read_json, write_json
@@ -442,6 +442,7 @@ def _train(
         enable_model_summary=False,
         limit_val_batches=0,
         num_sanity_val_steps=0,
+        precision="bf16-mixed" if resolve_precision(recipe.precision) == "bf16" else "32-true",
     )
     data = OTLDataModule(
         images,
