@@ -49,6 +49,9 @@ def _named(text: str) -> str:
     return text
 
 
+# Keys by which views are not two views of one image, or have another loss.
+NOT_CONTRASTED = ("views_apart", "local_views", "temperature", "mixup")
+
 Name = Annotated[str, Field(max_length=4096), AfterValidator(_named)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -72,6 +75,9 @@ class Recipe(BaseModel):
     scenes, or scenes that STAC describes."""
     encoder: Name = "resnet18"
     """timm architecture."""
+    contrast: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    """Share of the loss by which a view finds the other views of its image in the batch (SimCLR);
+    the rest is that of the clusters. 1 trains without clusters."""
     image_size: Annotated[int, Field(ge=16, le=4096)] = 224
     """Side of a view in pixels; for vision transformers a multiple of the patch size."""
     pool: Pool | None = None
@@ -194,6 +200,11 @@ class Recipe(BaseModel):
     """Seed of everything random."""
 
     @property
+    def makes_labels(self) -> bool:
+        """Whether images get pseudo-labels."""
+        return self.contrast < 1 and not self.supervised
+
+    @property
     def local_side(self) -> int:
         """Side of a local view in pixels."""
         return self.local_size or self.image_size // 2
@@ -242,6 +253,18 @@ class Recipe(BaseModel):
             raise ValueError(
                 "mixup goes with relabel = fresh: labels would be made from mixed images"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_contrast(self) -> Self:
+        if self.contrast and not self.supervised:
+            if self.views < 2:
+                raise ValueError(f"contrast goes with views of 2 or more, not {self.views}")
+            if self.reduction == "sum":
+                raise ValueError("contrast goes with reduction = mean")
+            for key in NOT_CONTRASTED:
+                if getattr(self, key):
+                    raise ValueError(f"contrast and {key} exclude each other: expected one of them")
         return self
 
     @model_validator(mode="after")

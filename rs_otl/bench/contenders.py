@@ -16,7 +16,6 @@ from lightly.models.modules.heads import (
     BYOLProjectionHead,
     DINOProjectionHead,
     MoCoProjectionHead,
-    SimCLRProjectionHead,
     SwaVProjectionHead,
     SwaVPrototypes,
     VICRegProjectionHead,
@@ -65,19 +64,6 @@ class _Method(nn.Module):
     def forward(self, encoder: nn.Module, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
         raise NotImplementedError
-
-
-class SimCLR(_Method):
-    """Finds the other view of an image among the views of a batch (Chen et al., 2020)."""
-
-    def __init__(self, encoder: nn.Module, features: int, images: int) -> None:
-        super().__init__(encoder, features, images)
-        self.head = SimCLRProjectionHead(features, features, _PROJECTION)
-        self.loss = NTXentLoss(temperature=0.2)
-
-    def forward(self, encoder: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss of a batch."""
-        return self.loss(*self.head(_together(encoder, batch.views)).chunk(2))
 
 
 class VICReg(_Method):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from torch import nn
 
-from rs_otl.bench.contenders import BYOL, DINO, Contender, MoCo, SimCLR, SwAV, VICReg
+from rs_otl.bench.contenders import BYOL, DINO, Contender, MoCo, SwAV, VICReg
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError, counted, note
 from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interval
@@ -44,6 +44,7 @@ _SHARED = {
     *("lr", "milestones", "milestone_lrs", "momentum", "weight_decay", "warmup", "compile", "seed"),
 }
 _NO_CROPS = {"local_views": 0}
+_CONTRAST = _NO_CROPS | {"reduction": "mean", "mixup": 0.0, "temperature": None}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ METHODS = {
     "diet": Method(
         recipe={"method": "instance", "clusters": None, "hidden": 0, "heads": 1} | _NO_CROPS
     ),
-    "simclr": Method(SimCLR, {"lr": 0.06} | _NO_CROPS),
+    "simclr": Method(recipe=_CONTRAST | {"contrast": 1.0, "lr": 0.06}),
+    "otl+simclr": Method(recipe=_CONTRAST | {"contrast": 0.667, "relabel": "reuse", "lr": 0.12}),
     "moco": Method(MoCo, {"lr": 0.06} | _NO_CROPS),
     "byol": Method(BYOL, {"lr": 0.1} | _NO_CROPS),
     "vicreg": Method(VICReg, {"lr": 0.02} | _NO_CROPS),
@@ -172,9 +174,9 @@ def race(
         A result for each seed and method.
 
     Raises:
-        InputError: If a method is unknown, the recipe starts from weights, trains with labels or
-            has milestones or other than two views, a data set has no labels or an address with a
-            password or signature, or ``out`` holds another race.
+        InputError: If a method is unknown, the recipe starts from weights, trains with labels
+            or contrast, or has milestones or other than two views, a data set has no labels
+            or an address with a password or signature, or ``out`` holds another race.
     """
     for name in methods:
         if name not in METHODS:
@@ -184,6 +186,8 @@ def race(
             "the race compares methods that train without labels from random weights: expected "
             "neither init nor supervised in the recipe"
         )
+    if recipe.contrast:
+        raise InputError(f"contrast = {recipe.contrast}: otl in the race is without, expected 0")
     if recipe.views != 2:
         raise InputError(
             f"views = {recipe.views}: the other methods compare two views of an image; expected 2"

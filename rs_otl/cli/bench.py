@@ -139,7 +139,7 @@ def methods(
         factors = [0.0]
     if not all(1e-3 <= factor <= 1e3 for factor in factors):
         raise InputError(f"--sweep {sweep}: expected numbers from 0.001 to 1000, such as 0.5,1,2")
-    chosen, _ = recipe_for(dataset, recipe or "quick", set_ or ())
+    chosen, _ = recipe_for(dataset, recipe or "otl", set_ or ())
     folder = out or RUNS / "methods" / f"{dataset_name(chosen.dataset)}-{budget.value}"
     results = race(
         chosen,

@@ -7,6 +7,8 @@ from rs_otl.datasets.catalogue import CATALOGUE, base_name
 from rs_otl.errors import counted
 from rs_otl.spec import EncoderConfig
 
+_PAPER = "Li et al., Remote Sensing 2022, doi:10.3390/rs14143361"
+
 
 def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
     """Describe in a sentence how an encoder was trained.
@@ -20,11 +22,14 @@ def training_note(config: EncoderConfig, recipe: Mapping[str, Any]) -> str:
         return f"{what}, with random weights."
     if config.epochs is None:
         return f"{what}, trained elsewhere on {config.dataset}."
-    how = "with labels" if config.supervised else "without labels, by output translation"
+    contrast = recipe.get("contrast", 0)
+    ways = ["by output translation"] * (contrast < 1) + ["by contrasting views"] * (contrast > 0)
+    how = "with labels" if config.supervised else f"without labels, {' and '.join(ways)}"
+    source = "Chen et al., ICML 2020" if contrast == 1 else _PAPER
     start = f", starting from {recipe['init']}" if recipe.get("init") else ""
     return (
         f"{what}, trained {how} for {counted(config.epochs, 'epoch')} on {config.dataset}{start} "
-        "(rs-otl; Li et al., Remote Sensing 2022, doi:10.3390/rs14143361)."
+        f"(rs-otl; {source})."
     )
 
 

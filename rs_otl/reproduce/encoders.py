@@ -39,7 +39,7 @@ def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
     Args:
         trained: The encoder.
         scale: ``"paper"``: the recipe of the paper's section 4.3 or appendix D; ``"quick"``: the
-            quick recipe with a small network for 15 epochs at 64 px; for photographs, a part of
+            recipe ``otl`` with a small network for 15 epochs at 64 px; for photographs, a part of
             the images and 30 epochs.
         folder: Where the encoders are, including the one that this encoder starts from.
     """
@@ -49,9 +49,9 @@ def recipe_of(trained: Trained, scale: str, folder: Path) -> Recipe:
         if scale == "quick":
             cosine = ("milestones=[]", "milestone_lrs=[]")
             turns = ("orientations=1" if trained.dataset == "svhn" else "orientations=2",)
-            name, overrides = "quick", (*turns, *overrides, *cosine, *_QUICK_PHOTOGRAPHS)
+            name, overrides = "otl", (*turns, *overrides, *cosine, *_QUICK_PHOTOGRAPHS)
     else:
-        name = "quick" if scale == "quick" else f"pretrain/{trained.dataset}"
+        name = "otl" if scale == "quick" else f"pretrain/{trained.dataset}"
         if scale == "paper" and trained.dataset in ("hmhr", "siri-whu", "ucmerced") and not start:
             name = "pretrain/aid"  # the paper's schedule from random weights
         overrides = _QUICK if scale == "quick" else ()

@@ -54,7 +54,7 @@ def run_seconds(
     if recipe.chunks > 1:  # the backward pass repeats the forward pass
         step += forward
     label_views = 0.0
-    if not recipe.supervised and recipe.relabel == "fresh":
+    if recipe.makes_labels and recipe.relabel == "fresh":
         label_views = len(recipe.label_batch_sizes) or recipe.views
         label_views = (1 if recipe.temperature is not None else label_views) / recipe.relabel_every
     views = recipe.views + recipe.local_views * (recipe.local_side / recipe.image_size) ** 2

@@ -91,7 +91,7 @@ def refuse_too_much(
 
 def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     """Estimate what a run keeps in memory; see :func:`refuse_too_much`."""
-    if recipe.supervised:  # one linear head; the number of classes matters little
+    if not recipe.makes_labels:  # one small head; the number of its outputs matters little
         recipe = recipe.model_copy(
             update={"clusters": 2, "heads": 1, "hidden": 0, "temperature": None}
         )
@@ -114,7 +114,7 @@ def estimate(recipe: Recipe, bands: int, images: int) -> Need:
     return Need(
         weights=_WEIGHT_BYTES * weights,
         step=_step_bytes(recipe, encoder, bands),
-        outputs=0 if recipe.supervised else 4 * rows * images * clusters,
+        outputs=4 * rows * images * clusters if recipe.makes_labels else 0,
         together=recipe.relabel == "reuse",
     )
 

@@ -50,6 +50,7 @@ _TASK_KEYS = {
     "augment",
     "chunks",
     "compile",
+    "contrast",
     "freeze_batch_norm",
     "local_size",
     "local_views",
@@ -506,14 +507,14 @@ def make_task(recipe: Recipe, config: EncoderConfig, images: Described, count: i
     if recipe.supervised:
         assert images.classes is not None  # the data module has checked it
         clusters = len(images.classes)
-    elif clusters > count:
+    elif recipe.makes_labels and clusters > count:
         # The task refuses it too, but only once the run's directory exists.
         raise InputError(
             f"{clusters:,} clusters for {count:,} training images: expected at least one "
             f"image per cluster, better several; --set clusters={max(2, count // 8)}"
         )
-    # The supervised baseline does not take the keys of pseudo-labels.
-    otl = {} if recipe.supervised else recipe.model_dump(include=_OTL_KEYS)
+    # Without pseudo-labels their keys have no effect.
+    otl = recipe.model_dump(include=_OTL_KEYS) if recipe.makes_labels else {}
     return OTLTask(
         model=recipe.encoder,
         in_channels=len(config.spec.bands),

@@ -6,7 +6,7 @@ from rs_otl.lazy import lazily
 
 if TYPE_CHECKING:
     from rs_otl.trainers.history import History
-    from rs_otl.trainers.loss import label_consistent_loss
+    from rs_otl.trainers.loss import contrastive_loss, label_consistent_loss
     from rs_otl.trainers.metrics import read_metrics
     from rs_otl.trainers.otl import OTLTask
     from rs_otl.trainers.plumbing import AtomicCheckpointIO, StderrProgressBar, checkpoint_digest
@@ -19,6 +19,7 @@ __all__ = [
     "PseudoLabels",
     "StderrProgressBar",
     "checkpoint_digest",
+    "contrastive_loss",
     "label_consistent_loss",
     "read_metrics",
 ]
@@ -32,6 +33,7 @@ __getattr__, __dir__ = lazily(
         "PseudoLabels": "pseudo_labels",
         "StderrProgressBar": "plumbing",
         "checkpoint_digest": "plumbing",
+        "contrastive_loss": "loss",
         "label_consistent_loss": "loss",
         "read_metrics": "metrics",
     },

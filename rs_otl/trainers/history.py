@@ -19,9 +19,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from rs_otl.errors import note
 from rs_otl.files import atomic_write, unwritten
 
+# The loss of a network that guesses: of clusters alone, or with contrast.
+_GUESSES = ("ln_k", "guess")
 # Each figure: file name, title of the y axis, and the metrics drawn in it.
 _FIGURES = (
-    ("loss", "loss (nats)", ("loss", "ln_k")),
+    ("loss", "loss (nats)", ("loss", *_GUESSES)),
     ("evenness", "std of cluster sizes (images)", ("initial_std", "std")),
     ("labels", "share", ("changed", "agreement")),
     ("knn", "kNN accuracy, k = 10 (%)", ("knn",)),
@@ -30,6 +32,7 @@ _FIGURES = (
 _NAMES = {
     "loss": "loss",
     "ln_k": "ln k: a network that guesses",
+    "guess": "a network that guesses",
     "initial_std": "before translation",
     "std": "after translation",
     "changed": "labels that changed since the last renewal",
@@ -38,7 +41,7 @@ _NAMES = {
     "rank": "RankMe of the centred features",
 }
 
-# A network that guesses has a loss of ln k: a loss above this share of ln k counts as guessing.
+# A loss above this share of that of a network that guesses counts as guessing.
 _GUESS = 0.99
 # Epochs of guessing that give a warning; in a long run, this share of its epochs.
 _GUESSING_EPOCHS = 3
@@ -145,7 +148,7 @@ class History(Callback):
             axes = figure.add_subplot()
             for metric, points in curves.items():
                 if points:
-                    style = "--" if metric == "ln_k" else ".-"
+                    style = "--" if metric in _GUESSES else ".-"
                     axes.plot(*zip(*points, strict=True), style, label=_NAMES[metric])
             if name == "evenness":
                 axes.set_yscale("symlog", linthresh=1)
@@ -175,12 +178,13 @@ def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
     warnings = []
     streak = 0
     for epoch in reversed(epochs):
-        if epoch.get("loss", -math.inf) <= _GUESS * epoch.get("ln_k", math.inf):
+        if epoch.get("loss", -math.inf) <= _GUESS * _guess(epoch)[1]:
             break
         streak += 1
+    guess, level = _guess(epochs[-1])
     if streak == max(_GUESSING_EPOCHS, math.ceil(_GUESSING_SHARE * of)):
         warnings.append(
-            f"collapse: the loss has stayed at ln k ({epochs[-1]['ln_k']:.3f}) for {streak} "
+            f"collapse: the loss has stayed at {guess} ({level:.3f}) for {streak} "
             "epochs: the network only guesses; lower lr, use augment=simple, or fewer clusters"
         )
     measured = [epoch for epoch in epochs if "rank" in epoch]
@@ -194,6 +198,13 @@ def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
     return warnings
 
 
+def _guess(epoch: dict[str, float]) -> tuple[str, float]:
+    """Return the loss of a network that guesses, and what it is called."""
+    if "ln_k" in epoch:
+        return "ln k", epoch["ln_k"]
+    return "guessing", epoch.get("guess", math.inf)
+
+
 def _fallen(epoch: dict[str, float]) -> str:
     if epoch["feature_std"] < _POINT:
         return "point the same way"
@@ -205,8 +216,9 @@ def _line(epoch: dict[str, float], epochs: int | None) -> str:
     parts = [f"epoch {epoch['epoch']:.0f}/{epochs}"]
     if "loss" in epoch:
         parts.append(f"loss {epoch['loss']:.3f}")
-    if "ln_k" in epoch:
-        parts[-1] += f" (ln k {epoch['ln_k']:.3f})"
+        if any(name in epoch for name in _GUESSES):
+            guess, level = _guess(epoch)
+            parts[-1] += f" ({guess} {level:.3f})"
     if "std" in epoch:
         parts.append(f"label std {epoch['initial_std']:.1f} → {epoch['std']:.2f}")
     if epoch.get("initial_empty"):

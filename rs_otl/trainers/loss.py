@@ -1,6 +1,13 @@
-"""The label-consistent loss."""
+"""The label-consistent loss, and the contrastive one."""
 
+from itertools import combinations
+
+import torch
+from lightly.loss import NTXentLoss
 from torch import Tensor
+
+# What similarities are divided by in the contrastive loss.
+_TEMPERATURE = 0.2
 
 
 def label_consistent_loss(
@@ -32,3 +39,17 @@ def label_consistent_loss(
         of_each = log_probabilities[..., labels.flatten()].unflatten(-1, labels.shape).mean(-2)
         loss = -(of_each * shares).sum(-1).mean()
     return (1 - smoothing) * loss - smoothing * log_probabilities.mean() if smoothing else loss
+
+
+def contrastive_loss(views: Tensor, several: bool = False) -> Tensor:
+    """Cross entropy of finding the other view of an image in a batch (SimCLR's NT-Xent).
+
+    Args:
+        views: Projections of the g views, 2 or more, ``(g, B, P)`` floating point.
+        several: Whether to compare with the images of all processes.
+
+    Returns:
+        The mean over the pairs of views, a scalar, in nats; ln(2B - 1) for a network that guesses.
+    """
+    alike = NTXentLoss(_TEMPERATURE, gather_distributed=several)
+    return torch.stack([alike(*pair) for pair in combinations(views, 2)]).mean()

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightly.models.modules.heads import SimCLRProjectionHead
 from lightning.pytorch.callbacks import TQDMProgressBar
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -41,10 +42,11 @@ from rs_otl.models import (
     set_pool,
     to_channels_last,
 )
+from rs_otl.recipe import NOT_CONTRASTED
 from rs_otl.spec import PAPER_MEAN, PAPER_STD, EncoderConfig
 from rs_otl.trainers.encode import encode
 from rs_otl.trainers.knn import LeaveOneOutKNN
-from rs_otl.trainers.loss import label_consistent_loss
+from rs_otl.trainers.loss import contrastive_loss, label_consistent_loss
 from rs_otl.trainers.pseudo_labels import Group, PseudoLabels, StepOutputs, gather_rows
 
 try:  # its name from torchgeo 0.9
@@ -54,6 +56,8 @@ except ImportError:
 
 RELABEL = ("fresh", "reuse")
 REDUCTIONS = ("sum", "mean")
+# Width of the projections that are contrasted.
+_PROJECTION = 128
 # How far outside [0, 1] a rounding error can take an image.
 _ROUNDING = 1e-3
 
@@ -89,6 +93,10 @@ class OTLTask(BaseTask):
             run, an encoder directory or a checkpoint file; True for timm's own weights of
             ``model``; None or False for random ones. Every tensor must fit.
         in_channels: Bands of the images.
+        contrast: Share of the loss, in [0, 1], that contrasts: each view finds the other views of
+            its image among those of the batch (SimCLR, Chen et al., ICML 2020), by projections
+            of the features. The rest is the loss above. With 1 there are no clusters and no
+            labels, and their settings have no effect.
         clusters: Outputs k of each head; with ``supervised`` the number of classes.
         heads: Number of heads, each with its own labels.
         hidden: Width of the heads' hidden layer; 0 for the paper's linear heads.
@@ -179,6 +187,7 @@ class OTLTask(BaseTask):
         model: str = "resnet18",
         weights: WeightsEnum | str | bool | None = None,
         in_channels: int = 3,
+        contrast: float = 0.0,
         clusters: int = 128,
         heads: int = 1,
         hidden: int = 0,
@@ -226,6 +235,18 @@ class OTLTask(BaseTask):
                 f"temperature with heads = {heads} and hidden = {hidden}: it needs one head "
                 "without a hidden layer, expected heads = 1 and hidden = 0"
             )
+        if not 0 <= contrast <= 1:
+            raise InputError(f"contrast = {contrast}: expected a number from 0 to 1")
+        if contrast and not supervised:
+            if views < 2 or reduction != "mean":
+                raise InputError(
+                    f"contrast = {contrast} with views = {views} and reduction = {reduction!r}: "
+                    "expected 2 views or more, and 'mean'"
+                )
+            others = (views_apart, local_views, temperature, mixup)
+            for key, value in zip(NOT_CONTRASTED, others, strict=True):
+                if value:
+                    raise InputError(f"contrast and {key} exclude each other: expected one of them")
         if relabel not in RELABEL:
             raise InputError(f"relabel = {relabel!r}: expected one of {', '.join(RELABEL)}")
         if reduction not in REDUCTIONS:
@@ -309,14 +330,24 @@ class OTLTask(BaseTask):
         to_channels_last(self.encoder)
         if settings["compile"]:
             self.encoder.compile()
+        clusters, temperature = settings["clusters"], settings["temperature"]
         with seeded(settings["seed"]):
-            self.heads: nn.Module = (
-                OutputHeads(
-                    self.features, settings["clusters"], settings["heads"], settings["hidden"]
+            self.heads: nn.Module
+            if self._contrast == 1:
+                self.heads = nn.Identity()
+            elif temperature is None:
+                self.heads = OutputHeads(
+                    self.features, clusters, settings["heads"], settings["hidden"]
                 )
-                if settings["temperature"] is None
-                else CosineHead(self.features, settings["clusters"], settings["temperature"])
-            )
+            else:
+                self.heads = CosineHead(self.features, clusters, temperature)
+            self.projection: nn.Module = nn.Identity()
+            if self._contrast:
+                self.projection = SimCLRProjectionHead(self.features, self.features, _PROJECTION)
+
+    @property
+    def _contrast(self) -> float:
+        return 0.0 if self.hparams["supervised"] else self.hparams["contrast"]
 
     def configure_metrics(self) -> None:
         """Make the metric of the validation images."""
@@ -514,7 +545,7 @@ class OTLTask(BaseTask):
     # Steps
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the label-consistent loss of a batch, the mean over the heads."""
+        """Return the label-consistent loss of a batch, the mean over the heads, and contrast."""
         size, views = len(batch["image"]), self.hparams["views"]
         apart = self.hparams["views_apart"]
         if size * (1 if apart else views) == 1:
@@ -522,6 +553,8 @@ class OTLTask(BaseTask):
                 "a batch of one image in one view: expected two, for batch normalisation; set "
                 "drop_last=True in the data loader, or views=2"
             )
+        if self._contrast:
+            return self._contrasting_step(batch)
         images, shares = self._mixed(batch["image"])
         if apart:  # one view of every image of the batch
             outputs = self.view_outputs(images, views=1, passes=views)
@@ -540,6 +573,26 @@ class OTLTask(BaseTask):
             terms += local * len(labels)
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss * (terms if self.hparams["reduction"] == "sum" else 1)
+
+    def _contrasting_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the loss of a batch by contrast and, unless that is all, by clusters."""
+        images, share = batch["image"], self._contrast
+        size, views, processes = len(images), self.hparams["views"], self.trainer.world_size
+        stacked = self.make_views(self.augmentations, images, views)
+        features = encode(self.encoder, stacked, self.hparams["chunks"]).float()
+        with torch.autocast(images.device.type, enabled=False):
+            projected = self.projection(features).unflatten(0, (views, size))
+            loss = share * contrastive_loss(projected, several=processes > 1)
+            guess = share * math.log(2 * processes * size - 1)
+            if share < 1:
+                outputs = self.heads(features).unflatten(1, (views, size)).transpose(0, 1)
+                self._keep_outputs(batch["index"], outputs.detach())
+                labels = self.pseudo_labels[batch["index"]]
+                loss = loss + (1 - share) * self._loss(outputs, labels, None)
+                guess += (1 - share) * math.log(self.hparams["clusters"])
+        logged = {"loss": loss, "guess": guess}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        return loss
 
     def _mixed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return each image mixed with another, and the shares of all images in it, ``(B, B)``."""
@@ -584,8 +637,9 @@ class OTLTask(BaseTask):
         self._seen = 0
         self._began = time.perf_counter()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
-        self.log("ln_k", math.log(self.hparams["clusters"]), sync_dist=True)
-        if self.hparams["supervised"]:
+        if not self._contrast:
+            self.log("ln_k", math.log(self.hparams["clusters"]), sync_dist=True)
+        if self.hparams["supervised"] or self._contrast == 1:
             return
         labels, images = self.pseudo_labels.labels, len(self._training_set())
         if labels is not None and labels.shape[-1] != images:

@@ -44,9 +44,16 @@ def test_features_on_a_line_or_in_one_place_are_named_when_it_begins():
     assert not collapses([*line, {"epoch": 4, "loss": 1.0, "ln_k": 2.0}], 20)
 
 
+def test_a_loss_by_contrast_that_stays_at_a_guess_is_told():
+    guessing = [{"epoch": epoch, "loss": 4.8, "guess": 4.8} for epoch in (1, 2, 3)]
+    (said,) = collapses(guessing, 20)
+    assert said.startswith("collapse: the loss has stayed at guessing (4.800) for 3 epochs")
+    assert not collapses([*guessing[:2], {"epoch": 3, "loss": 4.0, "guess": 4.8}], 20)
+
+
 def test_a_run_that_collapses_says_so(tmp_path):
     folder = draw_folder(tmp_path / "images")
-    words = ["pretrain", folder, "--out", tmp_path / "run"]
+    words = ["pretrain", folder, "--recipe", "otl", "--out", tmp_path / "run"]
     # So small a rate learns nothing: the loss stays that of a network that guesses.
     small = settings("epochs=3", "lr=1e-9", "knn_every=1", "encoder=resnet10t", "clusters=2")
     with undrawn():
