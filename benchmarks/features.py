@@ -11,6 +11,7 @@ import typer
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from table import run
 from torch.nn.functional import normalize
 
 from rs_otl.cli.options import Root
@@ -58,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -282,7 +282,7 @@ def _device() -> torch.device:
 
 def main(
     dataset: DataSet,
-    recipe: RecipeName = "quick",
+    recipe: RecipeName = "otl",
     set_: Set = None,
     images: Annotated[int, typer.Option(min=2, help="Most images of it to use.")] = 512,
     rounds: Rounds = 3,
