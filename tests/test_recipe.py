@@ -233,9 +233,7 @@ def test_every_number_has_bounds(key, value):
 def test_a_bound_is_named_with_its_key():
     with pytest.raises(InputError, match=r"image_size = 1000000: .* less than or equal to 4096"):
         recipe_for("aid", None, ["image_size=1000000"])
-    with pytest.raises(
-        InputError, match=r"chunks = 129: expected .* batch_size = 128"
-    ):
+    with pytest.raises(InputError, match=r"chunks = 129: expected .* batch_size = 128"):
         recipe_for("some/folder", None, ["chunks=129"])
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from rs_otl.bench.contenders import BYOL, DINO, Contender, MoCo, SwAV, VICReg
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.errors import InputError, counted, note
-from rs_otl.evaluation import evaluate, extract_features, knn_predict, t_interval
+from rs_otl.evaluation import evaluate, extract_features, knn_predict, spread, t_interval
 from rs_otl.files import atomic_write
 from rs_otl.models import Encoder, resolve_precision
 from rs_otl.recipe import Recipe
@@ -120,6 +120,7 @@ class Result(_Value):
         correct: Whether each test image was predicted correctly, by data set, then by ``"knn"``
             and ``"linear"``.
         few_shot: Accuracy of the nearest class mean of 5 images a class, by data set.
+        spread: See :func:`rs_otl.evaluation.spread`, of the test images, by data set.
         curve: Seconds of training and kNN accuracy on the test images, several times in training.
     """
 
@@ -130,6 +131,7 @@ class Result(_Value):
     seconds: float
     correct: dict[str, dict[str, tuple[bool, ...]]]
     few_shot: dict[str, float]
+    spread: dict[str, dict[str, float]] = {}
     curve: tuple[tuple[float, float], ...]
 
     def score(self, dataset: str, score: str) -> float:
@@ -269,20 +271,24 @@ def _read(model: type[Model], path: Path) -> Model | None:
 
 
 def race_table(results: Sequence[Result], dataset: str) -> Table:
-    """Return the scores on a data set: mean over seeds, 95 % interval, and difference from OTL.
+    """Return the scores on a data set: mean over seeds, 95 % interval, difference from the first.
 
-    The interval of the difference is a bootstrap over the test images, see :func:`paired_seeds`.
+    The difference is that of kNN from the method that comes first in ``results``; its interval is
+    a bootstrap over the test images, see :func:`paired_seeds`. A collapse shows in ``rank`` and
+    ``feature std``, see :func:`rs_otl.evaluation.spread`.
     """
     table = Table(title=f"{dataset}: mean over seeds, ± half its 95 % interval")
-    for column in ("method", "seeds", "epochs", "seconds", *SCORES.values(), "kNN less OTL's"):
-        table.add_column(column, justify="left" if column == "method" else "right")
     by_method = _by_method(results)
-    otl = by_method.get("otl")
+    first = results[0].method
+    versus_first = f"kNN less {first}'s"
+    counts = ("method", "seeds", "epochs", "seconds")
+    for column in (*counts, *SCORES.values(), versus_first, "rank", "feature std"):
+        table.add_column(column, justify="left" if column == "method" else "right")
     for name, runs in by_method.items():
         scores = [_mean([run.score(dataset, score) for run in runs]) for score in SCORES]
         versus = ""
-        if otl and name != "otl" and len(otl) == len(runs):
-            difference, low, high = paired_seeds(runs, otl, dataset)
+        if name != first and len(runs) == len(by_method[first]):
+            difference, low, high = paired_seeds(runs, by_method[first], dataset)
             versus = f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         table.add_row(
             name,
@@ -291,8 +297,18 @@ def race_table(results: Sequence[Result], dataset: str) -> Table:
             f"{np.mean([run.seconds for run in runs]):,.0f}",
             *scores,
             versus,
+            *_spread_words([run.spread.get(dataset, {}) for run in runs]),
         )
     return table
+
+
+def _spread_words(spreads: Sequence[Mapping[str, float]]) -> tuple[str, str]:
+    if not all(spreads):  # results of older versions
+        return "", ""
+    rank, deviation = (
+        np.mean([one[name] for one in spreads]) for name in ("rank", "feature_std")
+    )
+    return f"{rank:.0f}", f"{deviation:.2f}"
 
 
 def paired_seeds(
@@ -467,7 +483,7 @@ def _result(
     """Train a method with a seed, and judge it."""
     first = next(iter(sets.values()))
     encoder, clock = _train(name, recipe, first, division, times=5)
-    correct, few_shot = {}, {}
+    correct, few_shot, spreads = {}, {}, {}
     for place, (dataset, images) in enumerate(sets.items()):
         judged = division
         if place:
@@ -478,6 +494,7 @@ def _result(
             "linear": made.correct("linear_standardised").tolist(),
         }
         few_shot[dataset] = made.few_shot[0].scores["class_mean"].accuracy
+        spreads[dataset] = spread(extract_features(encoder, images, judged.test))
     return Result(
         method=name,
         seed=recipe.seed,
@@ -486,6 +503,7 @@ def _result(
         seconds=sum(clock.seconds),
         correct=correct,
         few_shot=few_shot,
+        spread=spreads,
         curve=tuple(clock.curve),
     )
 

@@ -53,6 +53,9 @@ def test_every_method_trains_and_is_judged_on_the_same_images(images, tmp_path):
         assert 0.1 < float(row["knn"]) <= 1, row
     weights = {json.loads((tmp_path / f"{name}-0.json").read_text())["seconds"] for name in METHODS}
     assert len(weights) == len(METHODS)
+    made = json.loads((tmp_path / "otl-0.json").read_text())
+    (spread,) = made["spread"].values()
+    assert spread["rank"] >= 1
     drawn = np.asarray(Image.open(tmp_path / "race.png").convert("L"))
     assert drawn.std() > 10
 
