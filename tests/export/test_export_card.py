@@ -42,6 +42,12 @@ def test_no_scores_and_other_origins_are_said_plainly(described, lite):
     ):
         assert expected in training_note(config.model_copy(update=change), {})
     assert "starting from timm/x" in training_note(config, {"init": "timm/x"})
+    both = training_note(config, {"contrast": 0.5})
+    assert "by output translation and by contrasting views" in both
+    alone = training_note(config, {"contrast": 1.0})
+    assert "by contrasting views" in alone
+    assert "translation" not in alone
+    assert "Li et al." not in alone
 
 
 @pytest.mark.parametrize(
