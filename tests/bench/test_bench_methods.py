@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command_line import draw_folder
 from geo_scenes import draw, write
+from lightning.pytorch import Trainer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -142,6 +143,24 @@ def test_the_epoch_that_is_timed_is_not_the_first_which_compiles(images, tmp_pat
     assert _race(images, tmp_path, *options).exit_code == 0
     assert json.loads((tmp_path / "otl.json").read_text())["epoch_seconds"] == 1
     assert json.loads((tmp_path / "otl-0.json").read_text())["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "trainers"), [("float32", "32-true"), ("bf16", "bf16-mixed")]
+)
+def test_all_train_in_the_precision_of_the_recipe(
+    images, tmp_path, monkeypatch, precision, trainers
+):
+    seen = []
+
+    def make(**settings):
+        seen.append(settings["precision"])
+        return Trainer(**settings)
+
+    monkeypatch.setattr("rs_otl.bench.methods.Trainer", make)
+    options = ("--methods", "otl,moco", "--set", "epochs=1", "--set", f"precision={precision}")
+    assert _race(images, tmp_path, *options).exit_code == 0
+    assert seen == [trainers] * 2
 
 
 def test_no_method_has_labels_in_its_batches(images, tmp_path, monkeypatch):
