@@ -6,15 +6,19 @@ from itertools import combinations
 
 import pytest
 import torch
+from command_line import draw_folder
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch import Callback
 from small_run import small_trainer
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from rs_otl.datasets import IndexedDataset
 from rs_otl.errors import InputError
+from rs_otl.models import load_encoder
 from rs_otl.recipe import recipe_for
+from rs_otl.runs import pretrain
 from rs_otl.trainers import OTLTask, contrastive_loss
 
 SETTINGS = {"model": "test_resnet", "size": 32, "augment": "simple", "clusters": 4, "lr": 0.05}
@@ -111,6 +115,25 @@ def test_what_cannot_be_contrasted_is_refused(key, value):
         recipe_for("images", "otl", ["contrast=0.5", "hidden=0", f"{key}={json.dumps(value)}"])
     with pytest.raises(InputError, match="contrast"):
         OTLTask(**SETTINGS | {"contrast": 0.5, "reduction": "mean", key: value})
+
+
+class _Stop(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise InputError("stopped")
+
+
+@pytest.mark.parametrize("contrast", [0.5, 1.0])
+def test_a_run_that_was_stopped_resumes_to_the_bit(contrast, tmp_path):
+    folder = draw_folder(tmp_path / "images")
+    small = ["encoder=test_resnet", "image_size=32", "batch_size=16", "clusters=4", "hidden=8"]
+    recipe, _ = recipe_for(str(folder), "quick", [*small, "epochs=3", f"contrast={contrast}"])
+    whole = load_encoder(pretrain(recipe, out=tmp_path / "whole"))
+    with pytest.raises(InputError, match="stopped"):
+        pretrain(recipe, out=tmp_path / "stopped", callbacks=[_Stop()])
+    resumed = load_encoder(pretrain(recipe, out=tmp_path / "stopped", resume=True))
+    for name, value in resumed.module.state_dict().items():
+        assert torch.equal(value, whole.module.state_dict()[name]), name
 
 
 def test_a_run_with_labels_needs_no_contrast():
