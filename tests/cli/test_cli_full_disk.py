@@ -176,7 +176,10 @@ def test_without_home_in_c_locale_and_with_a_small_shared_memory(made, tmp_path)
     bare = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("XDG_")}
     bare |= {"HOME": "/dev/null", "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}
     done = subprocess.run(
-        [PROGRAM, "pretrain", made / "images", *settings("epochs=1"), "--out", tmp_path / "bare"],
+        [
+            *(PROGRAM, "pretrain", made / "images", "--recipe", "otl", *settings("epochs=1")),
+            *("--out", tmp_path / "bare"),
+        ],
         capture_output=True,
         env=bare,
         timeout=300,

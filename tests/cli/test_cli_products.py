@@ -160,7 +160,9 @@ def test_a_product_from_pretraining_to_a_search(name, tmp_path):
     source, values = make(tmp_path / "products")
     # A folder of products, or the scene or item itself.
     named = source if source.name in ("scene.tif", "item.json") else source.parent
-    done = rs_otl_here("pretrain", named, "--out", "run", *options, *QUICK, cwd=tmp_path)
+    done = rs_otl_here(
+        *("pretrain", named, "--recipe", "otl", "--out", "run", *options, *QUICK), cwd=tmp_path
+    )
     encoder = load_encoder(tmp_path / "run")
     spec = encoder.config.spec
     assert (spec.units, set(spec.bands)) == (units, set(values))

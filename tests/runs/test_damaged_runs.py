@@ -238,12 +238,14 @@ def test_a_run_goes_on_with_what_a_machine_needs_changed(stopped, run):
 
 def test_a_run_of_a_version_without_a_key_goes_on_with_its_default(stopped, run):
     values = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    recipe = {key: value for key, value in values["run"]["recipe"].items() if key != "mixup"}
+    recipe = {
+        key: value for key, value in values["run"]["recipe"].items() if key != "label_smoothing"
+    }
     write(run, values | {"run": values["run"] | {"recipe": recipe}})
     lines = (run / "recipe.yaml").read_text().splitlines(keepends=True)
-    older = "".join(line for line in lines if not line.startswith("mixup:"))
-    (run / "recipe.yaml").write_text(older + "mixup: 0.5\n")
-    assert "mixup = 0.5, but" in refused(stopped, run)
+    older = "".join(line for line in lines if not line.startswith("label_smoothing:"))
+    (run / "recipe.yaml").write_text(older + "label_smoothing: 0.5\n")
+    assert "label_smoothing = 0.5, but" in refused(stopped, run)
     (run / "recipe.yaml").write_text(older)
     rs_otl_here("pretrain", stopped / "images", "--resume", "--out", run)
     assert (run / "encoder").is_dir()

@@ -121,7 +121,7 @@ def test_a_recipe_has_both_within_bounds():
 
 
 def test_a_run_takes_both_from_its_recipe():
-    recipe, _ = recipe_for("images", "quick", ["encoder=test_resnet", "layer_decay=0.7", "mixup=1"])
+    recipe, _ = recipe_for("images", "otl", ["encoder=test_resnet", "layer_decay=0.7", "mixup=1"])
     spec = ImageSpec(
         bands=RGB, units="8-bit counts", scale=255, resolution=None, mean=PAPER_MEAN, std=PAPER_STD
     )
