@@ -72,17 +72,24 @@ class Contrasting(OTLTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        images, share, done = batch["image"], self.hparams["contrast"], self.current_epoch
+        images = batch["image"]
         features = self._features(self.augmentations, images, 2)
-        projected = self.projection(features).unflatten(0, (2, -1))
+        small = None
         if self._idea == "contrast, local views":
             small = self._features(self.local_augmentations, images, 3)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._loss_of(features, small, batch["index"])
+
+    def _loss_of(self, features: Tensor, small: Tensor | None, index: Tensor) -> Tensor:
+        share, done = self.hparams["contrast"], self.current_epoch
+        projected = self.projection(features).unflatten(0, (2, -1))
+        if small is not None:
             local = self.projection(small).unflatten(0, (3, -1))
             pairs = [contrastive_loss(torch.stack(pair)) for pair in product(projected, local)]
             return (2 * contrastive_loss(projected) + 3 * torch.stack(pairs).mean()) / 5
         outputs = self.heads(features).unflatten(1, (2, -1)).transpose(0, 1)
-        self._keep_outputs(batch["index"], outputs.detach())
-        labels = self.pseudo_labels[batch["index"]]
+        self._keep_outputs(index, outputs.detach())
+        labels = self.pseudo_labels[index]
         clusters = (1 - share) * self._loss(outputs, labels, None)
         if self._idea.endswith("from half on"):
             late = done >= (self.trainer.max_epochs or 1) / 2
@@ -139,15 +146,17 @@ def main(
         if not path.exists():
             write_json(path, _train(idea, encoder, sets, seed))
         results.setdefault(idea, []).append(read_json(Result, path, "remove it"))
-    table = Table(title="mean over data sets and seeds, ± half the 95 % interval over seeds")
+    table = Table(title="mean over data sets and seeds, in %")
     for column in ("idea", "seconds", *TOLD.values()):
         table.add_column(column)
     for idea, made in results.items():
         cells = []
         for score in TOLD:
             means = [np.mean([one[score] for one in result.scores.values()]) for result in made]
-            low, high = t_interval(np.array(means)) if seeds > 1 else (0, 0)
-            cells.append(f"{100 * np.mean(means):.1f} ± {50 * (high - low):.1f}")
+            cells.append(f"{100 * np.mean(means):.1f}")
+            if seeds > 1:
+                low, high = t_interval(np.array(means))
+                cells[-1] += f" ± {50 * (high - low):.1f}"
         seconds = np.mean([result.seconds for result in made])
         table.add_row(idea, f"{seconds:.0f}", *cells)
     rich.print(table)
