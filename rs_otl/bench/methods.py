@@ -305,9 +305,7 @@ def race_table(results: Sequence[Result], dataset: str) -> Table:
 def _spread_words(spreads: Sequence[Mapping[str, float]]) -> tuple[str, str]:
     if not all(spreads):  # results of older versions
         return "", ""
-    rank, deviation = (
-        np.mean([one[name] for one in spreads]) for name in ("rank", "feature_std")
-    )
+    rank, deviation = (np.mean([one[name] for one in spreads]) for name in ("rank", "feature_std"))
     return f"{rank:.0f}", f"{deviation:.2f}"
 
 
