@@ -39,7 +39,6 @@ def main(
     figure = Figure(figsize=(4.2 * len(panels), 4.8), layout="constrained")
     for place, (name, encoder) in enumerate(panels.items(), 1):
         features = extract_features(encoder, images, range(len(labels)))
-        # Of each image, the nearest others: itself comes first.
         unit = normalize(features - features.mean(0), dim=1)
         nearest = (unit @ unit.T).fill_diagonal_(-1).topk(10).indices
         same = torch.from_numpy(labels)[nearest] == torch.from_numpy(labels)[:, None]

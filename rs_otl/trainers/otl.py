@@ -175,7 +175,8 @@ class OTLTask(BaseTask):
 
     Attributes:
         encoder: The encoder, from normalised images ``(B, C, size, size)`` to features ``(B, D)``.
-        heads: From features to outputs ``(heads, B, k)``.
+        heads: From features to outputs ``(heads, B, k)``; with ``contrast`` 1 there are none.
+        projection: From features to what is contrasted, ``(B, 128)``; only with ``contrast``.
         pseudo_labels: The labels of the current epoch.
     """
 
@@ -845,7 +846,7 @@ class OTLTask(BaseTask):
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return trained parameters and rates; with ``layer_decay`` heads first, then layers."""
         rate, decay = self.hparams["lr"], self.hparams["layer_decay"]
-        whole = self if decay == 1 else self.heads
+        whole = self if decay == 1 else nn.ModuleList([self.heads, self.projection])
         groups = [{"params": [one for one in whole.parameters() if one.requires_grad], "lr": rate}]
         if decay < 1:
             layers = param_groups_layer_decay(

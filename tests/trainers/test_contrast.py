@@ -117,6 +117,19 @@ def test_what_cannot_be_contrasted_is_refused(key, value):
         OTLTask(**SETTINGS | {"contrast": 0.5, "reduction": "mean", key: value})
 
 
+@pytest.mark.parametrize("contrast", [0.5, 1.0])
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_the_projection_is_trained(contrast, layer_decay):
+    task = OTLTask(
+        contrast=contrast, reduction="mean", views=2, layer_decay=layer_decay, **SETTINGS
+    )
+    before = [value.clone() for value in task.projection.parameters()]
+    small_trainer(1).fit(task, DataLoader(IndexedDataset(_Places()), batch_size=16))
+    assert before
+    for pair in zip(before, task.projection.parameters(), strict=True):
+        assert not torch.equal(*pair)
+
+
 class _Stop(Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch == 2:
