@@ -138,7 +138,9 @@ def shorter(words):
     if words[:2] == ["bench", "labels"]:
         more = ("--rows", "600", "--clusters", "6", "--rounds", "1")
     if words[:2] == ["bench", "methods"]:
-        more = ("--seeds", "1", "--methods", "otl,simclr", *toy)
+        smallest = (*TINY, "views=2", "hidden=16", "epochs=1")  # whatever the page says
+        small = [word for each in smallest for word in ("--set", each)]
+        more = ("--seeds", "1", "--methods", "otl,simclr", *small)
     return more
 
 
@@ -155,6 +157,7 @@ def script(path, words):
         ),
         "tuning.py": ("--images", "2", "--image-size", "32", "--rounds", "1"),
         "embed.py": ("--pixels", "256", *plain),
+        "ideas.py": ("--encoder", "test_resnet", "--seeds", "1"),
     }
     if name == "campaign.py":  # its cases run in reliability/test_campaign.py
         with (
@@ -199,6 +202,8 @@ def run(line, place):
             name = words[words.index("--to") + 1] if words[0] == "transfer" else words[1]
             # Of a page's commands some are alternatives, which write to the same place.
             shutil.rmtree(place / "runs" / kind / name, ignore_errors=True)
+        if words[:2] == ["bench", "methods"]:
+            shutil.rmtree(place / "runs" / "methods", ignore_errors=True)
         if "--devices" in words:  # which prepares for several processes
             done = rs_otl(*words, *shorter(words), cwd=place, RS_OTL_DATA=os.environ["RS_OTL_DATA"])
         else:
@@ -337,6 +342,7 @@ TAKEN = {
     "evaluation.md": ("runs/pretrain/aid", "runs/transfer/hmhr"),
     "first-steps.md": ("photo.jpg", "runs/pretrain/patternnet"),
     "label-engine.md": ("runs/pretrain/aid",),
+    "method.md": ("my_images",),
     "performance.md": ("runs/fresh1",),
     "scenes.md": ("my_encoder", *SCENES),
     "transfer.md": ("my_images", "runs/pretrain/aid", "runs/pretrain/patternnet"),
