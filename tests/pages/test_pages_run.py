@@ -20,11 +20,13 @@ from unittest import mock
 
 import campaign
 import geopandas
+import ideas
 import numpy as np
 import pytest
 import rasterio
 import rasterio.warp
 import shellingham
+import table
 import timm
 import torch
 from command_line import TINY, draw_folder, rs_otl, rs_otl_here, settings, undrawn
@@ -140,7 +142,8 @@ def shorter(words):
     if words[:2] == ["bench", "methods"]:
         smallest = (*TINY, "views=2", "hidden=16", "epochs=1")  # whatever the page says
         small = [word for each in smallest for word in ("--set", each)]
-        more = ("--seeds", "1", "--methods", "otl,simclr", *small)
+        sweep = ("--sweep", "1") if "--sweep" in words else ()
+        more = ("--seeds", "1", "--methods", "otl,simclr", *sweep, *small)
     return more
 
 
@@ -157,7 +160,6 @@ def script(path, words):
         ),
         "tuning.py": ("--images", "2", "--image-size", "32", "--rounds", "1"),
         "embed.py": ("--pixels", "256", *plain),
-        "ideas.py": ("--encoder", "test_resnet", "--seeds", "1"),
     }
     if name == "campaign.py":  # its cases run in reliability/test_campaign.py
         with (
@@ -166,6 +168,23 @@ def script(path, words):
             pytest.raises(SystemExit),
         ):
             campaign.main()
+        return
+    if name == "ideas.py":  # those that the package's own trainings do not have
+        smallest = "clusters=6 batch_size=8 epochs=1 "
+        small = {
+            idea: tuple(
+                smallest + re.sub(r"(clusters|batch_size|epochs)=\d+", "", keys)
+                for keys in ideas.IDEAS[idea]
+            )
+            for idea in list(ideas.IDEAS)[4:]
+        }
+        words += ["--encoder", "test_resnet", "--seeds", "1"]
+        with (
+            mock.patch.object(ideas, "IDEAS", small),
+            mock.patch.object(sys, "argv", [path, *words]),
+            pytest.raises(SystemExit, match=r"^0$"),
+        ):
+            table.run(ideas.main)
         return
     words = [{"1000000": "3000", "10000000": "5000"}.get(word, word) for word in words]
     with mock.patch.object(sys, "argv", [path, *words, *more.get(name, ())]):
