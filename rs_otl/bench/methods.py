@@ -176,10 +176,12 @@ def race(
         A result for each seed and method.
 
     Raises:
-        InputError: If a method is unknown, the recipe starts from weights, trains with labels
-            or contrast, or has milestones or other than two views, a data set has no labels
-            or an address with a password or signature, or ``out`` holds another race.
+        InputError: If a method is unknown, ``seeds`` is below 1, the recipe starts from weights,
+            trains with labels or contrast, or has milestones or other than two views, a data set
+            has no labels or an address with a password or signature, or ``out`` holds another race.
     """
+    if seeds < 1:
+        raise InputError(f"seeds = {seeds}: expected at least 1")
     for name in methods:
         if name not in METHODS:
             raise InputError(f"method {name!r}: expected names from {', '.join(METHODS)}")

@@ -138,10 +138,12 @@ def reproduce(
         What was made.
 
     Raises:
-        InputError: If a name or the scale is unknown, or what ``out`` holds is damaged or has other
-            settings.
+        InputError: If a name or the scale is unknown, ``seeds`` is below 1, or what ``out`` holds
+            is damaged or has other settings.
     """
     check_scale(scale)
+    if seeds < 1:
+        raise InputError(f"seeds = {seeds}: expected at least 1")
     known = {**ENCODER_TABLES, **LABEL_ENTRIES}
     for name in names:
         if name not in known:

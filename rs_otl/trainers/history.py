@@ -183,9 +183,12 @@ def collapses(epochs: Sequence[dict[str, float]], of: int) -> list[str]:
         streak += 1
     guess, level = _guess(epochs[-1])
     if streak == max(_GUESSING_EPOCHS, math.ceil(_GUESSING_SHARE * of)):
+        advice = "lower lr, or use augment=simple"
+        if {"ln_k", "std"} & epochs[-1].keys():  # not by contrast alone
+            advice = "lower lr, use augment=simple, or fewer clusters"
         warnings.append(
             f"collapse: the loss has stayed at {guess} ({level:.3f}) for {streak} "
-            "epochs: the network only guesses; lower lr, use augment=simple, or fewer clusters"
+            f"epochs: the network only guesses; {advice}"
         )
     measured = [epoch for epoch in epochs if "rank" in epoch]
     before, now = (["", ""] + [_fallen(epoch) for epoch in measured])[-2:]

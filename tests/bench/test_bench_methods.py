@@ -15,9 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from rs_otl.bench.contenders import Contender
-from rs_otl.bench.methods import METHODS, Result, paired_seeds
+from rs_otl.bench.methods import METHODS, Result, paired_seeds, race
 from rs_otl.cli import app
 from rs_otl.errors import InputError
+from rs_otl.recipe import Recipe
 
 _SIZE = [
     option
@@ -83,6 +84,8 @@ def test_another_race_and_what_is_none_are_refused(images, tmp_path):
     wrong = _race(images, tmp_path, "--methods", "otl,barlow")
     assert isinstance(wrong.exception, InputError)
     assert "expected names from otl, diet" in str(wrong.exception)
+    with pytest.raises(InputError, match="seeds = 0: expected at least 1"):
+        race(Recipe(dataset="synthetic"), ["otl"], tmp_path, seeds=0)
     assert not list(tmp_path.iterdir())
     wrong = _race(images, tmp_path, "--methods", "simclr", "--set", "views=3")
     assert "views = 3: the other methods compare two views" in str(wrong.exception)

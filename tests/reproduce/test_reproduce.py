@@ -10,6 +10,7 @@ from command_line import rs_otl_here, undrawn
 from PIL import Image
 
 from rs_otl.datasets import CATALOGUE
+from rs_otl.errors import InputError
 from rs_otl.evaluation import Evaluation, Score
 from rs_otl.recipe import recipe_for
 from rs_otl.reproduce import encoders, report
@@ -144,6 +145,9 @@ def test_wrong_names_and_damaged_scores_are_one_line(root, tmp_path):
     for words in (("table-6",), ("--list",), ()):
         done = _reproduce("--scale", "big", *words, root=root, out=tmp_path, check=2)
         assert done.stderr.startswith("rs-otl: scale = 'big': expected one of quick, paper")
+    with pytest.raises(InputError, match="seeds = 0: expected at least 1"):
+        report.reproduce(["table-10"], out=tmp_path / "none", seeds=0)
+    assert not (tmp_path / "none").exists()
     name = Trained("aid").name
     path = tmp_path / "out" / "quick" / "scores" / f"{name}.json"
     path.parent.mkdir(parents=True)

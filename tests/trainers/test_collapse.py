@@ -48,6 +48,9 @@ def test_a_loss_by_contrast_that_stays_at_a_guess_is_told():
     guessing = [{"epoch": epoch, "loss": 4.8, "guess": 4.8} for epoch in (1, 2, 3)]
     (said,) = collapses(guessing, 20)
     assert said.startswith("collapse: the loss has stayed at guessing (4.800) for 3 epochs")
+    assert "clusters" not in said
+    (said,) = collapses([epoch | {"std": 0.5} for epoch in guessing], 20)
+    assert "fewer clusters" in said
     assert not collapses([*guessing[:2], {"epoch": 3, "loss": 4.0, "guess": 4.8}], 20)
 
 
