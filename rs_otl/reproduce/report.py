@@ -4,6 +4,7 @@ import csv
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from rs_otl.reproduce.encoders import (
 from rs_otl.reproduce.labels import LABEL_ENTRIES, LabelEntry, Number
 from rs_otl.reproduce.published import ENCODER_TABLES, Claim, Column, EncoderTable, Trained
 
+_ENTRIES: dict[str, EncoderTable | LabelEntry] = {**ENCODER_TABLES, **LABEL_ENTRIES}
 # Keys of a recipe whose differences from the paper's are listed.
 _TOLD = (
     *("dataset", "encoder", "image_size", "views", "views_apart", "label_batch_sizes", "augment"),
@@ -144,10 +146,9 @@ def reproduce(
     check_scale(scale)
     if seeds < 1:
         raise InputError(f"seeds = {seeds}: expected at least 1")
-    known = {**ENCODER_TABLES, **LABEL_ENTRIES}
     for name in names:
-        if name not in known:
-            raise InputError(f"{name!r}: expected names from {', '.join(known)}")
+        if name not in _ENTRIES:
+            raise InputError(f"{name!r}: expected names from {', '.join(_ENTRIES)}")
     folder, data = Path(out) / scale, None if root is None else Path(root)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {}
@@ -218,11 +219,11 @@ def _result(
     for name, values in numbers.items():
         entry = LABEL_ENTRIES[name]
         result.cells.extend(
-            Cell(name, one.row, one.column, one.published, one.ours) for one in values
+            Cell(name, one.column, one.row, one.published, one.ours) for one in values
         )
         verdict = "found" if entry.holds(values) else "not found"
         result.verdicts.append(Verdict(name, entry.claim, verdict, ""))
-        result.settings[name] = entry.title
+        result.settings[name] = ""
     return result
 
 
@@ -313,12 +314,16 @@ def _write(result: Result) -> None:
 
 def markdown(result: Result) -> str:
     """Return the tables, claims and settings as Markdown."""
-    parts = []
+    parts = ["Each cell: ours ± half its 95 % interval (the paper's).", ""]
     for name, settings in result.settings.items():
         cells = [cell for cell in result.cells if cell.entry == name]
-        parts += [f"## {name}", "", settings, ""]
-        parts += ["| | | paper | ours | 95 % interval | difference |", "|---|---|---|---|---|---|"]
-        parts += [f"| {' | '.join(_texts(cell))} |" for cell in cells]
+        rows = dict.fromkeys(cell.row for cell in cells)
+        parts += [f"## {name}: {_ENTRIES[name].title}", "", *([settings, ""] if settings else [])]
+        parts += [f"| | {' | '.join(rows)} |", "|---|" + "---|" * len(rows)]
+        for column, group in groupby(cells, lambda cell: cell.column):
+            first, *_ = of_column = list(group)
+            head = f"{column} ({first.note})" if first.note else column
+            parts.append(f"| {head} | {' | '.join(map(_in_short, of_column))} |")
         parts.append("")
         parts += [
             f"- {verdict.verdict}: {verdict.claim}"
@@ -330,20 +335,27 @@ def markdown(result: Result) -> str:
     return "\n".join(parts)
 
 
-def _texts(cell: Cell) -> list[str]:
-    def shown(value: float | None) -> str:
-        if value is None:
-            return ""
-        return (
-            f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
-        )
+def _in_short(cell: Cell) -> str:
+    text = "" if cell.ours is None else _number(cell, cell.ours)
+    if cell.low is not None and cell.high is not None:
+        text += f" ±{(cell.high - cell.low) / 2:.1f}"
+    return text if cell.published is None else f"{text} ({_number(cell, cell.published)})".lstrip()
 
+
+def _number(cell: Cell, value: float) -> str:
+    """Return an accuracy with one digit after the point; a count or deviation with 0, 1 or 2."""
+    if cell.entry in ENCODER_TABLES:
+        return f"{value:.1f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{2 if value < 10 else 1}f}"
+
+
+def _texts(cell: Cell) -> list[str]:
     interval = "" if cell.low is None else f"{cell.low:.1f} to {cell.high:.1f}"
     return [
         cell.column,
         cell.row,
-        shown(cell.published),
-        cell.note or shown(cell.ours),
+        "" if cell.published is None else _number(cell, cell.published),
+        cell.note if cell.ours is None else _number(cell, cell.ours),
         interval,
         "" if cell.difference is None else f"{cell.difference:+.1f}",
     ]
@@ -364,7 +376,8 @@ def _page(result: Result) -> str:
     """Return one HTML page of all entries."""
     body = ["<h1>The paper's tables and figures, reproduced</h1>"]
     for name, settings in result.settings.items():
-        body.append(f"<h2 id='{name}'>{name}</h2><p>{html.escape(settings)}</p><table>")
+        title = html.escape(f"{name}: {_ENTRIES[name].title}")
+        body.append(f"<h2 id='{name}'>{title}</h2><p>{html.escape(settings)}</p><table>")
         heads = ("", "", "paper", "ours", "95 % interval", "difference")
         body.append("<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>")
         for cell in result.cells:

@@ -89,7 +89,17 @@ def test_a_table_stands_beside_the_papers_and_is_made_once(root, tmp_path, monke
     trained = []
     monkeypatch.setattr(encoders, "pretrain", lambda *args, **kwargs: trained.append(args))
     again = _reproduce("table-6", root=root, out=out)
-    assert "| OTL, from PatternNet | linear | 85.7 | needs patternnet |" in again.stdout
+    head, lacking, made = (
+        next(line for line in again.stdout.splitlines() if line.startswith(start))
+        for start in ("| |", "| OTL, from PatternNet", "| OTL, from AID")
+    )
+    assert head == f"| | {' | '.join(SCORES)} |"
+    assert lacking.startswith("| OTL, from PatternNet (needs patternnet) | (")
+    assert lacking.endswith(" | (85.7) |")
+    shown = cells["OTL, from AID", "linear"]
+    half = (shown["high"] - shown["low"]) / 2
+    assert float(made.split("|")[-2].partition("±")[0]) == pytest.approx(shown["ours"], abs=0.06)
+    assert float(made.split("|")[-2].partition("±")[2]) == pytest.approx(half, abs=0.06)
     assert trained == []
     listed = json.loads(_reproduce("--list", "--json", root=root, out=out).stdout)
     assert [entry["finished"] for entry in listed if entry["name"] == "table-10"] == [1]
