@@ -321,8 +321,9 @@ def markdown(result: Result) -> str:
         parts += [f"## {name}: {_ENTRIES[name].title}", "", *([settings, ""] if settings else [])]
         parts += [f"| | {' | '.join(rows)} |", "|---|" + "---|" * len(rows)]
         for column, group in groupby(cells, lambda cell: cell.column):
-            first, *_ = of_column = list(group)
-            head = f"{column} ({first.note})" if first.note else column
+            of_column = list(group)
+            lacks = of_column[0].note
+            head = f"{column} ({lacks})" if lacks else column
             parts.append(f"| {head} | {' | '.join(map(_in_short, of_column))} |")
         parts.append("")
         parts += [
