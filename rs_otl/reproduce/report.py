@@ -94,7 +94,7 @@ class Result(NamedTuple):
     Attributes:
         cells: The numbers.
         verdicts: The paper's claims, and whether they were found.
-        settings: By entry, the settings that differ from the paper's, in words.
+        settings: By entry, the settings that differ from the paper's, in words; empty for labels.
         folder: Where the pages are.
     """
 
@@ -318,7 +318,9 @@ def markdown(result: Result) -> str:
     for name, settings in result.settings.items():
         cells = [cell for cell in result.cells if cell.entry == name]
         rows = dict.fromkeys(cell.row for cell in cells)
-        parts += [f"## {name}: {_ENTRIES[name].title}", "", *([settings, ""] if settings else [])]
+        parts += [f"## {name}: {_ENTRIES[name].title}", ""]
+        if settings:
+            parts += [settings, ""]
         parts += [f"| | {' | '.join(rows)} |", "|---|" + "---|" * len(rows)]
         for column, group in groupby(cells, lambda cell: cell.column):
             of_column = list(group)
@@ -378,7 +380,8 @@ def _page(result: Result) -> str:
     body = ["<h1>The paper's tables and figures, reproduced</h1>"]
     for name, settings in result.settings.items():
         title = html.escape(f"{name}: {_ENTRIES[name].title}")
-        body.append(f"<h2 id='{name}'>{title}</h2><p>{html.escape(settings)}</p><table>")
+        told = f"<p>{html.escape(settings)}</p>" if settings else ""
+        body.append(f"<h2 id='{name}'>{title}</h2>{told}<table>")
         heads = ("", "", "paper", "ours", "95 % interval", "difference")
         body.append("<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>")
         for cell in result.cells:
