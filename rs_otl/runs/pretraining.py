@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rs_otl.datasets import CachedDataset, Division, OTLDataModule, divide, load_dataset
 from rs_otl.datasets.remote import public
-from rs_otl.errors import InputError, is_verbose, note
+from rs_otl.errors import InputError, counted, is_verbose, note
 from rs_otl.evaluation import OnlineKNN, OnlineSpread
 from rs_otl.export import export_encoder
 from rs_otl.files import atomic_write, locked, refuse_existing
@@ -264,7 +264,7 @@ def pretrain(
         export_encoder(trained, directory / "encoder", recipe=recipe.model_dump(mode="json"))
     if images.left_out:
         note(
-            f"trained without {len(images.left_out):,} files that could not be used; "
+            f"trained without {counted(len(images.left_out), 'file')} that could not be used; "
             f"{directory / 'imagery.json'} names them"
         )
     return directory

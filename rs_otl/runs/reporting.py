@@ -191,7 +191,7 @@ def _words(imagery: Imagery) -> list[str]:
         named = "; ".join(
             f"{path}: {reason}" for path, reason in list(imagery.left_out.items())[:9]
         )
-        lines.append(f"{len(imagery.left_out):,} files left out: {named}")
+        lines.append(f"{counted(len(imagery.left_out), 'file')} left out: {named}")
     if imagery.identical:
         lines.append(
             f"{counted(len(imagery.identical), 'group')} of identical images; "

@@ -62,6 +62,16 @@ def test_pretraining_names_what_it_left_out_and_uses_the_rest(run):
     assert "trained without 3 files" in stderr.splitlines()[-1]
 
 
+def test_a_single_file_that_is_left_out_is_one_file(tmp_path):
+    folder = draw_folder(tmp_path / "field")
+    (folder / "class0" / "text.jpg").write_text("no image at all")
+    run = tmp_path / "run"
+    said = rs_otl_here("pretrain", folder, "--out", run, *settings("epochs=1")).stderr
+    assert "trained without 1 file that could not be used" in said
+    rs_otl_here("report", run, "-o", run / "report.html")
+    assert "1 file left out: class0/text.jpg" in (run / "report.html").read_text()
+
+
 def test_a_run_is_a_directory_with_all_it_promises(run):
     directory, _ = run
     expected = {"recipe.yaml", "imagery.json", "checkpoints", "metrics.csv", "tensorboard"}
